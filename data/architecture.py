@@ -1,0 +1,95 @@
+"""The architecture of a BERT-like encoder: what the search chooses and the compiler compiles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from data.errors import InputError, UnknownNameError
+
+# The published system's deep and narrow model has 28 blocks; the width is facts.md's "28 layers x 256".
+_PRESET_SIZES = {
+    "bert-base": (12, 768, 12, 3072),
+    "distilbert": (6, 768, 12, 3072),
+    "deep-narrow": (28, 256, 4, 1024),
+}
+PRESETS = tuple(_PRESET_SIZES)
+
+
+@dataclass(frozen=True, order=True)
+class Architecture:
+    """Sizes of a BERT-like encoder with a classification head.
+
+    ``layers``, ``hidden``, ``heads`` and ``intermediate`` are what the search varies; the rest is given by
+    the teacher (vocabulary, positions), the task (labels) and the user (sequence length). Batch is 1.
+
+    Raises:
+        InputError: a size is not positive, or ``hidden`` is no multiple of ``heads``.
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocab_size: int = 30522
+    seq_len: int = 128
+    max_positions: int = 512
+    token_types: int = 2
+    labels: int = 2
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"architecture: {field.name} must be a positive whole number, not {value!r}")
+        if self.hidden % self.heads:
+            raise InputError(f"architecture: hidden {self.hidden} is not a multiple of heads {self.heads}")
+        if self.seq_len > self.max_positions:
+            raise InputError(f"architecture: seq_len {self.seq_len} exceeds max_positions {self.max_positions}")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, embeddings, pooler and classifier included."""
+        embeddings = (self.vocab_size + self.max_positions + self.token_types + 2) * self.hidden
+        attention = 4 * self.hidden * (self.hidden + 1)
+        feed_forward = 2 * self.hidden * self.intermediate + self.hidden + self.intermediate
+        head = self.hidden * (self.hidden + 1) + self.labels * (self.hidden + 1)
+        return embeddings + self.layers * (attention + feed_forward + 4 * self.hidden) + head
+
+    @property
+    def name(self) -> str:
+        """Short readable name, such as ``6x192-h6-f768``."""
+        return f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}"
+
+    def with_seq_len(self, seq_len: int) -> Architecture:
+        """The same architecture at another sequence length."""
+        return replace(self, seq_len=seq_len, max_positions=max(self.max_positions, seq_len))
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain dictionary of all sizes."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal architectures give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """Inverse of :meth:`to_dict`; unknown or missing keys raise ``InputError``."""
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"architecture: {error}") from error
+
+
+def preset(name: str) -> Architecture:
+    """One of ``PRESETS``, at sequence length 128."""
+    if name not in _PRESET_SIZES:
+        raise UnknownNameError("preset", name, PRESETS)
+    return Architecture(*_PRESET_SIZES[name])

@@ -1,0 +1,180 @@
+"""The block: a fused set of operators, the unit of compilation, measurement and prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args, Literal
+
+from data.errors import InputError
+
+Anchor = Literal["embeddings", "gemm", "attention", "rowwise"]
+ANCHORS: tuple[str, ...] = get_args(Anchor)
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a block must do, whatever the machine: floating-point operations and bytes moved."""
+
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    weight_bytes: int
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes read (weights included) and written."""
+        return self.bytes_read + self.bytes_written
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fused set of operators with known shapes.
+
+    ``anchor`` is the operator that decides the loops; ``shape`` holds its sizes by name (``gemm``: rows, inner,
+    columns; ``attention``: rows, keys, heads, head_size; ``embeddings``: rows, hidden, tables; ``rowwise``: rows,
+    columns); ``epilogue`` names what is applied to the anchor's result, in order (``bias``, ``gelu``,
+    ``residual``, ``layer_norm`` ...); ``attributes`` are constants baked into the code. Two models that hold an
+    equal block share its code and its measurement.
+    """
+
+    anchor: str
+    shape: tuple[tuple[str, int], ...]
+    epilogue: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, float | int | str], ...] = ()
+    precision: str = "fp32"
+
+    @cached_property
+    def signature(self) -> str:
+        """Canonical JSON of all fields; equal blocks give equal text."""
+        document = {
+            "anchor": self.anchor,
+            "shape": dict(self.shape),
+            "epilogue": list(self.epilogue),
+            "attributes": dict(self.attributes),
+            "precision": self.precision,
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of the signature: 16 hexadecimal digits."""
+        return hashlib.sha256(self.signature.encode()).hexdigest()[:16]
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The shape as a dictionary."""
+        return dict(self.shape)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Floating-point operations and bytes of the fused block."""
+        return _COSTS[self.anchor](self)
+
+    @property
+    def name(self) -> str:
+        """Readable name, such as ``gemm 128x192x768 bias+gelu``."""
+        sizes = "x".join(str(size) for _, size in self.shape)
+        return f"{self.anchor} {sizes} {'+'.join(self.epilogue)}".rstrip()
+
+    @classmethod
+    def from_signature(cls, signature: str) -> Block:
+        """Inverse of :attr:`signature`.
+
+        Raises:
+            InputError: the text is not the signature of a block.
+        """
+        try:
+            document = json.loads(signature)
+            block = cls(
+                anchor=document["anchor"],
+                shape=tuple((name, int(size)) for name, size in document["shape"].items()),
+                epilogue=tuple(document["epilogue"]),
+                attributes=tuple(document["attributes"].items()),
+                precision=document["precision"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"not the signature of a block: {signature[:80]!r}") from error
+        if block.anchor not in ANCHORS or min(block.sizes.values(), default=0) < 1:
+            raise InputError(f"not the signature of a block: {signature[:80]!r}")
+        return block
+
+
+def make_block(
+    anchor: Anchor,
+    sizes: dict[str, int],
+    epilogue: tuple[str, ...] = (),
+    attributes: dict[str, float | int | str] | None = None,
+) -> Block:
+    """A block with its names sorted, so that equal content gives equal blocks."""
+    return Block(anchor, tuple(sorted(sizes.items())), epilogue, tuple(sorted((attributes or {}).items())))
+
+
+# Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.
+_EPILOGUE_FLOPS = {"bias": 1, "residual": 1, "gelu": 20, "gelu_tanh": 16, "relu": 1, "tanh": 15, "layer_norm": 8, "no_norm": 2}
+
+
+def _epilogue_cost(block: Block, rows: int, columns: int) -> tuple[int, int, int]:
+    """(flops, activation bytes read, weight bytes) of the epilogue on a rows x columns result."""
+    flops = rows * columns * sum(_EPILOGUE_FLOPS.get(step, 1) for step in block.epilogue)
+    residual = rows * columns * FLOAT_BYTES * block.epilogue.count("residual")
+    vectors = sum({"bias": 1, "layer_norm": 2, "no_norm": 2}.get(step, 0) for step in block.epilogue)
+    return flops, residual, vectors * columns * FLOAT_BYTES
+
+
+def _gemm_cost(block: Block) -> Cost:
+    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
+    flops, residual, vectors = _epilogue_cost(block, rows, columns)
+    weights = inner * columns * FLOAT_BYTES + vectors
+    return Cost(
+        flops=2 * rows * inner * columns + flops,
+        bytes_read=rows * inner * FLOAT_BYTES + residual + weights,
+        bytes_written=rows * columns * FLOAT_BYTES,
+        weight_bytes=weights,
+    )
+
+
+def _attention_cost(block: Block) -> Cost:
+    rows, keys = block.sizes["rows"], block.sizes["keys"]
+    width = block.sizes["heads"] * block.sizes["head_size"]
+    softmax = 20 * rows * keys * block.sizes["heads"]
+    return Cost(
+        flops=4 * rows * keys * width + softmax,
+        bytes_read=(rows + 2 * keys) * width * FLOAT_BYTES,
+        bytes_written=rows * width * FLOAT_BYTES,
+        weight_bytes=0,
+    )
+
+
+def _embeddings_cost(block: Block) -> Cost:
+    rows, hidden, tables = block.sizes["rows"], block.sizes["hidden"], block.sizes["tables"]
+    flops, _, vectors = _epilogue_cost(block, rows, hidden)
+    gathered = rows * hidden * tables * FLOAT_BYTES
+    return Cost(
+        flops=rows * hidden * (tables - 1) + flops,
+        bytes_read=gathered + vectors,
+        bytes_written=rows * hidden * FLOAT_BYTES,
+        weight_bytes=gathered + vectors,
+    )
+
+
+def _rowwise_cost(block: Block) -> Cost:
+    rows, columns = block.sizes["rows"], block.sizes["columns"]
+    flops, residual, vectors = _epilogue_cost(block, rows, columns)
+    return Cost(
+        flops=flops,
+        bytes_read=rows * columns * FLOAT_BYTES + residual + vectors,
+        bytes_written=rows * columns * FLOAT_BYTES,
+        weight_bytes=vectors,
+    )
+
+
+_COSTS = {
+    "gemm": _gemm_cost,
+    "attention": _attention_cost,
+    "embeddings": _embeddings_cost,
+    "rowwise": _rowwise_cost,
+}
