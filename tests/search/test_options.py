@@ -1,0 +1,119 @@
+"""The shared bits of the command lines: quantities, errors as one line, exit codes, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sqlite3
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DeviceError, InfeasibleBudgetError, InputError, StoreError
+from search.commands._options import DURATION_MS, DURATION_S, SIZE_BYTES, Command, emit_json, is_disk_full, run_command
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("50ms", 50), ("0.05s", 50), ("1.5s", 1500), (" 8 MS ", 8), ("500us", 0.5), ("1e1ms", 10)],
+)
+def test_durations_in_milliseconds(text: str, milliseconds: float) -> None:
+    assert DURATION_MS.convert(text, None, None) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("1.5h", 5400), ("250ms", 0.25)])
+def test_durations_in_seconds(text: str, seconds: float) -> None:
+    assert DURATION_S.convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "size"), [("25MB", 25_000_000), ("24MiB", 24 * 2**20), ("1.5kb", 1500), ("7B", 7)])
+def test_sizes(text: str, size: int) -> None:
+    assert SIZE_BYTES.convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["50", "soon", "", "-5ms", "0ms", "1e999s", "nanms", "5 parsecs", "ms", "5ms5"])
+def test_nonsense_durations_are_bad_usage(text: str) -> None:
+    with pytest.raises(click.BadParameter) as error:
+        DURATION_MS.convert(text, None, None)
+    assert "50ms" in error.value.message
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_quantity_or_bad_usage(text: str) -> None:
+    with contextlib.suppress(click.BadParameter):
+        assert DURATION_S.convert(text, None, None) > 0
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code"),
+    [
+        (InputError("no\nsuch task"), 2),
+        (InfeasibleBudgetError("too fast"), 3),
+        (DeviceError("unplugged"), 4),
+        (StoreError("damaged"), 1),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 1),
+        (RuntimeError("safetensors: No space left on device (os error 28)"), 1),
+        (KeyboardInterrupt("trials are kept; add --resume"), 130),
+    ],
+)
+def test_user_errors_are_one_line_with_their_exit_code(raised: BaseException, exit_code: int) -> None:
+    result = CliRunner().invoke(_command(raised), ["--budget", "5ms"])
+    assert result.exit_code == exit_code
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_interrupt_says_what_is_kept() -> None:
+    result = CliRunner().invoke(_command(KeyboardInterrupt("2 trials are kept; add --resume")), ["--budget", "5ms"])
+    assert "2 trials are kept; add --resume" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--budget", "50"], ["--budget", "5ms", "--nonsense"], ["--budget", "5ms", "x"]]
+)
+def test_usage_errors_are_one_line_and_exit_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(_command(None), arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_defects_keep_their_traceback() -> None:
+    result = CliRunner().invoke(_command(ZeroDivisionError("ours")), ["--budget", "5ms"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_help_and_success_exit_0() -> None:
+    assert CliRunner().invoke(_command(None), ["--help"]).exit_code == 0
+    result = CliRunner().invoke(_command(None), ["--budget", "5ms"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {"budget_ms": 5.0}
+
+
+def test_json_refuses_what_json_does_not_know() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        emit_json({"score": float("nan")})
+
+
+def test_a_full_disk_is_recognised_behind_another_error() -> None:
+    error = RuntimeError("cannot write the checkpoint")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert is_disk_full(error)
+    assert not is_disk_full(sqlite3.OperationalError("database is locked"))
+
+
+def _command(raised: BaseException | None) -> click.Command:
+    @click.command(cls=Command)
+    @click.option("--budget", type=DURATION_MS, required=True)
+    @run_command
+    def main(budget: float) -> None:
+        if raised is not None:
+            raise raised
+        emit_json({"budget_ms": budget})
+
+    return main
