@@ -1,0 +1,56 @@
+# make demo    install into .venv and run the main job on this machine
+# make test    the same installation, then every check and test
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The host keeps two processes busy without starving the small compiled kernels under test.
+TEST_PROCESSES ?= 2
+BUDGET ?= 8ms
+
+.PHONY: help demo install install-dev system-packages test check format wheel clean distclean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+demo: install
+	@scripts/demo.sh $(BIN) --device host --budget $(BUDGET)
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: pyproject.toml scripts/install.sh
+	@scripts/install.sh $(VENV) .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml scripts/install.sh
+	@scripts/install.sh $(VENV) '.[dev]'
+	@touch $(VENV)/.installed $@
+
+system-packages:
+	@scripts/system_packages.sh
+
+test: install-dev system-packages check
+	@scripts/test.sh $(BIN) $(TEST_PROCESSES)
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: install-dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo demo.previous
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# install.sh VENV REQUIREMENT   creates the virtual environment if need be, and installs the project into it, editable.
+set -euo pipefail
+
+venv=$1
+requirement=$2
+cd "$(dirname "$0")/.."
+
+if [ ! -x "$venv/bin/pip" ]; then
+    python=$(scripts/find_python.sh)
+    # Debian's own Python comes without what `venv` needs.
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        scripts/apt_install.sh "virtual environments" "python$version-venv"
+    fi
+    echo "creating $venv with $python" >&2
+    "$python" -m venv --clear "$venv"
+fi
+
+# Without `python -m pip`, an environment that was moved would install into its old place.
+echo "installing pocketbert and what it needs into $venv (a few minutes the first time)" >&2
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$requirement"

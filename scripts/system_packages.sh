@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# What the tests need of the system: qemu runs the aarch64 build, adb talks to the phones' test double.
+# A package that cannot be installed is named in one line; the tests that need it then skip, saying so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+command -v qemu-aarch64-static >/dev/null || scripts/apt_install.sh "the aarch64 tests" qemu-user-static || true
+command -v adb >/dev/null || scripts/apt_install.sh "the tests of attached phones" adb || true

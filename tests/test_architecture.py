@@ -1,0 +1,97 @@
+"""The rooms import only downwards, the command line starts without heavy packages, and nothing is pickled."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "data": set(),
+    "fusion": {"data"},
+    "profiling": {"data", "fusion"},
+    "surrogate": {"data", "fusion"},
+    "search": {"data", "fusion", "profiling", "surrogate"},
+}
+HEAVY = {"torch", "transformers", "pandas", "botorch", "gpytorch", "sklearn", "scipy", "matplotlib", "xgboost"} | {
+    "accelerate",
+    "onnx",
+    "onnxruntime",
+}
+UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+FILES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
+COMMANDS = sorted((ROOT / "search" / "commands").glob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(nodes: Iterator[ast.AST], package: str) -> set[str]:
+    """Full dotted names of all that these nodes import; ``from a import b`` gives both ``a`` and ``a.b``."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs when the module is imported: not the bodies of functions, nor ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from top_level(node)
+
+
+def package_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parent.parts)
+
+
+def files_of(module: str) -> set[Path]:
+    """The files that importing ``module`` runs: its parents' ``__init__`` and itself; none for foreign modules."""
+    parts = module.split(".")
+    folders = [ROOT.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+    candidates = [folder / "__init__.py" for folder in folders] + [folder.with_suffix(".py") for folder in folders]
+    return {path for path in candidates if parts[0] in MAY_IMPORT and path.is_file()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_rooms_import_only_downwards(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    modules = imported(ast.walk(ast.parse(path.read_text())), package_of(path))
+    rooms = {module.split(".")[0] for module in modules} & MAY_IMPORT.keys()
+    assert rooms <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=name_of)
+def test_commands_start_without_heavy_packages(path: Path) -> None:
+    waiting, seen = {path: name_of(path)}, set[Path]()
+    while waiting:
+        current, way = waiting.popitem()
+        seen.add(current)
+        modules = imported(top_level(ast.parse(current.read_text())), package_of(current))
+        heavy = {module.split(".")[0] for module in modules} & HEAVY
+        assert not heavy, f"{way} imports {', '.join(sorted(heavy))} at its top"
+        reached = set().union(*(files_of(module) for module in modules)) - seen
+        waiting |= {file: f"{way} -> {name_of(file)}" for file in reached}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_is_pickled(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    modules = imported(ast.walk(tree), package_of(path))
+    assert not {module.split(".")[0] for module in modules} & UNSAFE
+    keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    unsafe = {("weights_only", False), ("allow_pickle", True)}
+    assert not {(word.arg, getattr(word.value, "value", None)) for word in keywords} & unsafe
