@@ -17,6 +17,5 @@ if [ ! -x "$venv/bin/pip" ]; then
     "$python" -m venv --clear "$venv"
 fi
 
-# Without `python -m pip`, an environment that was moved would install into its old place.
 echo "installing pocketbert and what it needs into $venv (a few minutes the first time)" >&2
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$requirement"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable "$requirement"

@@ -1,0 +1,27 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import Completed, command_line, environment, run_in
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty state home."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run_command(home: Path, tmp_path: Path) -> Callable[..., Completed]:
+    """Runs one of the four commands in ``tmp_path``: ``run_command("search", "--device", "host", timeout=60)``."""
+
+    def run(name: str, *arguments: str | Path, timeout: float = 60, **extra: str) -> Completed:
+        argv = [*command_line(name), *map(str, arguments)]
+        return run_in(tmp_path, argv, environment(home, **extra), timeout)
+
+    return run
