@@ -1,0 +1,180 @@
+"""Device specifications: what is known about a device before it is measured, from small TOML files."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from data.errors import DataFileError, UnknownNameError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# Every table of a device file refuses keys that it does not know.
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Equal cores that share a clock. ``flops_per_cycle`` counts fp32 operations of one core."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str
+    cores: PositiveInt
+    clock_ghz: Positive
+    flops_per_cycle: Positive
+    l2_kib: Positive
+
+    @property
+    def core_gflops(self) -> float:
+        """fp32 peak of one core, Gflop/s."""
+        return self.clock_ghz * self.flops_per_cycle
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Shared caches in KiB (0 where there is none) and the theoretical bandwidth of DRAM in GB/s."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    dram_gbps: Positive
+    l3_kib: NotNegative = 0
+    system_cache_kib: NotNegative = 0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A phone's GPU: fp32 peak in Gflop/s, memory bandwidth in GB/s, cost of one queued kernel in microseconds."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str
+    clock_mhz: Positive
+    fp32_gflops: Positive
+    memory_gbps: Positive
+    launch_us: Positive
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """Constants of the analytic model of a device that is not attached.
+
+    ``cpu_efficiency`` and ``gpu_efficiency`` are the shares of the fp32 peak that a large block reaches,
+    ``bandwidth_efficiency`` the share of the theoretical bandwidth; ``block_us`` is what each block costs before its
+    first tile (waking the threads, the barrier), ``model_us`` what each whole run costs; ``noise`` is the relative
+    standard deviation between runs.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    cpu_efficiency: Share
+    bandwidth_efficiency: Share
+    block_us: NotNegative
+    model_us: NotNegative = 0.0
+    noise: NotNegative = 0.01
+    gpu_efficiency: Share = 0.1
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """What is known about a device before it is measured.
+
+    ``target`` names the compiler's target (``host`` = detect). ``threads`` is the default number of CPU threads, or
+    ``all`` for every core that this process may use. ``models`` are the values of ``ro.product.model`` by which an
+    attached phone is recognised.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    title: str
+    kind: Literal["host", "android"]
+    target: str
+    threads: PositiveInt | Literal["all"] = "all"
+    models: tuple[str, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    memory: Memory | None = None
+    gpu: Gpu | None = None
+    analytic: Analytic | None = None
+    source: str = field(default="", compare=False)
+
+    @property
+    def default_threads(self) -> int:
+        """Threads used where the user names none."""
+        return len(os.sched_getaffinity(0)) if self.threads == "all" else self.threads
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units that the specification describes."""
+        return ("cpu", "gpu") if self.gpu else ("cpu",)
+
+    @cached_property
+    def cores(self) -> tuple[float, ...]:
+        """fp32 peak of each core in Gflop/s, fastest first."""
+        peaks = [cluster.core_gflops for cluster in self.clusters for _ in range(cluster.cores)]
+        return tuple(sorted(peaks, reverse=True))
+
+
+def _bundled() -> dict[str, Any]:
+    folder = resources.files("data").joinpath("devices")
+    return {entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
+
+
+def known_devices() -> tuple[str, ...]:
+    """Names of the bundled device specifications, sorted."""
+    return tuple(sorted(_bundled()))
+
+
+def load_device(name_or_path: str | Path) -> DeviceSpec:
+    """The bundled specification of that name, or the one in a TOML file of the user's own.
+
+    Raises:
+        UnknownNameError: neither a bundled name nor the path of a ``.toml`` file.
+        DataFileError: the file cannot be read, is not TOML, or has missing, unknown or impossible values.
+    """
+    name = str(name_or_path)
+    bundled = _bundled()
+    if name in bundled:
+        return parse_device(bundled[name].read_text(encoding="utf-8"), f"{name}.toml")
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise UnknownNameError("device", name, known_devices())
+    try:
+        return parse_device(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise DataFileError(path, f"the device file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataFileError(path, "the device file is not UTF-8 text") from error
+
+
+def parse_device(text: str, place: str | Path) -> DeviceSpec:
+    """Validate the text of a device file; ``place`` is named in errors."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataFileError(place, f"not TOML: {error}") from error
+    try:
+        spec = TypeAdapter(DeviceSpec).validate_python(document)
+    except ValidationError as error:
+        raise DataFileError(place, _first_problem(error)) from error
+    if spec.kind == "android" and not (spec.clusters and spec.memory):
+        raise DataFileError(place, "an android device needs [[clusters]] and [memory]")
+    return spec
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first of pydantic's complaints, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False)
+    key = ".".join(str(part) for part in problems[0]["loc"]) or "file"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{key}: {problems[0]['msg']}{more}"

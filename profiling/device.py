@@ -1,0 +1,160 @@
+"""The device protocol: what the measuring session needs of a device, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from data.device_spec import DeviceSpec
+from data.errors import DeviceError
+from data.measurement import Provenance
+
+if TYPE_CHECKING:
+    from fusion import Runner, Target
+    from fusion.block import Block
+
+RUNNER_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class DeviceDescription:
+    """What a device says about itself. ``fingerprint`` is equal only where timings may be merged."""
+
+    name: str
+    fingerprint: str
+    processor: str
+    cores: int
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """Clocks (mean over readable cores), temperature and load at one moment; None where unreadable."""
+
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    battery_percent: float | None = None
+    load: float | None = None
+
+    def to_dict(self) -> dict[str, float]:
+        """Only what could be read."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to time: ``blocks`` are what it executes in order, ``runner`` the executable that holds it."""
+
+    program: str
+    blocks: tuple[Block, ...]
+    threads: int
+    warmup: int
+    runs: int
+    runner: Runner | None = None
+    affinity: str = ""
+    rotate_bytes: int = 0
+    fill_weights: bool = False
+    time_limit_s: float = 60.0
+
+    def command(self) -> list[str]:
+        """The runner's argument list on this machine.
+
+        Raises:
+            DeviceError: the job carries no runner.
+        """
+        if self.runner is None:
+            raise DeviceError(f"{self.program}: nothing was compiled for this device")
+        return self.runner.command(
+            self.program,
+            threads=self.threads,
+            warmup=self.warmup,
+            runs=self.runs,
+            affinity=self.affinity,
+            rotate_bytes=self.rotate_bytes,
+            fill_weights=self.fill_weights,
+        )
+
+
+@dataclass(frozen=True)
+class RawSamples:
+    """Raw wall-clock times of one job in milliseconds, and the medians of its blocks by block hash, in order."""
+
+    warmups_ms: tuple[float, ...]
+    samples_ms: tuple[float, ...]
+    block_ms: tuple[tuple[str, float], ...] = ()
+    cpus: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Device(Protocol):
+    """Something that runs jobs: this machine, a phone over adb, or an analytic model of one."""
+
+    @property
+    def spec(self) -> DeviceSpec:
+        """The device's specification."""
+
+    @property
+    def unit(self) -> str:
+        """``cpu`` or ``gpu``."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where this device's figures come from."""
+
+    @property
+    def needs_runner(self) -> bool:
+        """Whether jobs must carry a compiled runner."""
+
+    @property
+    def target(self) -> Target:
+        """What the compiler must generate for."""
+
+    def describe(self) -> DeviceDescription:
+        """What the device is."""
+
+    def prepare(self, runner: Runner) -> None:
+        """Bring a runner to the device; cheap when it is there already."""
+
+    def run(self, job: Job) -> RawSamples:
+        """Run one job and return its raw times.
+
+        Raises:
+            DeviceError: the device was lost, the program failed, hung or printed garbage.
+        """
+
+    def state(self) -> DeviceState:
+        """Clocks, temperature and load now."""
+
+    def close(self) -> None:
+        """Leave nothing behind on the device."""
+
+
+def parse_runner_output(text: str, program: str) -> RawSamples:
+    """The JSON object that a runner prints.
+
+    Raises:
+        DeviceError: the text is not that object, is of another schema, or holds impossible times.
+    """
+    try:
+        document = json.loads(text)
+        samples = RawSamples(
+            warmups_ms=_times(document["warmups_ms"]),
+            samples_ms=_times(document["samples_ms"]),
+            block_ms=tuple((str(entry["hash"]), float(entry["median_ms"])) for entry in document.get("blocks", ())),
+            cpus=tuple(int(cpu) for cpu in document.get("cpus", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeviceError(f"the runner of {program} printed no valid result: {text.strip()[:120]!r}") from error
+    if document.get("schema") != RUNNER_SCHEMA or not samples.samples_ms:
+        raise DeviceError(f"the runner of {program} printed a result of another schema: {text.strip()[:120]!r}")
+    return samples
+
+
+def _times(values: Any) -> tuple[float, ...]:
+    """Finite positive milliseconds, or ValueError."""
+    times = tuple(float(value) for value in values)
+    if not all(0 < value < float("inf") for value in times):
+        raise ValueError("times must be positive")
+    return times

@@ -1,0 +1,126 @@
+"""This machine as a device: the runner is an ordinary subprocess with a wall-clock limit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.device_spec import DeviceSpec
+from data.errors import DeviceError
+from data.measurement import Provenance
+from profiling.device import DeviceDescription, DeviceState, Job, RawSamples, parse_runner_output
+
+if TYPE_CHECKING:
+    from fusion import Runner, Target
+
+# Instruction sets that change what the compiler generates or how fast it runs; others don't enter the fingerprint.
+_VECTOR_FLAGS = ("sse2", "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "asimd", "asimddp", "sve")
+# Sensors that report the processor's own temperature; the first found is used.
+_SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
+
+
+class HostDevice:
+    """The machine that pocketbert runs on.
+
+    ``target_name`` restricts the instruction set, for example to ``x86_64-avx2``; None detects the best.
+    """
+
+    def __init__(self, spec: DeviceSpec, unit: str = "cpu", target_name: str | None = None) -> None:
+        self.spec = spec
+        self.unit = unit
+        self._target_name = target_name if target_name else (None if spec.target == "host" else spec.target)
+
+    @property
+    def provenance(self) -> Provenance:
+        return "measured"
+
+    @property
+    def needs_runner(self) -> bool:
+        return True
+
+    @cached_property
+    def target(self) -> Target:
+        from fusion import host_target, target_named
+
+        return target_named(self._target_name) if self._target_name else host_target()
+
+    def describe(self) -> DeviceDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> DeviceDescription:
+        details = _processor_details()
+        cores = len(os.sched_getaffinity(0))
+        identity = "|".join([*(f"{key}={value}" for key, value in sorted(details.items())), f"cores={cores}", self.target.name])
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        return DeviceDescription(
+            name=self.spec.name,
+            fingerprint=f"{self.spec.name}-{digest}",
+            processor=details["model"],
+            cores=cores,
+            details={**details, "target": self.target.name},
+        )
+
+    def prepare(self, runner: Runner) -> None:
+        if not os.access(runner.executable, os.X_OK):
+            raise DeviceError(f"the compiled runner {runner.executable} is missing or cannot be executed")
+
+    def run(self, job: Job) -> RawSamples:
+        command = job.command()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=job.time_limit_s, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(f"{job.program} did not end within {job.time_limit_s:g} s and was stopped") from error
+        except OSError as error:
+            raise DeviceError(f"{command[0]} cannot be started: {error.strerror}") from error
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            reason = said[-1] if said else "without a message"
+            raise DeviceError(f"{job.program} ended with status {done.returncode}: {reason}")
+        return parse_runner_output(done.stdout, job.program)
+
+    def state(self) -> DeviceState:
+        return DeviceState(clock_mhz=_clock_mhz(), temperature_c=_temperature_c(), load=os.getloadavg()[0])
+
+    def close(self) -> None:
+        """Nothing to clean: the runner lives in the compiler's cache."""
+
+
+def _processor_details() -> dict[str, str]:
+    """Model, family and vector instruction sets of the first core, from /proc/cpuinfo where there is one."""
+    fields: dict[str, str] = {}
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        first = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    numbers = [fields[key] for key in ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part") if key in fields]
+    return {
+        "model": fields.get("model name") or platform.processor() or platform.machine(),
+        "numbers": "/".join(numbers),
+        "vector": " ".join(flag for flag in _VECTOR_FLAGS if flag in flags),
+    }
+
+
+def _clock_mhz() -> float | None:
+    """Mean clock of the cores as the kernel reports it."""
+    import psutil
+
+    clocks = psutil.cpu_freq(percpu=False)
+    return float(clocks.current) if clocks and clocks.current else None
+
+
+def _temperature_c() -> float | None:
+    """The processor's temperature; None on machines that hide it, such as most virtual ones."""
+    import psutil
+
+    sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+    for name in _SENSORS:
+        if sensors.get(name):
+            return float(sensors[name][0].current)
+    return None

@@ -1,0 +1,145 @@
+"""An analytic phone: a roofline over clusters of unequal cores with dynamic tile scheduling.
+
+It stands in for a phone that is not attached; every figure from it is marked ``simulated``. For each block the time is
+
+    block_us + max(makespan of its tiles over the cores, bytes from DRAM / bandwidth)
+
+where the cores take equal tiles as they become free, as the compiled runtime does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.device_spec import Analytic, DeviceSpec, Gpu, Memory
+from data.errors import DeviceError
+from data.measurement import Provenance
+from profiling.device import DeviceDescription, DeviceState, Job, RawSamples
+
+if TYPE_CHECKING:
+    from fusion import Runner, Target
+    from fusion.block import Block
+
+# Rows and columns of the register tile that the estimate assumes, and the multiply-adds below which a core idles.
+_TILE_ROWS, _TILE_COLUMNS = 8, 32
+_MS_PER_S = 1e3
+
+
+class SimulatedDevice:
+    """The analytic model of a phone's CPU or GPU, behind the same protocol as a real device.
+
+    Raises:
+        DeviceError: the specification has no ``[analytic]`` table, or no such unit.
+    """
+
+    def __init__(self, spec: DeviceSpec, unit: str = "cpu", seed: int = 0) -> None:
+        if spec.analytic is None or spec.memory is None or not spec.clusters:
+            raise DeviceError(f"device {spec.name} cannot be simulated: its file has no [analytic] table")
+        if unit not in spec.units:
+            raise DeviceError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
+        self.spec = spec
+        self.unit = unit
+        self._analytic: Analytic = spec.analytic
+        self._memory: Memory = spec.memory
+        self._seed = seed
+        self._jobs = 0
+
+    @property
+    def provenance(self) -> Provenance:
+        return "simulated"
+
+    @property
+    def needs_runner(self) -> bool:
+        return False
+
+    @cached_property
+    def target(self) -> Target:
+        from fusion import target_named
+
+        return target_named(self.spec.target)
+
+    def describe(self) -> DeviceDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> DeviceDescription:
+        # The figures of the file are the device: when one changes, earlier simulations are of another device.
+        figures = repr((self.spec.clusters, self._memory, self.spec.gpu, self._analytic))
+        digest = hashlib.sha256(figures.encode()).hexdigest()[:12]
+        return DeviceDescription(
+            name=self.spec.name,
+            fingerprint=f"{self.spec.name}-simulated-{digest}",
+            processor=f"analytic model of {self.spec.title}",
+            cores=len(self.spec.cores),
+        )
+
+    def prepare(self, runner: Runner) -> None:
+        """Nothing to bring: no code is executed."""
+
+    def run(self, job: Job) -> RawSamples:
+        times = [(block.hash, self.block_ms(block, job.threads)) for block in job.blocks]
+        total = sum(time for _, time in times)
+        if job.program == "model" or len(job.blocks) > 1:
+            total += self._analytic.model_us / 1e3
+        # The counter makes a second measurement of the same block another draw, as on a real device.
+        self._jobs += 1
+        digest = hashlib.sha256(f"{self._seed}|{self._jobs}|{job.program}".encode()).digest()
+        random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        noisy = total * np.exp(self._analytic.noise * random.standard_normal(job.warmup + job.runs))
+        samples = tuple(float(value) for value in noisy)
+        return RawSamples(samples[: job.warmup], samples[job.warmup :], tuple(times))
+
+    def state(self) -> DeviceState:
+        return DeviceState()
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    def block_ms(self, block: Block, threads: int) -> float:
+        """Time of one block without noise, milliseconds."""
+        if self.unit == "gpu":
+            return _gpu_ms(block, self.spec.gpu, self._analytic)
+        tiles = tile_count(block)
+        speeds = np.array(self.spec.cores[:threads]) * self._analytic.cpu_efficiency * 1e9
+        compute = makespan(block.cost.flops / tiles, tiles, speeds) * _MS_PER_S
+        return self._analytic.block_us / 1e3 + max(compute, self._memory_ms(block))
+
+    def _memory_ms(self, block: Block) -> float:
+        """Weights always come from DRAM, since a whole model's do not fit; activations only beyond the caches."""
+        caches = (self._memory.l3_kib + self._memory.system_cache_kib) * 1024
+        activations = block.cost.bytes_moved - block.cost.weight_bytes
+        bytes_from_dram = block.cost.weight_bytes + max(0.0, activations - caches)
+        return bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9) * _MS_PER_S
+
+
+def _gpu_ms(block: Block, gpu: Gpu | None, analytic: Analytic) -> float:
+    if gpu is None:
+        raise DeviceError("the device has no GPU")
+    compute = block.cost.flops / (gpu.fp32_gflops * analytic.gpu_efficiency * 1e9)
+    memory = block.cost.bytes_moved / (gpu.memory_gbps * analytic.bandwidth_efficiency * 1e9)
+    return gpu.launch_us / 1e3 + max(compute, memory) * _MS_PER_S
+
+
+def tile_count(block: Block) -> int:
+    """Tiles that the cores can take independently."""
+    sizes = block.sizes
+    if block.anchor == "attention":
+        return sizes["heads"] * -(-sizes["rows"] // _TILE_ROWS)
+    columns = sizes.get("columns", sizes.get("hidden", 1))
+    return -(-sizes["rows"] // _TILE_ROWS) * (-(-columns // _TILE_COLUMNS) if block.anchor == "gemm" else 1)
+
+
+def makespan(tile_flops: float, tiles: int, speeds: np.ndarray) -> float:
+    """Seconds until the last of ``tiles`` equal tiles is done when free cores take the next one.
+
+    ``speeds`` (cores,) are flop/s. The k-th tile of core i ends at ``k * tile_flops / speeds[i]``; with greedy taking the
+    tiles done are the ``tiles`` earliest of these moments, but a slow core that has begun must still end its tile.
+    """
+    durations = tile_flops / np.asarray(speeds, dtype=float)
+    starts = np.arange(tiles)[:, None] * durations[None, :]  # (tiles, cores): when core i could begin its k-th tile
+    order = np.argsort(starts, axis=None, kind="stable")[:tiles]
+    return float((starts + durations[None, :]).ravel()[order].max())
