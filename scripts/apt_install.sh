@@ -6,7 +6,7 @@ set -euo pipefail
 purpose=$1
 shift
 as_root=()
-[ "$(id -u)" = 0 ] || as_root=(sudo -n)
+[ "$EUID" = 0 ] || as_root=(sudo -n)
 
 missing() {
     echo "missing: $* (needed for $purpose); as root: apt-get install $*" >&2
