@@ -1,0 +1,61 @@
+"""What the passes of a search share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from data.errors import DataFileError
+from data.progress import Progress
+from search.stages import Stages
+from search.study import Study
+
+if TYPE_CHECKING:
+    from profiling import Device
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The study, the other rooms' functions, the device, its number of threads, and who listens."""
+
+    study: Study
+    stages: Stages
+    device: Device
+    threads: int
+    progress: Progress
+    note: Callable[[str], None]
+
+
+@contextmanager
+def timed(study: Study, stage: str) -> Iterator[None]:
+    """Adds the wall clock of its body to the seconds that the study counts for a stage, also when it fails."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = study.load("seconds", dict[str, float]) or {}
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
+        study.save("seconds", seconds)
+
+
+def required(study: Study, name: str, kind: type[Record]) -> Record:
+    """A record that an earlier pass has written.
+
+    Raises:
+        DataFileError: it is not there, so somebody removed it meanwhile.
+    """
+    record = study.load(name, kind)
+    if record is None:
+        raise DataFileError(study.folder / f"{name}.json", "the record was removed while the search ran")
+    return record
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

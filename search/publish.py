@@ -1,0 +1,61 @@
+"""What a search leaves behind: ``best/``, ``result.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.bench import Bench, timed
+from search.records import SearchResult
+from search.report import render_report
+from search.study import atomic_write
+from search.summary import result_document
+
+BEST, RESULT, REPORT = "best", "result.json", "report.html"
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Which model is in ``best/``, and for which compiler target it was compiled."""
+
+    winner: int
+    target: str
+
+
+def publish(bench: Bench, result: SearchResult) -> None:
+    """Writes ``best/``, then the result and the report; what is there already and up to date is left alone.
+
+    ``best/`` is put together under another name and renamed, so that it is never half a model.
+    """
+    wanted = _Published(result.winner, result.device.target)
+    best = bench.study.out / BEST
+    if not best.is_dir() or bench.study.load("published", _Published) != wanted:
+        with timed(bench.study, "publish"):
+            _replace(best, _assemble(bench, result))
+        bench.study.save("published", wanted)
+    document = result_document(result, bench.study.out)
+    atomic_write(bench.study.out / REPORT, render_report(result, document))
+    # Last, since whoever finds result.json takes the search for finished.
+    atomic_write(bench.study.out / RESULT, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def _assemble(bench: Bench, result: SearchResult) -> Path:
+    """A folder with the winner's checkpoint, its ONNX file and its compiled form."""
+    finalist = result.winning_finalist
+    if finalist.trained is None or finalist.checked is None:
+        raise ValueError(f"winner {finalist.trial} is not complete")
+    folder = bench.study.folder / "best.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bench.study.out / finalist.trained.directory, folder)
+    onnx = folder / "model.onnx"
+    shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
+    compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)
+    bench.stages.export_compiled(bench.device, compiled, folder / "compiled")
+    return folder
+
+
+def _replace(best: Path, folder: Path) -> None:
+    shutil.rmtree(best, ignore_errors=True)
+    folder.rename(best)

@@ -1,0 +1,125 @@
+"""``report.html``: one self-contained page with plots and tables, made of a search's result alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from search.records import Finalist, SearchResult, Timing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _ACCENT, _WARM, _QUIET = "#1d3557", "#2a9d8f", "#e76f51", "#8d99ae"
+_SIZE = (7.2, 4.2)  # inches
+
+
+def render_report(result: SearchResult, document: dict[str, Any]) -> str:
+    """The page as text.
+
+    Args:
+        result: what is plotted.
+        document: the content of ``result.json``, from which the tables are filled, so that both say the same.
+    """
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("search"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    shares = result.winning_finalist.shares
+    plots = {
+        "accuracy": _svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
+        "prediction": _svg("prediction", lambda axes: _plot_prediction(axes, result)),
+        "blocks": _svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
+    }
+    return environment.get_template("report.html").render(result=document, plots=plots)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (latency, score) points that no other point beats in both, by rising latency."""
+    front: list[tuple[float, float]] = []
+    for latency, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or score > front[-1][1]:
+            front.append((latency, score))
+    return front
+
+
+def _svg(name: str, draw: Callable[[Axes], None]) -> str:
+    """A figure as an ``<svg>`` element; the name keeps the identifiers of several on one page apart."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        text = StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+
+
+def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
+    """Score against latency: trials at their predicted, finalists at their measured latency."""
+    scored = [trial for trial in result.trials if trial.score is not None]
+    short = [(trial.candidate.predicted_ms, trial.score or 0.0) for trial in scored]
+    full = [
+        (finalist.timing.median_ms, finalist.trained.score)
+        for finalist in result.finalists
+        if finalist.timing and finalist.trained
+    ]
+    where = result.device.provenance
+    axes.scatter(*zip(*short, strict=True), color=_QUIET, label="short distillation, latency predicted")
+    axes.scatter(*zip(*full, strict=True), color=_ACCENT, label=f"full distillation, latency {where}", zorder=3)
+    front = pareto_front([*short, *full])
+    axes.step(*zip(*front, strict=True), where="post", color=_INK, linewidth=1, label="Pareto front")
+    winner = result.winning_finalist
+    if winner.timing and winner.trained:
+        axes.scatter(winner.timing.median_ms, winner.trained.score, s=160, facecolors="none", edgecolors=_INK, zorder=4)
+        name = result.winning_trial.candidate.architecture.name
+        axes.annotate(
+            name, (winner.timing.median_ms, winner.trained.score), xytext=(8, -12), textcoords="offset points"
+        )
+    axes.axvline(result.options.budget_ms, color=_WARM, label=f"budget {result.options.budget_ms:g} ms")
+    axes.axhline(result.teacher.score, color=_INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
+    axes.axhline(result.task.majority, color=_QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"latency on {result.device.name}, ms")
+    axes.set_ylabel(f"dev {result.task.metric}")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _timings(finalist: Finalist) -> list[Timing]:
+    return [timing for timing in (finalist.screening, finalist.timing) if timing is not None]
+
+
+def _plot_prediction(axes: Axes, result: SearchResult) -> None:
+    """Predicted latency with its interval against every measured one of the finalists."""
+    highest = result.options.budget_ms
+    for finalist in result.finalists:
+        candidate = result.trials[finalist.trial].candidate
+        errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
+        for timing in _timings(finalist):
+            color = _ACCENT if timing is finalist.timing else _QUIET
+            axes.errorbar(timing.median_ms, candidate.predicted_ms, yerr=errors, fmt="o", color=color, capsize=3)
+            highest = max(highest, timing.median_ms, candidate.upper_ms)
+    axes.plot([0, highest], [0, highest], color=_QUIET, linewidth=1)
+    axes.axvline(result.options.budget_ms, color=_WARM)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"{result.device.provenance} median, ms")
+    axes.set_ylabel("predicted, ms (bars: 90% interval)")
+
+
+def _plot_blocks(axes: Axes, result: SearchResult) -> None:
+    """Time of each block of the winner in one run, the longest on top."""
+    shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
+    labels = [f"{share.count} × {share.name}" for share in shares]
+    bars = axes.barh(labels, [share.total_ms for share in shares], color=_ACCENT)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel(f"ms of one run, {result.device.provenance}")

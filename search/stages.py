@@ -1,0 +1,72 @@
+"""What the pipeline calls of the other rooms, as one object, so that tests can run the whole pipeline on doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from data.architecture import Architecture
+from data.progress import Progress
+from search.records import BlockShare, PredictorQuality, Provenance, SearchOptions, Timing
+from search.space import EncoderSizes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data.tasks import Task
+    from profiling import Device
+    from search.distillation import DistilledModel
+    from search.teacher import Teacher
+
+
+class Predictor(Protocol):
+    """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,)."""
+
+    @property
+    def provenance(self) -> Provenance: ...
+    def predict(self, architectures: Sequence[Architecture]) -> np.ndarray: ...
+    def interval(
+        self, architectures: Sequence[Architecture], coverage: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def probability_within(self, architectures: Sequence[Architecture], budget_ms: float) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The long and the outward-facing steps of a search.
+
+    Each distillation writes a Hugging Face checkpoint with its tokenizer into the given folder, and does nothing when
+    it finds itself finished there.
+    """
+
+    open_device: Callable[[SearchOptions, bool], Device]
+    """(options, simulated) -> the device; ``DeviceError`` when it is not attached."""
+    predictor: Callable[[Device, int, int, Progress], Predictor]
+    """(device, threads, seed, progress) -> latency predictor; profiles the device where that was not done yet."""
+    quality: Callable[[Predictor], PredictorQuality | None]
+    """The predictor's error on held-out models, where it knows it."""
+    load_task: Callable[[str, Path | None, int], Task]
+    """(name, folder of the data, seed) -> task."""
+    teacher_sizes: Callable[[str | None], EncoderSizes]
+    """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
+    prepare_teacher: Callable[[Task, str | None, int, Progress], Teacher]
+    """(task, teacher, seed, progress) -> fine-tuned teacher."""
+    distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, seed, folder, progress): enough to tell candidates apart."""
+    distil_full: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
+    """The same, as long as it pays."""
+    export_onnx: Callable[[Path, Path, int], Path]
+    """(checkpoint, ONNX file, sequence length)."""
+    compile_model: Callable[[Path, int, int], Any]
+    """(checkpoint or ONNX file, sequence length, threads) -> compiled model."""
+    max_difference: Callable[[Any, Path, Architecture, int], float]
+    """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
+    time_model: Callable[[Device, Any, Architecture, int, str], Timing]
+    """(device, compiled model, architecture, threads, since) -> timing; one taken after the ISO time ``since`` and
+    already in the store is not taken again."""
+    block_shares: Callable[[Device, Any, int], tuple[BlockShare, ...]]
+    """(device, compiled model, threads) -> where its latency goes."""
+    export_compiled: Callable[[Device, Any, Path], None]
+    """(device, compiled model, folder): shared library, header, static runner and weights."""

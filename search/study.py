@@ -1,0 +1,196 @@
+"""Durable state of a search: one JSON file for each finished piece of work, so that a killed search can go on.
+
+    OUT/study/study.json            the options it was started with
+    OUT/study/NAME.json             a finished stage (feasible, teacher)
+    OUT/study/trial-000.json        a trial, written when it is proposed and again when it is finished
+    OUT/study/trained-000.json ...  what is known of a finalist
+    OUT/study/models/               checkpoints of trials and finalists
+    OUT/study/lock                  held while a search runs in OUT
+
+Each file is written to a temporary name, flushed to the disk and renamed, so that it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from data.errors import DataFileError, InputError, PocketBertError
+from search.records import SearchOptions, Trial
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA = 1
+_HEADER = "study"
+_FREE_TO_CHANGE = {"require_device"}
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The records of one search under ``out``. Made by :func:`open_study`, which holds the lock."""
+
+    out: Path
+    options: SearchOptions
+    created_at: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the records are."""
+        return self.out / "study"
+
+    def load(self, name: str, kind: type[Record]) -> Record | None:
+        """The record of that name, or None where that work is not finished.
+
+        Raises:
+            DataFileError: the file is damaged, or of another version.
+        """
+        path = self.folder / f"{name}.json"
+        return _read(path, kind) if path.exists() else None
+
+    def save(self, name: str, record: Any) -> None:
+        """Writes a record; when this returns, it survives the death of the process and of the machine."""
+        _write(self.folder / f"{name}.json", record)
+
+    def trials(self) -> list[Trial]:
+        """All trials so far, in order.
+
+        Raises:
+            DataFileError: a record is damaged, or one is missing between others.
+        """
+        paths = sorted(self.folder.glob("trial-*.json"))
+        trials = [_read(path, Trial) for path in paths]
+        for position, (trial, path) in enumerate(zip(trials, paths, strict=True)):
+            if trial.index != position:
+                raise DataFileError(path, f"trial {position} is missing; start again in another --out")
+        return trials
+
+    def save_trial(self, trial: Trial) -> None:
+        """Writes a trial; a finished or failed one replaces the proposed one."""
+        self.save(f"trial-{trial.index:03d}", trial)
+
+    def models(self, name: str) -> Path:
+        """Folder of the checkpoint of that name."""
+        return self.folder / "models" / name
+
+    def relative(self, path: Path) -> str:
+        """A path below ``out``, as records keep it, so that ``out`` may be moved."""
+        return path.relative_to(self.out).as_posix()
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first record of a study."""
+
+    options: SearchOptions
+    created_at: str
+
+
+@contextmanager
+def open_study(out: Path, options: SearchOptions, *, resume: bool) -> Iterator[Study]:
+    """The study in ``out``: begun there, or gone on with when ``resume``; locked until the context ends.
+
+    Resuming where nothing was begun begins: a search may be killed before it wrote anything.
+
+    Raises:
+        InputError: ``out`` holds a study and ``resume`` is not given, or holds something else; the options differ from
+            those that it was started with; another search runs there.
+        DataFileError: the study's records are damaged.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = out / "study"
+    _refuse_unsuitable(out, folder, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another search is running in {out}: wait for it, or choose another --out") from error
+    try:
+        yield _begin_or_resume(out, options)
+    finally:
+        lock.release()
+
+
+def _refuse_unsuitable(out: Path, folder: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file")
+    header = folder / f"{_HEADER}.json"
+    if header.exists() and not resume:
+        state = "a finished" if (out / "result.json").exists() else "an unfinished"
+        raise InputError(f"{out} holds {state} search: add --resume to go on with it, or choose another --out")
+    if not header.exists() and out.exists() and any(path.name != folder.name for path in out.iterdir()):
+        raise InputError(f"--out {out} is not empty and holds no search: choose another --out")
+
+
+def _begin_or_resume(out: Path, options: SearchOptions) -> Study:
+    path = out / "study" / f"{_HEADER}.json"
+    if not path.exists():
+        header = _Header(options, datetime.now(UTC).isoformat(timespec="seconds"))
+        _write(path, header)
+    else:
+        header = _read(path, _Header)
+        _refuse_other_options(out, header.options, options)
+    allowed = {name: getattr(options, name) for name in _FREE_TO_CHANGE}
+    return Study(out, replace(header.options, **allowed), header.created_at)
+
+
+def _refuse_other_options(out: Path, before: SearchOptions, now: SearchOptions) -> None:
+    then, given = asdict(before), asdict(now)
+    differing = [name for name in then if name not in _FREE_TO_CHANGE and then[name] != given[name]]
+    if differing:
+        changes = "; ".join(f"{name} was {then[name]}, now {given[name]}" for name in differing)
+        raise InputError(f"{out} was started with other options ({changes}): repeat them, or choose another --out")
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Writes a file so that readers, and whoever comes after a crash, see the old text or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _flush_directory(path.parent)
+
+
+def _flush_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, record: Any) -> None:
+    document = {"schema": SCHEMA, "record": _adapter(type(record)).dump_python(record, mode="json")}
+    atomic_write(path, json.dumps(document, indent=1, allow_nan=False))
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    from pydantic import ValidationError
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema = document["schema"]
+        if schema == SCHEMA:
+            return _adapter(kind).validate_python(document["record"])
+    except (ValueError, KeyError, TypeError, ValidationError, PocketBertError) as error:
+        problem = "damaged record of the search; remove the file to have that part done again, or choose another --out"
+        raise DataFileError(path, problem) from error
+    raise DataFileError(path, f"written by another version of pocketbert (schema {schema}, not {SCHEMA})")
+
+
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
