@@ -7,8 +7,8 @@ architectures, spread by farthest-point sampling in the logarithm of their sizes
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from fusion.block import Block
 
 # How many architectures are planned to find the candidate blocks.
 _CANDIDATE_ARCHITECTURES = 1024
+# Equally distant blocks are told apart at random.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,16 @@ def _pick(values: Sequence[int], share: float) -> int:
 
 def candidate_blocks(space: SamplingRange, seed: int) -> tuple[Block, ...]:
     """Distinct blocks of many architectures of the space, in a stable order."""
+    # One layer holds every block that more layers hold.
+    shapes = {replace(arch, layers=1): None for arch in sample_architectures(space, _CANDIDATE_ARCHITECTURES, seed)}
+    return distinct_blocks(shapes)
+
+
+def distinct_blocks(architectures: Iterable[Architecture]) -> tuple[Block, ...]:
+    """The distinct blocks of some architectures, in the order in which they first occur."""
     from fusion import plan_architecture
 
-    # One layer holds every kind of block that more layers hold.
-    blocks: dict[str, Block] = {}
-    for architecture in sample_architectures(space, _CANDIDATE_ARCHITECTURES, seed):
-        for block in plan_architecture(architecture):
-            blocks.setdefault(block.hash, block)
-    return tuple(blocks.values())
+    return tuple({block: None for architecture in architectures for block in plan_architecture(architecture)})
 
 
 def choose_blocks(
@@ -139,7 +143,8 @@ def _farthest(blocks: list[Block], given: list[Block], count: int, random: np.ra
     chosen: list[Block] = []
     while len(chosen) < count:
         # Nothing taken yet: begin with the largest, so that predictions never extrapolate upwards.
-        index = int(np.argmax(points.sum(axis=1))) if np.isinf(distances).all() else int(np.argmax(distances + 1e-9 * random.random(len(blocks))))
+        ties = points.sum(axis=1) if np.isinf(distances).all() else distances + _TIE * random.random(len(blocks))
+        index = int(np.argmax(ties))
         if distances[index] <= 0:
             break
         chosen.append(blocks[index])

@@ -252,6 +252,11 @@ def _suite(device: Device, blocks: Sequence[Block]) -> Runner | None:
     return build_suite(tuple(blocks), device.target)
 
 
+def compiler_for(device: Device) -> str:
+    """The compiler under which measurements of this device are stored now."""
+    return compiler_of(_suite(device, [REFERENCE_BLOCK]))
+
+
 def compiler_of(runner: Runner | None) -> str:
     """The compiler under which a measurement is stored."""
     return runner.compiler if runner is not None else ANALYTIC_COMPILER

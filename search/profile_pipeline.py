@@ -1,0 +1,247 @@
+"""Profiling as one pipeline: choose blocks and models, compile, measure what is missing, train, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from data.errors import DataFileError, DeviceError, StoreError
+from data.home import home
+from data.progress import Progress, ProgressEvent, no_progress
+from data.store import MeasurementStore
+from profiling.device import Device
+from profiling.quality import SessionQuality, session_quality
+from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, distinct_blocks, sample_architectures
+from profiling.session import compiler_for, measure_blocks, measure_models
+
+if TYPE_CHECKING:
+    from data.architecture import Architecture
+    from data.measurement import Measurement
+    from fusion.block import Block
+    from surrogate import DevicePredictor
+
+DEFAULT_BLOCKS = 160
+FIT_MODELS = 10
+HELD_OUT_MODELS = 14
+# Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
+_MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
+_FEWEST_BLOCKS = 40
+# Another profiling of the same device would spoil both: the second waits this long for the first.
+_WAIT_FOR_OTHER_S = 1800.0
+
+
+@dataclass(frozen=True)
+class ProfilePlan:
+    """What a profiling measures: blocks and models to fit to, and models kept aside to judge by."""
+
+    blocks: tuple[Block, ...]
+    fit_models: tuple[Architecture, ...]
+    held_out: tuple[Architecture, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The outcome: the predictor, whether it was there already, and how stable the machine was."""
+
+    predictor: DevicePredictor
+    directory: Path
+    reused: bool
+    quality: SessionQuality
+    seconds: float
+
+
+def profile_and_train(
+    device: Device,
+    store: MeasurementStore,
+    *,
+    threads: int,
+    blocks: int | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    seq_len: int = 128,
+    progress: Progress | None = None,
+) -> DevicePredictor:
+    """The latency predictor of a device, profiling it where that has not been done; see :func:`profile`."""
+    return profile(
+        device,
+        store,
+        threads=threads,
+        blocks=blocks,
+        time_limit_s=time_limit_s,
+        seed=seed,
+        seq_len=seq_len,
+        progress=progress,
+    ).predictor
+
+
+def profile(
+    device: Device,
+    store: MeasurementStore,
+    *,
+    threads: int,
+    blocks: int | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    seq_len: int = 128,
+    progress: Progress | None = None,
+) -> Profile:
+    """Measure what is missing, train the latency predictor, and save it in the state directory.
+
+    A predictor saved earlier is reused while device, compiler and number of threads are the same and it rests on at
+    least as many blocks; measurements in the store are never repeated.
+
+    Args:
+        blocks: number of blocks to measure; None takes the default, fewer under a short ``time_limit_s``.
+        time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted.
+        seq_len: sequence length of the models that will be predicted.
+
+    Raises:
+        DeviceError: the device is not available or was lost; what was measured is stored.
+        StoreError: the store or the state directory cannot be written.
+        ToolchainError: a block could not be compiled.
+    """
+    report = progress or no_progress
+    begin = monotonic()
+    directory = predictor_directory(device, threads, seq_len)
+    with _alone(device, report):
+        known = _reusable(directory, device, blocks, report)
+        if known is not None:
+            return Profile(known, directory, True, SessionQuality(0.0, 0.0), monotonic() - begin)
+        plan = plan_profile(SamplingRange(seq_len=seq_len), _affordable(blocks, time_limit_s), seed)
+        block_rows, fit_rows, held_rows = _measure(device, store, plan, threads, seed, time_limit_s, report)
+        report(ProgressEvent("train predictor", 0, 1, f"{len(plan.blocks)} blocks"))
+        predictor = _train(device, block_rows, fit_rows, held_rows, seed)
+        _save(predictor, directory)
+    report(ProgressEvent("train predictor", 1, 1, str(predictor.errors)))
+    return Profile(predictor, directory, False, session_quality(block_rows), monotonic() - begin)
+
+
+def load_predictor(device: Device, threads: int, seq_len: int = 128) -> DevicePredictor | None:
+    """The predictor saved for this device, threads and compiler; None where it must be profiled (again)."""
+    return _reusable(predictor_directory(device, threads, seq_len), device, None, no_progress)
+
+
+def predictor_directory(device: Device, threads: int, seq_len: int) -> Path:
+    """Where the predictor of a device is kept."""
+    return home() / "predictors" / device.describe().fingerprint / f"{device.unit}-{threads}threads-{seq_len}tokens"
+
+
+def plan_profile(space: SamplingRange, blocks: int, seed: int) -> ProfilePlan:
+    """Blocks that cover the space, and models at random; equal arguments give equal plans."""
+    architectures = sample_architectures(space, FIT_MODELS + HELD_OUT_MODELS, seed)
+    fit_models, held_out = architectures[:FIT_MODELS], architectures[FIT_MODELS:]
+    # The fitted models are compiled anyway, so their blocks cost nothing more.
+    given = distinct_blocks(fit_models)[:blocks]
+    added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given) if len(given) < blocks else ()
+    return ProfilePlan((*given, *(block for block in added if block not in given)), fit_models, held_out)
+
+
+def _affordable(blocks: int | None, time_limit_s: float | None) -> int:
+    if blocks is not None:
+        return blocks
+    if time_limit_s is None:
+        return DEFAULT_BLOCKS
+    return min(DEFAULT_BLOCKS, max(_FEWEST_BLOCKS, int(time_limit_s * (1 - _MEASURING_SHARE) / _SECONDS_PER_BLOCK)))
+
+
+def _reusable(directory: Path, device: Device, blocks: int | None, report: Progress) -> DevicePredictor | None:
+    """The saved predictor if it still holds; otherwise says why the device is profiled again."""
+    from surrogate import DevicePredictor
+
+    stage = "predictor"
+    if not directory.exists():
+        others = [path for path in directory.parent.parent.glob(f"{device.spec.name}-*") if path != directory.parent]
+        if others and device.provenance == "measured":
+            report(ProgressEvent(stage, 0, None, f"{device.spec.name} is not the machine profiled before: profiling this one"))
+        return None
+    try:
+        predictor = DevicePredictor.load(directory)
+    except DataFileError as error:
+        report(ProgressEvent(stage, 0, None, f"profiling again: {error}"))
+        return None
+    if predictor.origin.compiler != compiler_for(device):
+        report(ProgressEvent(stage, 0, None, "the compiler has changed since this device was profiled: profiling again"))
+        return None
+    if blocks is not None and predictor.measured_blocks < blocks:
+        report(ProgressEvent(stage, 0, None, f"profiled with {predictor.measured_blocks} blocks so far: measuring more"))
+        return None
+    report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}"))
+    return predictor
+
+
+def _measure(
+    device: Device,
+    store: MeasurementStore,
+    plan: ProfilePlan,
+    threads: int,
+    seed: int,
+    time_limit_s: float | None,
+    report: Progress,
+) -> tuple[list[Measurement], list[Measurement], list[Measurement]]:
+    """Rows of the blocks, of the models to fit to, and of the models kept aside."""
+    begin = monotonic()
+
+    def left(share: float) -> float | None:
+        return None if time_limit_s is None else max(0.0, time_limit_s - (monotonic() - begin)) * share
+
+    report(ProgressEvent("compile blocks", 0, None, f"{len(plan.blocks)} blocks"))
+    block_rows = measure_blocks(
+        device, plan.blocks, threads=threads, store=store, seed=seed, time_limit_s=left(0.6), progress=report
+    )
+    models = (*plan.fit_models, *plan.held_out)
+    report(ProgressEvent("compile models", 0, None, f"{len(models)} whole models"))
+    model_rows = measure_models(
+        device, models, threads=threads, store=store, seed=seed, time_limit_s=left(1.0), progress=report
+    )
+    fit_texts = {architecture.to_json() for architecture in plan.fit_models}
+    fit_rows = [row for row in model_rows if row.signature in fit_texts]
+    return block_rows, fit_rows, [row for row in model_rows if row.signature not in fit_texts]
+
+
+def _train(
+    device: Device,
+    block_rows: Sequence[Measurement],
+    fit_rows: Sequence[Measurement],
+    held_rows: Sequence[Measurement],
+    seed: int,
+) -> DevicePredictor:
+    from surrogate import DevicePredictor
+
+    return DevicePredictor.fit(
+        block_rows, fit_rows, held_rows, vector_bytes=device.target.vector_bytes, seed=seed
+    )
+
+
+def _save(predictor: DevicePredictor, directory: Path) -> None:
+    try:
+        predictor.save(directory)
+    except OSError as error:
+        raise StoreError(f"the predictor cannot be saved in {directory}: {error.strerror}") from error
+
+
+@contextmanager
+def _alone(device: Device, report: Progress) -> Iterator[None]:
+    """Hold the device: a second profiling of it waits, since both would disturb each other."""
+    from filelock import FileLock, Timeout
+
+    folder = home() / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{device.describe().fingerprint}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            report(ProgressEvent("wait", 0, None, f"another process is profiling {device.spec.name}: waiting for it"))
+            lock.acquire(timeout=_WAIT_FOR_OTHER_S)
+    except Timeout as error:
+        raise DeviceError(f"another process has been profiling {device.spec.name} for half an hour: end it first") from error
+    except OSError as error:
+        raise StoreError(f"the state directory {folder} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()

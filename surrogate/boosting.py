@@ -1,0 +1,94 @@
+"""Gradient-boosted trees on the logarithm of what a base leaves over, sized by cross-validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from xgboost import XGBRegressor
+
+# (trees, depth) from which cross-validation chooses, besides no trees at all.
+_CHOICES = ((60, 2), (200, 2), (120, 3), (300, 3))
+# Deeper trees are worth their time only on long tables.
+_LONG_TABLE, _LONG_CHOICES = 500, ((300, 3), (800, 4))
+_LEARNING_RATE = 0.06
+_FOLDS = 5
+# With fewer rows trees only learn the noise.
+FEWEST_ROWS = 30
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The trees, or None where cross-validation found that none help (or there were too few rows)."""
+
+    trees: XGBRegressor | None
+    cross_validated: float = 0.0
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(n,) predicted logarithms of measured over base."""
+        if self.trees is None:
+            return np.zeros(len(features))
+        return np.asarray(self.trees.predict(features), dtype=np.float64)
+
+    def save(self, path: Path) -> None:
+        """Write XGBoost's own JSON, or nothing where there are no trees."""
+        if self.trees is not None:
+            self.trees.save_model(path)
+
+    @classmethod
+    def load(cls, path: Path, present: bool, cross_validated: float) -> Residual:
+        """Inverse of :meth:`save`."""
+        if not present:
+            return cls(None, cross_validated)
+        from xgboost import XGBRegressor
+
+        trees = XGBRegressor()
+        trees.load_model(path)
+        return cls(trees, cross_validated)
+
+
+def fit_residual(features: np.ndarray, residuals: np.ndarray, seed: int) -> Residual:
+    """Trees for residuals (n,) from features (n, f); ``cross_validated`` is the root mean square that remains."""
+    plain = float(np.sqrt(np.mean(residuals**2)))
+    if len(residuals) < FEWEST_ROWS:
+        return Residual(None, plain)
+    choices = _LONG_CHOICES if len(residuals) >= _LONG_TABLE else _CHOICES
+    errors = {choice: _cross_validate(features, residuals, choice, seed) for choice in choices}
+    best = min(errors, key=errors.__getitem__)
+    if errors[best] >= plain:
+        return Residual(None, plain)
+    trees = _regressor(best, seed)
+    trees.fit(features, residuals)
+    return Residual(trees, errors[best])
+
+
+def _cross_validate(features: np.ndarray, residuals: np.ndarray, choice: tuple[int, int], seed: int) -> float:
+    from sklearn.model_selection import KFold
+
+    squares = []
+    for train, test in KFold(_FOLDS, shuffle=True, random_state=seed).split(features):
+        trees = _regressor(choice, seed)
+        trees.fit(features[train], residuals[train])
+        squares.append((trees.predict(features[test]) - residuals[test]) ** 2)
+    return float(np.sqrt(np.mean(np.concatenate(squares))))
+
+
+def _regressor(choice: tuple[int, int], seed: int) -> XGBRegressor:
+    from xgboost import XGBRegressor
+
+    return XGBRegressor(
+        n_estimators=choice[0],
+        max_depth=choice[1],
+        learning_rate=_LEARNING_RATE,
+        subsample=0.8,
+        colsample_bytree=0.8,
+        min_child_weight=2,
+        reg_lambda=1.0,
+        random_state=seed,
+        # One thread: these tables are small, and training must not disturb a measurement beside it.
+        n_jobs=1,
+    )
