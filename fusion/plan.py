@@ -186,9 +186,10 @@ def _embeddings(graph: Graph, members: list[Operator]) -> FusedBlock:
     steps, inputs, weights, attributes = _epilogue(graph, members[last_sum + 1 :], members[last_sum].output)
     if len(rows) > 1:
         raise ModelError(f"operator {members[0].name}: more than one constant is added to the embeddings")
+    entries = {f"entries{i}": graph.types[lookup.inputs[0]].rows for i, lookup in enumerate(lookups)}
     block = make_block(
         "embeddings",
-        {"rows": type_.rows, "hidden": type_.columns, "tables": len(lookups) + len(rows)},
+        {"rows": type_.rows, "hidden": type_.columns, "tables": len(lookups) + len(rows)} | entries,
         ("positions",) * len(rows) + steps,
         attributes,
     )

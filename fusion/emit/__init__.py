@@ -1,0 +1,24 @@
+"""From a block to C: one translation unit a block, every shape a constant."""
+
+from __future__ import annotations
+
+from fusion.block import Block
+from fusion.emit.attention import emit_attention
+from fusion.emit.gemm import emit_gemm
+from fusion.emit.rows import emit_embeddings, emit_rowwise
+from fusion.emit.unit import Unit
+from fusion.target import Target
+
+__all__ = ["Unit", "emit_block"]
+
+_EMITTERS = {
+    "gemm": emit_gemm,
+    "attention": emit_attention,
+    "embeddings": emit_embeddings,
+    "rowwise": emit_rowwise,
+}
+
+
+def emit_block(block: Block, target: Target) -> Unit:
+    """The C of a block for a target, with what the program must know of it."""
+    return _EMITTERS[block.anchor](block, target)

@@ -1,0 +1,107 @@
+"""C of attention as one kernel: scores, mask, softmax and weighted values of a block of queries of one head."""
+
+from __future__ import annotations
+
+from fusion.block import Block
+from fusion.emit.unit import Unit, c_float, wrap
+from fusion.layout import round_up, row_stride
+from fusion.target import Target
+from fusion.tiling import choose_tiling
+
+_QUERY_BLOCK = 32
+
+
+def emit_attention(block: Block, target: Target) -> Unit:
+    """``output = softmax(scale * Q K^T + bias) V`` from merged rows [Q | K | V] and an optional key mask (int32).
+
+    A tile is one block of queries of one head. Keys and values are packed into the thread's scratch, so that the
+    same register tiles as in the matrix product apply, whatever the head size.
+    """
+    rows, keys = block.sizes["rows"], block.sizes["keys"]
+    heads, size = block.sizes["heads"], block.sizes["head_size"]
+    attributes = dict(block.attributes)
+    queries = min(_QUERY_BLOCK, rows)
+    blocks = -(-rows // queries)
+    padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
+    scratch = {
+        "keys_t": size * padded_keys,
+        "values": keys * padded_size,
+        "scores": queries * row_stride(keys),
+        "context": queries * padded_size,
+        "bias": padded_keys,
+    }
+    text = _helpers(queries, rows, size, keys, target)
+    body = _body(block, target, queries, blocks, scratch)
+    if "masked_bias" in attributes and not isinstance(attributes["masked_bias"], float):
+        raise TypeError("masked_bias must be a number")
+    _ = heads
+    return Unit(block, wrap(block, target, text, body), tiles=blocks * heads, scratch_bytes=4 * sum(scratch.values()))
+
+
+def _helpers(queries: int, rows: int, size: int, keys: int, target: Target) -> str:
+    return _product("scores", queries, rows, keys, target) + _product("context", queries, rows, size, target)
+
+
+def _product(name: str, queries: int, rows: int, columns: int, target: Target) -> str:
+    """A function that multiplies ``count`` rows with an unpacked matrix of ``columns`` columns, a panel at a time."""
+    tiling = choose_tiling(queries, columns, columns, target)
+    vectors = -(-columns // target.lanes)
+    whole, rest = divmod(vectors, tiling.vectors)
+    heights = sorted({tiling.rows, queries % tiling.rows, (rows % queries) % tiling.rows} - {0}, reverse=True)
+    text = (
+        f"static void {name}(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, "
+        f"long depth, int count) {{\n"
+    )
+    for width, first, last in ((tiling.vectors, 0, whole * tiling.vectors), (rest, whole * tiling.vectors, vectors)):
+        if first == last:
+            continue
+        step = width * target.lanes
+        text += f"  for (int n = {first * target.lanes}; n < {last * target.lanes}; n += {step}) {{\n    int r = 0;\n"
+        for height in heights:
+            text += (
+                f"    for (; r + {height} <= count; r += {height})\n"
+                f"      pb_tile({height}, {width}, 0, a + r * a_stride, a_stride, b + n, b_stride, "
+                f"c + r * c_stride + n, c_stride, depth);\n"
+            )
+        text += "  }\n"
+    return text + "}\n\n"
+
+
+def _body(block: Block, target: Target, queries: int, blocks: int, scratch: dict[str, int]) -> str:
+    rows, keys = block.sizes["rows"], block.sizes["keys"]
+    heads, size = block.sizes["heads"], block.sizes["head_size"]
+    attributes = dict(block.attributes)
+    width = heads * size
+    stride, score_stride = row_stride(3 * width), row_stride(keys)
+    padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
+    pointers, offset = "", 0
+    for name, elements in scratch.items():
+        pointers += f"  float *{name}_s = o->scratch + {offset};\n"
+        offset += elements
+    bias = (
+        f"mask[j] ? 0.0f : {c_float(float(attributes['masked_bias']))}" if "masked_bias" in attributes else "0.0f"
+    )
+    mask = "  const int *mask = o->inputs[1];\n" if "masked_bias" in attributes else ""
+    first_row = int(attributes.get("first_row", 0))
+    scale = c_float(float(attributes["scale"]))
+    return (
+        f"  const int head = tile / {blocks}, first = tile % {blocks} * {queries};\n"
+        f"  const int count = first + {queries} < {rows} ? {queries} : {rows} - first;\n"
+        f"  const float *q = (const float *)o->inputs[0] + (long)(first + {first_row}) * {stride} + head * {size};\n"
+        f"  const float *k = (const float *)o->inputs[0] + {width} + head * {size}, *v = k + {width};\n"
+        f"{mask}{pointers}"
+        f"  for (int j = 0; j < {padded_keys}; j++) bias_s[j] = j < {keys} ? {bias} : -__builtin_inff();\n"
+        f"  for (int j = 0; j < {keys}; j++) {{\n"
+        f"    for (int d = 0; d < {size}; d++) keys_t_s[d * {padded_keys} + j] = k[(long)j * {stride} + d];\n"
+        f"    for (int d = 0; d < {size}; d++) values_s[j * {padded_size} + d] = v[(long)j * {stride} + d];\n"
+        f"  }}\n"
+        f"  scores(q, {stride}, keys_t_s, {padded_keys}, scores_s, {score_stride}, {size}, count);\n"
+        f"  float sums[{queries}];\n"
+        f"  for (int r = 0; r < count; r++) sums[r] = pb_softmax(scores_s + r * {score_stride}, {keys}, bias_s, {scale});\n"
+        f"  context(scores_s, {score_stride}, values_s, {padded_size}, context_s, {padded_size}, {keys}, count);\n"
+        f"  for (int r = 0; r < count; r++) {{\n"
+        f"    const float factor = 1.0f / sums[r];\n"
+        f"    float *out = o->output + (long)(first + r) * {row_stride(width)} + head * {size};\n"
+        f"    for (int d = 0; d < {size}; d++) out[d] = context_s[r * {padded_size} + d] * factor;\n"
+        f"  }}\n"
+    )

@@ -1,0 +1,73 @@
+"""C of row-wise blocks: summed embeddings, and element-wise or normalising steps on their own."""
+
+from __future__ import annotations
+
+from fusion.block import Block
+from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, wrap
+from fusion.layout import round_up, row_stride
+from fusion.target import Target
+
+_ROWS_A_TILE = 8
+
+
+def emit_embeddings(block: Block, target: Target) -> Unit:
+    """``output[r] = epilogue(sum of table_i[ids_i[r]] (+ positions[r]))``.
+
+    The weights hold the tables one after the other, then the positions, then the epilogue's constants; rows are
+    padded to whole vectors with zeros.
+    """
+    rows, width = block.sizes["rows"], round_up(block.sizes["hidden"], target.lanes)
+    entries = table_entries(block)
+    terms, offset = [], 0
+    for index, count in enumerate(entries):
+        terms.append(f"o->weights + {offset}L + (long)((const int *)o->inputs[{index}])[r] * {width}")
+        offset += count * width
+    if "positions" in block.epilogue:
+        terms.append(f"o->weights + {offset}L + (long)r * {width}")
+        offset += rows * width
+    code = epilogue_code(_without_positions(block), block.sizes["hidden"], target, offset)
+    pointers = "".join(f"    const float *t{index} = {term};\n" for index, term in enumerate(terms))
+    value = " + ".join(f"pb_load(t{index} + n)" for index in range(len(terms)))
+    return _row_unit(block, rows, block.sizes["hidden"], target, code, pointers, value)
+
+
+def table_entries(block: Block) -> tuple[int, ...]:
+    """Rows of each looked-up table of an embeddings block, in the order of its inputs."""
+    return tuple(block.sizes[f"entries{index}"] for index in range(len(block.sizes)) if f"entries{index}" in block.sizes)
+
+
+def emit_rowwise(block: Block, target: Target) -> Unit:
+    """``output[r] = epilogue(input[r])``."""
+    columns = block.sizes["columns"]
+    code = epilogue_code(block, columns, target, 0)
+    pointers = f"    const float *x0 = (const float *)o->inputs[0] + (long)r * {row_stride(columns)};\n"
+    return _row_unit(block, block.sizes["rows"], columns, target, code, pointers, "pb_load(x0 + n)")
+
+
+def _without_positions(block: Block) -> Block:
+    steps = tuple(step for step in block.epilogue if step != "positions")
+    return Block(block.anchor, block.shape, steps, block.attributes, block.precision)
+
+
+def _row_unit(
+    block: Block, rows: int, columns: int, target: Target, code: EpilogueCode, pointers: str, value: str
+) -> Unit:
+    """A unit whose tiles are a few rows each: load, element-wise steps, store, normalise."""
+    tiles = -(-rows // _ROWS_A_TILE)
+    statements = "".join(f"      {statement}\n" for statement in code.statements)
+    norm = f"    {norm_call(code, columns, 'out')}\n" if code.norm else ""
+    body = (
+        f"  const int first = tile * {_ROWS_A_TILE};\n"
+        f"  const int last = first + {_ROWS_A_TILE} < {rows} ? first + {_ROWS_A_TILE} : {rows};\n"
+        f"  for (int r = first; r < last; r++) {{\n"
+        f"{pointers}"
+        f"    float *out = o->output + (long)r * {row_stride(columns)};\n"
+        f"    for (int n = 0; n < {round_up(columns, target.lanes)}; n += {target.lanes}) {{\n"
+        f"      pb_vec x = {value};\n"
+        f"{statements}"
+        f"      pb_store(out + n, x);\n"
+        f"    }}\n"
+        f"{norm}"
+        f"  }}\n"
+    )
+    return Unit(block, wrap(block, target, "", body), tiles=tiles)

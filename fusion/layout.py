@@ -1,0 +1,21 @@
+"""How tensors lie in memory: row strides, padding, alignment."""
+
+from __future__ import annotations
+
+ALIGNMENT = 64
+_LINE = 16  # fp32 numbers in a cache line
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple that is not below value."""
+    return -(-value // multiple) * multiple
+
+
+def row_stride(columns: int) -> int:
+    """Elements from one row to the next: whole cache lines, an odd number of them.
+
+    An odd number keeps the rows of a register tile in different sets of the L1 cache; rows that lie a power of
+    two apart evict each other.
+    """
+    lines = round_up(columns, _LINE) // _LINE
+    return _LINE * (lines if lines % 2 else lines + 1)

@@ -1,0 +1,57 @@
+"""Packs a block's weights as its generated code reads them: panels, padding to whole vectors, one flat array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fusion.block import Block
+from fusion.layout import round_up
+from fusion.target import Target
+from fusion.tiling import choose_tiling, packed_elements
+
+
+def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) -> np.ndarray:
+    """fp32 [elements]: the constants of a block in the order of its plan, packed for the target."""
+    arrays = [np.asarray(array, dtype=np.float32) for array in weights]
+    if block.anchor == "gemm":
+        return np.concatenate([_pack_matrix(block, arrays[0], target), *_vectors(arrays[1:], target)])
+    if block.anchor == "embeddings":
+        return np.concatenate([_pad_rows(array, target).ravel() for array in arrays] or [np.zeros(0, np.float32)])
+    return np.concatenate(_vectors(arrays, target) or [np.zeros(0, np.float32)])
+
+
+def _pack_matrix(block: Block, matrix: np.ndarray, target: Target) -> np.ndarray:
+    """(inner, columns) to panels: panel, inner, column; the last panel is cut to whole vectors."""
+    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
+    panel = choose_tiling(rows, inner, columns, target).panel(target)
+    whole = columns // panel
+    pieces = [matrix[:, : whole * panel].reshape(inner, whole, panel).transpose(1, 0, 2).ravel()]
+    if columns % panel:
+        pieces.append(_pad_rows(matrix[:, whole * panel :], target).ravel())
+    return np.concatenate(pieces)
+
+
+def _pad_rows(array: np.ndarray, target: Target) -> np.ndarray:
+    """(rows, columns) with zeros to whole vectors."""
+    array = array.reshape(-1, array.shape[-1])
+    missing = round_up(array.shape[-1], target.lanes) - array.shape[-1]
+    return np.pad(array, ((0, 0), (0, missing))) if missing else array
+
+
+def _vectors(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
+    return [_pad_rows(array.reshape(1, -1), target).ravel() for array in arrays]
+
+
+def weight_elements(block: Block, target: Target) -> int:
+    """Length of what :func:`pack_weights` returns, known without the weights."""
+    width = round_up(block.sizes.get("columns", block.sizes.get("hidden", 0)), target.lanes)
+    vectors = sum({"bias": 1, "layer_norm": 2, "positions": block.sizes["rows"]}.get(step, 0) for step in block.epilogue)
+    total = vectors * width
+    if block.anchor == "gemm":
+        inner, columns = block.sizes["inner"], block.sizes["columns"]
+        total += packed_elements(inner, columns, target, choose_tiling(block.sizes["rows"], inner, columns, target))
+    if block.anchor == "embeddings":
+        total += width * sum(size for name, size in block.shape if name.startswith("entries"))
+    return total

@@ -1,0 +1,73 @@
+/* What a generated block sees: its operands, and the row-wise and matrix kernels that it instantiates with constants. */
+#ifndef POCKETBERT_BLOCK_H
+#define POCKETBERT_BLOCK_H
+#include "pocketbert.h"
+#include "vector.h"
+
+#define PB_VECTORS(columns) (((columns) + PB_LANES - 1) / PB_LANES)
+#define PB_MAX_ROWS 16
+#define PB_MAX_VECTORS 8
+
+/* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES]; rows, vectors and add are constants
+   after inlining, so that the accumulators live in registers. */
+PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const float *restrict a, const long a_stride,
+                       const float *restrict b, const long b_stride, float *restrict c, const long c_stride,
+                       const long depth) {
+  pb_vec sums[PB_MAX_ROWS][PB_MAX_VECTORS];
+  PB_UNROLL for (int r = 0; r < rows; r++)
+    PB_UNROLL for (int v = 0; v < vectors; v++)
+      sums[r][v] = add ? pb_load(c + r * c_stride + v * PB_LANES) : pb_splat(0.0f);
+  for (long k = 0; k < depth; k++) {
+    pb_vec line[PB_MAX_VECTORS];
+    PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
+    PB_UNROLL for (int r = 0; r < rows; r++) {
+      const float x = a[r * a_stride + k];
+      PB_UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += line[v] * x;
+    }
+  }
+  PB_UNROLL for (int r = 0; r < rows; r++)
+    PB_UNROLL for (int v = 0; v < vectors; v++) pb_store(c + r * c_stride + v * PB_LANES, sums[r][v]);
+}
+
+/* Layer normalisation of one row in place (Ba et al., 2016); lanes beyond `columns` become zero, as scale and shift
+   are padded with zeros. */
+PB_INLINE void pb_layer_norm(float *row, const int columns, const float *scale, const float *shift, float epsilon) {
+  const int vectors = PB_VECTORS(columns), tail = columns - (vectors - 1) * PB_LANES;
+  pb_vec total = pb_splat(0.0f);
+  for (int v = 0; v < vectors; v++) total += pb_load(row + v * PB_LANES);
+  const float mean = pb_sum(total) / columns;
+  pb_vec squares = pb_splat(0.0f);
+  for (int v = 0; v < vectors - 1; v++) {
+    pb_vec d = pb_load(row + v * PB_LANES) - mean;
+    squares += d * d;
+  }
+  pb_vec last = pb_first(pb_load(row + (vectors - 1) * PB_LANES) - mean, tail);
+  squares += last * last;
+  const float factor = 1.0f / __builtin_sqrtf(pb_sum(squares) / columns + epsilon);
+  for (int v = 0; v < vectors; v++) {
+    pb_vec x = (pb_load(row + v * PB_LANES) - mean) * factor;
+    pb_store(row + v * PB_LANES, x * pb_load(scale + v * PB_LANES) + pb_load(shift + v * PB_LANES));
+  }
+}
+
+/* exp(scale * row + bias - max) in place over `keys` scores, lanes beyond them zero; returns the sum. */
+PB_INLINE float pb_softmax(float *row, const int keys, const float *bias, const float scale) {
+  const int vectors = PB_VECTORS(keys), tail = keys - (vectors - 1) * PB_LANES;
+  pb_vec top = pb_splat(-__builtin_inff());
+  for (int v = 0; v < vectors; v++) {
+    pb_vec x = pb_load(row + v * PB_LANES) * scale + pb_load(bias + v * PB_LANES);
+    pb_store(row + v * PB_LANES, x);
+    top = pb_max(top, x);
+  }
+  const float largest = pb_largest(top);
+  pb_vec total = pb_splat(0.0f);
+  for (int v = 0; v < vectors; v++) {
+    pb_vec x = pb_exp(pb_load(row + v * PB_LANES) - largest);
+    if (v == vectors - 1) x = pb_first(x, tail);
+    pb_store(row + v * PB_LANES, x);
+    total += x;
+  }
+  return pb_sum(total);
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* Vectors of PB_VECTOR_BYTES bytes through the compiler's vector extension: AVX2, AVX-512, SSE and NEON from one source. */
+#ifndef POCKETBERT_VECTOR_H
+#define POCKETBERT_VECTOR_H
+
+#ifndef PB_VECTOR_BYTES
+#error "PB_VECTOR_BYTES must be defined by the target"
+#endif
+#define PB_LANES (PB_VECTOR_BYTES / 4)
+#define PB_INLINE static inline __attribute__((always_inline))
+#define PB_UNROLL _Pragma("clang loop unroll(full)")
+
+typedef float pb_vec __attribute__((vector_size(PB_VECTOR_BYTES)));
+typedef int pb_ivec __attribute__((vector_size(PB_VECTOR_BYTES)));
+typedef float pb_vec_unaligned __attribute__((vector_size(PB_VECTOR_BYTES), aligned(4), may_alias));
+
+PB_INLINE pb_vec pb_load(const float *p) { return *(const pb_vec_unaligned *)p; }
+PB_INLINE void pb_store(float *p, pb_vec v) { *(pb_vec_unaligned *)p = v; }
+PB_INLINE pb_vec pb_splat(float x) { return (pb_vec){0} + x; }
+
+PB_INLINE pb_vec pb_select(pb_ivec mask, pb_vec yes, pb_vec no) {
+  return (pb_vec)((mask & (pb_ivec)yes) | (~mask & (pb_ivec)no));
+}
+PB_INLINE pb_vec pb_max(pb_vec a, pb_vec b) { return pb_select(a > b, a, b); }
+PB_INLINE pb_vec pb_min(pb_vec a, pb_vec b) { return pb_select(a < b, a, b); }
+
+PB_INLINE float pb_sum(pb_vec v) {
+  float s = 0;
+  PB_UNROLL for (int i = 0; i < PB_LANES; i++) s += v[i];
+  return s;
+}
+PB_INLINE float pb_largest(pb_vec v) {
+  float m = v[0];
+  PB_UNROLL for (int i = 1; i < PB_LANES; i++) m = v[i] > m ? v[i] : m;
+  return m;
+}
+/* v with all lanes from `count` on set to zero; count is a constant after inlining. */
+PB_INLINE pb_vec pb_first(pb_vec v, int count) {
+  PB_UNROLL for (int i = 0; i < PB_LANES; i++) if (i >= count) v[i] = 0;
+  return v;
+}
+
+/* exp(x), relative error below 2e-7 for x in [-87, 88]; smaller x give about 1e-38, larger ones exp(88). */
+PB_INLINE pb_vec pb_exp(pb_vec x) {
+  x = pb_min(pb_max(x, pb_splat(-87.0f)), pb_splat(88.0f));
+  const pb_vec shift = pb_splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+  pb_vec t = x * 1.44269504088896341f + shift;
+  pb_ivec exponent = ((pb_ivec)t - (pb_ivec)shift + 127) << 23;
+  pb_vec n = t - shift;
+  pb_vec r = x - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  pb_vec p = pb_splat(1.9875691500e-4f); /* Cephes expf */
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  return (p * (r * r) + r + 1.0f) * (pb_vec)exponent;
+}
+
+/* erf(x), absolute error below 5e-7: the rational approximation of Eigen and XLA, odd in x, clamped at 4. */
+PB_INLINE pb_vec pb_erf(pb_vec x) {
+  x = pb_min(pb_max(x, pb_splat(-4.0f)), pb_splat(4.0f));
+  pb_vec y = x * x;
+  pb_vec p = pb_splat(-2.72614225801306e-10f);
+  p = p * y + 2.77068142495902e-08f;
+  p = p * y + -2.10102402082508e-06f;
+  p = p * y + -5.69250639462346e-05f;
+  p = p * y + -7.34990630326855e-04f;
+  p = p * y + -2.95459980854025e-03f;
+  p = p * y + -1.60960333262415e-02f;
+  pb_vec q = pb_splat(-1.45660718464996e-05f);
+  q = q * y + -2.13374055278905e-04f;
+  q = q * y + -1.68282697438203e-03f;
+  q = q * y + -7.37332916720468e-03f;
+  q = q * y + -1.42647390514189e-02f;
+  return x * p / q;
+}
+
+/* tanh(x), absolute error below 5e-7. */
+PB_INLINE pb_vec pb_tanh(pb_vec x) {
+  pb_vec clamped = pb_min(pb_max(x, pb_splat(-10.0f)), pb_splat(10.0f));
+  return 1.0f - 2.0f / (pb_exp(clamped + clamped) + 1.0f);
+}
+
+PB_INLINE pb_vec pb_gelu(pb_vec x) { return x * 0.5f * (1.0f + pb_erf(x * 0.70710678118654752f)); }
+PB_INLINE pb_vec pb_gelu_tanh(pb_vec x) {
+  return x * 0.5f * (1.0f + pb_tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+}
+PB_INLINE pb_vec pb_relu(pb_vec x) { return pb_max(x, pb_splat(0.0f)); }
+
+#endif

@@ -1,0 +1,68 @@
+"""Tile sizes of a matrix product, chosen for the shape and the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion.layout import round_up
+from fusion.target import Target
+
+# Register tiles (rows, vectors) whose accumulators, one line of weights and a broadcast fit the registers.
+_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (4, 3), (5, 2), (4, 2))}
+_MIN_TILES = 16
+_ROW_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """``rows`` x ``vectors`` accumulators in registers; ``row_block`` rows and one panel a tile; ``depth_block``
+    elements of the inner dimension at a time."""
+
+    rows: int
+    vectors: int
+    row_block: int
+    depth_block: int
+
+    def panel(self, target: Target) -> int:
+        """Columns of a panel."""
+        return self.vectors * target.lanes
+
+
+def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
+    """The register tile that wastes least, then row blocks small enough to share out and large enough to reuse
+    the weights that they stream."""
+    tile_rows, vectors = min(
+        _REGISTER_TILES[target.registers], key=lambda tile: _cost(rows, columns, tile, target.lanes)
+    )
+    tile_rows = min(tile_rows, rows)
+    panels = -(-columns // (vectors * target.lanes))
+    fits = inner * columns * 4 <= target.l2_bytes // 2
+    row_block = round_up(_ROW_BLOCK if fits else 128, tile_rows)
+    while row_block > tile_rows and panels * -(-rows // row_block) < _MIN_TILES:
+        row_block = round_up(row_block // 2, tile_rows)
+    depth_block = max(256, target.l2_bytes // 4 // (vectors * target.vector_bytes))
+    return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), min(depth_block, inner))
+
+
+def packed_elements(inner: int, columns: int, target: Target, tiling: Tiling) -> int:
+    """Elements of a packed matrix: whole panels, the last one cut to whole vectors."""
+    panel = tiling.panel(target)
+    whole, rest = divmod(columns, panel)
+    return inner * (whole * panel + round_up(rest, target.lanes))
+
+
+def _cost(rows: int, columns: int, tile: tuple[int, int], lanes: int) -> float:
+    """Cycles of one step along the inner dimension: multiply-adds, and loads where they are the limit."""
+    total = 0.0
+    tile_rows, vectors = tile
+    for height, row_count in _pieces(rows, tile_rows):
+        for width, column_count in _pieces(-(-columns // lanes), vectors):
+            # Two loads and two multiply-adds a cycle; each row also broadcasts one element.
+            total += row_count * column_count * max(height * width, height + width, 8)
+    return total
+
+
+def _pieces(size: int, step: int) -> list[tuple[int, int]]:
+    """(piece, how many) of a size cut into steps and a remainder."""
+    whole, rest = divmod(size, step)
+    return [(piece, count) for piece, count in ((step, whole), (rest, 1)) if piece and count]
