@@ -33,6 +33,8 @@ ROTATE_BYTES = 16 << 20
 # A block of middling size that both uses the vector units and reads weights: what slows models slows it.
 REFERENCE_BLOCK = make_block("gemm", {"rows": 128, "inner": 256, "columns": 1024}, ("bias", "gelu"))
 REFERENCE_EVERY = 12
+# A tiny model whose blocks, compiled beside the reference, stand for all that the compiler generates.
+_PROBE = Architecture(layers=1, hidden=64, heads=2, intermediate=128)
 # A block is run until about this much work was timed, at an assumed speed, within these limits.
 _WORK_MS, _ASSUMED_FLOPS_PER_MS = 20.0, 50e6
 _FEWEST_RUNS, _MOST_RUNS = 15, 100
@@ -53,11 +55,16 @@ class Item:
     warmup: int
     rotate_bytes: int = 0
 
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.blocks[0].name if self.kind == "block" else self.program
+
 
 class Session:
     """One unbroken series of measurements on one device at one number of threads.
 
-    ``reference`` is the runner that holds :data:`REFERENCE_BLOCK`; None for devices that execute no code.
+    ``reference`` is the runner of :func:`reference_runner`; None for devices that execute no code.
     """
 
     def __init__(
@@ -110,7 +117,7 @@ class Session:
             samples_ms=raw.samples_ms,
             reference_ms=self._reference_ms,
             binary_hash=runner.binary_hash if runner else "",
-            compiler=compiler_of(runner),
+            compiler=compiler_of(self._reference),
             provenance=self.device.provenance,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             state_before=before.to_dict(),
@@ -151,7 +158,11 @@ def measure_blocks(
         StoreError: a row could not be written.
         ToolchainError: a block could not be compiled.
     """
-    runner = _suite(device, blocks)
+    runner = None
+    if device.needs_runner:
+        from fusion import build_suite
+
+        runner = build_suite(tuple(blocks), device.target)
     items = {block.hash: block_item(block) for block in blocks}
     return _measure_all(device, items, runner, threads, store, repeats, seed, time_limit_s, progress, "measure blocks")
 
@@ -193,7 +204,7 @@ def measure_model(
     Raises:
         DeviceError: the device was lost or the program failed.
     """
-    session = Session(device, store, threads, _suite(device, [REFERENCE_BLOCK]))
+    session = Session(device, store, threads, reference_runner(device))
     return session.measure(model_item(architecture, program, runs, warmup), model_runner)
 
 
@@ -210,17 +221,18 @@ def _measure_all(
     stage: str,
 ) -> list[Measurement]:
     """Measure what is missing of ``items``, round by round, each round in a random order."""
-    rows = stored(device, store, threads, compiler_of(runner), items)
+    reference = reference_runner(device)
+    rows = stored(device, store, threads, compiler_of(reference), items)
     missing = _missing(items, Counter(row.subject_hash for row in rows), repeats, seed)
     deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
     if missing:
-        session = Session(device, store, threads, _suite(device, [REFERENCE_BLOCK]))
+        session = Session(device, store, threads, reference)
         for done, item in enumerate(missing):
             if monotonic() > deadline:
                 progress(ProgressEvent(stage, done, len(missing), "stopped at the time limit"))
                 break
             rows.append(session.measure(item, runner))
-            progress(ProgressEvent(stage, done + 1, len(missing), f"{item.program}: {rows[-1].median_ms:.3g} ms"))
+            progress(ProgressEvent(stage, done + 1, len(missing), f"{item.title}: {rows[-1].median_ms:.3g} ms"))
     return rows
 
 
@@ -243,23 +255,27 @@ def _missing(items: dict[str, Item], counts: Counter[str], repeats: int, seed: i
     return order
 
 
-def _suite(device: Device, blocks: Sequence[Block]) -> Runner | None:
-    """The runner that holds these blocks, or None for a device that executes no code."""
+def reference_runner(device: Device) -> Runner | None:
+    """The runner of the reference block and of a tiny model's blocks; None for a device that executes no code."""
     if not device.needs_runner:
         return None
-    from fusion import build_suite
+    from fusion import build_suite, plan_architecture
 
-    return build_suite(tuple(blocks), device.target)
+    return build_suite((REFERENCE_BLOCK, *plan_architecture(_PROBE)), device.target)
 
 
 def compiler_for(device: Device) -> str:
     """The compiler under which measurements of this device are stored now."""
-    return compiler_of(_suite(device, [REFERENCE_BLOCK]))
+    return compiler_of(reference_runner(device))
 
 
-def compiler_of(runner: Runner | None) -> str:
-    """The compiler under which a measurement is stored."""
-    return runner.compiler if runner is not None else ANALYTIC_COMPILER
+def compiler_of(reference: Runner | None) -> str:
+    """Name and version of the compiler, and the hash of what it makes of the reference blocks.
+
+    The hash changes with the code generator, the runtime, the C compiler and its flags, so that timings of code that
+    is generated otherwise are never mixed.
+    """
+    return f"{reference.compiler}, code {reference.binary_hash[:12]}" if reference is not None else ANALYTIC_COMPILER
 
 
 def block_item(block: Block) -> Item:
