@@ -142,12 +142,13 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line(full_disk: Path, run_command: RunCommand) -> None:
-    (full_disk / "ballast").write_bytes(b"\0" * 200_000)
-    failed = run_command(
-        "profile-device", "--device", "host", "--blocks", "2", POCKETBERT_HOME=str(full_disk), timeout=300
-    )
-    assert_one_error_line(failed, 1)
+@pytest.mark.parametrize(
+    "device", [("--device", "host"), ("--device", "s20", "--simulated")], ids=["compiled", "store"]
+)
+def test_a_full_disk_is_one_line(device: tuple[str, ...], full_disk: Path, run_command: RunCommand) -> None:
+    (full_disk / "ballast").write_bytes(b"\0" * 100_000)
+    failed = run_command("profile-device", *device, "--blocks", "40", POCKETBERT_HOME=str(full_disk), timeout=300)
+    assert_one_error_line(failed, 1, "full")
 
 
 def test_a_full_output_is_one_line(home: Path, tmp_path: Path) -> None:
