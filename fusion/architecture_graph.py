@@ -9,7 +9,7 @@ import numpy as np
 from data.architecture import Architecture
 from fusion.graph import Attribute, Graph, Operator, TensorType
 
-LAYER_NORM_EPSILON = 1e-12
+LAYER_NORM_EPSILON = float(np.float32(1e-12))
 # The most negative fp32: what Hugging Face adds to the scores of masked keys.
 MASKED_BIAS = float(np.finfo(np.float32).min)
 

@@ -9,8 +9,8 @@ Primitive kinds are ONNX's own names in lower case; the rewriter turns them into
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -71,6 +71,7 @@ class Graph:
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     source_operators: int = 0
+    output_names: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:
@@ -138,26 +139,17 @@ def check(graph: Graph, *, canonical: bool = False) -> Graph:
     return graph
 
 
-def without_dead_code(
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    operators: Iterable[Operator],
-    types: Mapping[str, TensorType],
-    constants: Mapping[str, np.ndarray],
-    source_operators: int,
-) -> Graph:
-    """A graph of the operators and constants that the outputs need, in their order."""
-    needed = set(outputs)
+def without_dead_code(graph: Graph) -> Graph:
+    """The graph with only those operators, types and constants that its outputs need."""
+    needed = set(graph.outputs) | set(graph.inputs)
     kept: list[Operator] = []
-    for operator in reversed(list(operators)):
+    for operator in reversed(graph.operators):
         if operator.output in needed:
             kept.append(operator)
             needed.update(operator.inputs)
-    return Graph(
-        inputs=inputs,
-        outputs=outputs,
+    return replace(
+        graph,
         operators=tuple(reversed(kept)),
-        types={name: type_ for name, type_ in types.items() if name in needed},
-        constants={name: value for name, value in constants.items() if name in needed},
-        source_operators=source_operators,
+        types={name: type_ for name, type_ in graph.types.items() if name in needed},
+        constants={name: value for name, value in graph.constants.items() if name in needed},
     )
