@@ -20,8 +20,8 @@ from search.space import SearchSpace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Accuracy grows with size, hence with latency: what would leave half of the budget unused is not worth a trial.
-_LEAST_SHARE_OF_BUDGET = 0.5
+# Accuracy grows with size, hence with latency: what leaves much of the budget unused is not worth a trial.
+_LEAST_SHARE_OF_BUDGET = 0.7
 _MOST_INITIAL_POINTS = 10  # twice the dimensions, and two more
 _MC_SAMPLES = 256
 
@@ -55,7 +55,10 @@ def propose(
 
 
 def near_budget(untried: Sequence[Candidate], feasible: Sequence[Candidate]) -> list[Candidate]:
-    """The untried candidates within half of the slowest feasible one's predicted latency, or all if there are none."""
+    """The untried candidates that use most of the budget, or all untried ones if none does.
+
+    The slowest feasible one stands for the budget, which may be far above what the space offers.
+    """
     slowest = max((candidate.predicted_ms for candidate in feasible), default=0.0)
     near = [candidate for candidate in untried if candidate.predicted_ms >= _LEAST_SHARE_OF_BUDGET * slowest]
     return near or list(untried)
@@ -100,8 +103,11 @@ def _maximise_acquisition(
         scores: n.
         choices: m x d, untried.
     """
+    import warnings
+
     import torch
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+    from botorch.exceptions import InputDataWarning
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import SingleTaskGP
     from botorch.optim import optimize_acqf_discrete
@@ -111,7 +117,9 @@ def _maximise_acquisition(
 
     x = torch.tensor(points, dtype=torch.float64)
     y = torch.tensor(scores, dtype=torch.float64).unsqueeze(-1)
-    with manual_seed(seed):  # the fit draws new starting points from the priors when it has to retry
+    # The fit draws new starting points from the priors when it has to retry.
+    with manual_seed(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputDataWarning)  # equal scores cannot be standardised, and need not be
         model = SingleTaskGP(x, y)
         fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         sampler = SobolQMCNormalSampler(torch.Size([_MC_SAMPLES]), seed=seed)

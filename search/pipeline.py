@@ -25,7 +25,7 @@ from search.records import (
     Trial,
 )
 from search.space import SearchSpace, model_bytes
-from search.stages import Stages
+from search.stages import Predictor, Stages
 from search.study import Study
 from search.trials import rank, run_trials
 
@@ -138,7 +138,7 @@ def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
         return kept
     options = bench.study.options
     with timed(bench.study, "profile"):
-        predictor = bench.stages.predictor(bench.device, bench.threads, options.seed, bench.progress)
+        predictor: Predictor = bench.stages.predictor(bench.device, options, bench.threads, bench.progress)
         architectures = space.architectures()
         predicted = predictor.predict(architectures)
         lower, upper = predictor.interval(architectures, COVERAGE)
@@ -188,7 +188,7 @@ def prepare_teacher(bench: Bench, task: Task) -> Teacher:
     """The teacher, fine-tuned on the task; made once for all searches."""
     options = bench.study.options
     with timed(bench.study, "teacher"):
-        teacher = bench.stages.prepare_teacher(task, options.teacher, options.seed, bench.progress)
+        teacher = bench.stages.prepare_teacher(task, options, bench.progress)
     architecture = Architecture(
         layers=teacher.layers,
         hidden=teacher.hidden,

@@ -100,17 +100,25 @@ def _timings(finalist: Finalist) -> list[Timing]:
 def _plot_prediction(axes: Axes, result: SearchResult) -> None:
     """Predicted latency with its interval against every measured one of the finalists."""
     highest = result.options.budget_ms
+    for _, latency, predicted in result.feasible.quality.held_out:
+        axes.scatter(latency, predicted, color=_QUIET, s=12, label="models held out from the predictor")
+        highest = max(highest, latency, predicted)
     for finalist in result.finalists:
         candidate = result.trials[finalist.trial].candidate
         errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
         for timing in _timings(finalist):
-            color = _ACCENT if timing is finalist.timing else _QUIET
-            axes.errorbar(timing.median_ms, candidate.predicted_ms, yerr=errors, fmt="o", color=color, capsize=3)
+            color, label = _ACCENT, "finalists, fully distilled"
+            if timing is finalist.screening:
+                color, label = _WARM, "finalists, before the full distillation"
+            x, y = timing.median_ms, candidate.predicted_ms
+            axes.errorbar(x, y, yerr=errors, fmt="o", capsize=3, color=color, label=label)
             highest = max(highest, timing.median_ms, candidate.upper_ms)
     axes.plot([0, highest], [0, highest], color=_QUIET, linewidth=1)
     axes.axvline(result.options.budget_ms, color=_WARM)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(handles.values(), handles.keys(), fontsize=8, frameon=False)
     axes.set_xlabel(f"{result.device.provenance} median, ms")
     axes.set_ylabel("predicted, ms (bars: 90% interval)")
 

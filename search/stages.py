@@ -43,16 +43,16 @@ class Stages:
 
     open_device: Callable[[SearchOptions, bool], Device]
     """(options, simulated) -> the device; ``DeviceError`` when it is not attached."""
-    predictor: Callable[[Device, int, int, Progress], Predictor]
-    """(device, threads, seed, progress) -> latency predictor; profiles the device where that was not done yet."""
-    quality: Callable[[Predictor], PredictorQuality | None]
-    """The predictor's error on held-out models, where it knows it."""
+    predictor: Callable[[Device, SearchOptions, int, Progress], Any]
+    """(device, options, threads, progress) -> :class:`Predictor`; profiles the device where that was not done yet."""
+    quality: Callable[[Any], PredictorQuality]
+    """The predictor's error on held-out models."""
     load_task: Callable[[str, Path | None, int], Task]
     """(name, folder of the data, seed) -> task."""
     teacher_sizes: Callable[[str | None], EncoderSizes]
     """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
-    prepare_teacher: Callable[[Task, str | None, int, Progress], Teacher]
-    """(task, teacher, seed, progress) -> fine-tuned teacher."""
+    prepare_teacher: Callable[[Task, SearchOptions, Progress], Teacher]
+    """(task, options, progress) -> fine-tuned teacher."""
     distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
     """(teacher, task, architecture, seed, folder, progress): enough to tell candidates apart."""
     distil_full: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]

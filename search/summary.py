@@ -7,7 +7,8 @@
     device                          name, title, processor, target, threads, fingerprint, provenance
     task                            name, metric, majority (score of the best constant answer), examples
     teacher                         name, architecture, score (of the metric), scores (all)
-    predictor                       provenance; n, mape, within_10, spearman on held-out whole models (fractions of 1)
+    predictor                       provenance; n, mape, within_10, spearman (fractions of 1) on held-out whole models;
+                                    held_out[]: name, latency_ms, predicted_ms
     space                           candidates, feasible, fastest (of all candidates)
     trials[]                        index, name, architecture, proposer, status, score, scores, seconds,
                                     latency: {predicted_ms, interval_ms, probability_within, provenance}
@@ -49,7 +50,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "device": asdict(result.device),
         "task": asdict(result.task),
         "teacher": asdict(result.teacher) | {"provenance": "measured"},
-        "predictor": {"provenance": provenance} | (asdict(result.feasible.quality) if result.feasible.quality else {}),
+        "predictor": {"provenance": provenance} | asdict(result.feasible.quality),
         "space": {
             "candidates": result.feasible.space_size,
             "feasible": len(result.feasible.candidates),

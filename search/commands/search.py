@@ -1,0 +1,174 @@
+"""``search``: the most accurate encoder that a device runs within a latency budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from search.commands._options import (
+    DURATION_MS,
+    SIZE_BYTES,
+    Command,
+    ProgressPrinter,
+    console,
+    emit_json,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from search.records import SearchOptions, SearchResult
+    from search.stages import Stages
+
+# Chosen so that the first search on two cores, profile and teacher included, ends within a quarter of an hour.
+DEFAULT_TRIALS = 4
+EXAMPLES = """\b
+Examples:
+  search --device host --budget 8ms
+  search --device host --budget 8ms --task mrpc --data-dir glue_data --trials 8
+  search --device host --budget 8ms --out run1 --resume      go on after an interruption
+  search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
+"""
+
+
+@click.command(
+    cls=Command,
+    epilog=EXAMPLES,
+    help="Find, distil, compile and confirm the most accurate encoder that DEVICE runs within BUDGET.",
+    context_settings={"max_content_width": 110},
+)
+@click.option("--device", required=True, help="Bundled device name (see profile-device --list) or a device .toml file.")
+@click.option(
+    "--budget",
+    type=DURATION_MS,
+    required=True,
+    help="Median latency that the model must keep, batch 1, such as 8ms or 0.05s.",
+)
+@click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
+@click.option("--task", default="docpairs", show_default=True, help="docpairs (built in), or a GLUE task such as mrpc.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with GLUE's TSV files (MRPC/train.tsv ...).")
+@click.option("--teacher", help="Hugging Face folder or hub name of a BERT.  [default: all-MiniLM-L6-v2]")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=DEFAULT_TRIALS,
+    show_default=True,
+    help="Candidates to distil briefly.",
+)
+@click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option("--max-size", type=SIZE_BYTES, help="Largest size of the fp32 weights, such as 25MB.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: the device's own]")
+@click.option(
+    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Runs trials."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: pocketbert-DEVICE-TASK-BUDGET]")
+@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
+@click.option("--require-device", is_flag=True, help="Fail when the device is not attached, instead of simulating it.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is random.")
+@click.option("--json", "as_json", is_flag=True, help="Print the content of result.json on standard output.")
+@run_command
+def main(
+    device: str,
+    budget: float,
+    unit: str,
+    task: str,
+    data_dir: Path | None,
+    teacher: str | None,
+    trials: int,
+    seq_len: int,
+    max_size: int | None,
+    threads: int | None,
+    executor: str,
+    out: Path | None,
+    resume: bool,
+    require_device: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from search.real_stages import real_stages
+    from search.records import SearchOptions
+
+    options = SearchOptions(
+        device=absolute_if_there(device, ".toml"),
+        budget_ms=budget,
+        task=task,
+        unit=unit,
+        data_dir=str(data_dir.absolute()) if data_dir else None,
+        teacher=absolute_if_there(teacher) if teacher else None,
+        trials=trials,
+        seq_len=seq_len,
+        max_bytes=max_size,
+        threads=threads,
+        seed=seed,
+        require_device=require_device,
+    )
+    stages = real_stages()
+    check(options, executor, stages)
+    folder = out or Path(f"pocketbert-{Path(device).stem}-{task}-{budget:g}ms")
+    result = run(options, stages, folder, resume)
+    show(result, folder, as_json)
+
+
+def absolute_if_there(name: str, suffix: str = "") -> str:
+    """A path that exists made absolute, so that a search can be resumed from elsewhere; any other name as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() and name.endswith(suffix) else name
+
+
+def check(options: SearchOptions, executor: str, stages: Stages) -> None:
+    """Refuses before any long work, and before anything is written, what can be known to be wrong.
+
+    Raises:
+        InputError: unknown device, task or teacher, or an executor or unit that there is not yet.
+        StoreError: the measurement store is damaged or cannot be opened.
+    """
+    from data.device_spec import load_device
+    from data.errors import InputError, UnknownNameError
+    from data.store import MeasurementStore
+    from data.tasks import task_names
+
+    if executor != "local":
+        raise InputError(f"--executor {executor} is not available: this version has local only")
+    spec = load_device(options.device)
+    if options.unit not in spec.units:
+        raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
+    if options.task not in task_names():
+        raise UnknownNameError("task", options.task, task_names())
+    if options.data_dir is not None and not Path(options.data_dir).is_dir():
+        raise InputError(f"--data-dir {options.data_dir} is not a folder")
+    stages.teacher_sizes(options.teacher)
+    MeasurementStore.open().close()
+
+
+def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> SearchResult:
+    """Runs the search in ``folder`` with live progress; on Ctrl-C says what is kept and how to go on."""
+    from search.pipeline import run_search
+    from search.study import open_study
+    from search.summary import resume_command
+
+    try:
+        with open_study(folder, options, resume=resume) as study, ProgressPrinter() as progress:
+            return run_search(study, stages, progress, progress.note)
+    except KeyboardInterrupt as error:
+        command = resume_command(options, folder)
+        raise KeyboardInterrupt(f"all that was finished is kept in {folder}; go on with: {command}") from error
+
+
+def show(result: SearchResult, folder: Path, as_json: bool) -> None:
+    """The table and the files on standard error, the document on standard output when it is wanted."""
+    from search.summary import final_table, pending_command, result_document
+
+    terminal = console()
+    terminal.print(final_table(result))
+    pending = pending_command(result, folder)
+    if pending:
+        terminal.print("confirmation pending: all latencies are simulated; with the device attached, complete it with")
+        terminal.print(f"  {pending}", soft_wrap=True, markup=False)
+    terminal.print(f"model in {folder / 'best'}, report in {folder / 'report.html'}", soft_wrap=True, markup=False)
+    if as_json:
+        emit_json(result_document(result, folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The stages of a search as they are outside tests: each binds one function of another room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.architecture import Architecture
+from data.errors import InputError
+from data.measurement import Measurement
+from data.progress import Progress
+from search.records import BlockShare, PredictorQuality, SearchOptions, Timing
+from search.stages import Stages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data.tasks import Task
+    from fusion import Runner
+    from profiling import Device
+    from search.distillation import DistilledModel
+    from search.teacher import Teacher
+    from surrogate import DevicePredictor
+
+_TIMED_RUNS, _WARMUP_RUNS = 100, 10
+# Enough for the shares of blocks, which are not compared with the budget.
+_SHARE_RUNS = 30
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a teacher, read from its configuration."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocab_size: int
+    max_positions: int
+
+
+def real_stages() -> Stages:
+    """The stages which the ``search`` command uses."""
+    return Stages(
+        open_device=open_device,
+        predictor=predictor,
+        quality=quality,
+        load_task=load_task,
+        teacher_sizes=teacher_sizes,
+        prepare_teacher=prepare_teacher,
+        distil_short=distil_short,
+        distil_full=distil_full,
+        export_onnx=export_onnx,
+        compile_model=compile_model,
+        max_difference=max_difference,
+        time_model=time_model,
+        block_shares=block_shares,
+        export_compiled=export_compiled,
+    )
+
+
+def open_device(options: SearchOptions, simulated: bool) -> Device:
+    from data.device_spec import load_device
+    from profiling import open_device
+
+    return open_device(load_device(options.device), simulated=simulated, unit=options.unit, seed=options.seed)
+
+
+def predictor(device: Device, options: SearchOptions, threads: int, progress: Progress) -> DevicePredictor:
+    from data.store import MeasurementStore
+    from search.profile_pipeline import profile_and_train
+
+    # The profile's seed is its own default, so that searches with different seeds share one profile.
+    with MeasurementStore.open() as store:
+        return profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
+
+
+def quality(predictor: DevicePredictor) -> PredictorQuality:
+    errors = predictor.errors
+    return PredictorQuality(errors.n, errors.mape, errors.within_10, errors.spearman, predictor.held_out)
+
+
+def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
+    from data.tasks import load_task
+
+    return load_task(name, data_dir, seed)
+
+
+def teacher_sizes(teacher: str | None) -> Sizes:
+    """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher."""
+    import json
+
+    from search.teacher import resolve_teacher
+
+    path = resolve_teacher(teacher) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return Sizes(
+            layers=int(config["num_hidden_layers"]),
+            hidden=int(config["hidden_size"]),
+            heads=int(config["num_attention_heads"]),
+            intermediate=int(config["intermediate_size"]),
+            vocab_size=int(config["vocab_size"]),
+            max_positions=int(config["max_position_embeddings"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"teacher {path.parent}: config.json has no valid {error}") from error
+
+
+def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
+    from search.teacher import prepare_teacher
+
+    return prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
+
+
+def distil_short(
+    teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
+) -> DistilledModel:
+    from search.distillation import distill
+
+    return distill(teacher, task, architecture, seed=seed, out_dir=folder, progress=progress)
+
+
+def distil_full(
+    teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
+) -> DistilledModel:
+    from search.distillation import distill
+
+    return distill(teacher, task, architecture, seed=seed, out_dir=folder, progress=progress)
+
+
+def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
+    from search.export import export_onnx
+
+    return export_onnx(checkpoint, onnx, seq_len)
+
+
+def compile_model(source: Path, seq_len: int, threads: int) -> Any:
+    from fusion import compile_model
+
+    return compile_model(source, seq_len=seq_len, threads=threads)
+
+
+def max_difference(compiled: Any, onnx: Path, architecture: Architecture, seed: int) -> float:
+    """Largest |logit difference| from ONNX Runtime over random ids: one token, half of the length, all of it."""
+    import numpy as np
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    # ONNX Runtime's threads spin after a run, which would slow the measurement that follows.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(onnx), settings, providers=["CPUExecutionProvider"])
+    names = {port.name for port in session.get_inputs()}
+    random = np.random.default_rng(seed)
+    differences = []
+    for tokens in (1, max(1, architecture.seq_len // 2), architecture.seq_len):
+        inputs = {name: ids for name, ids in random_inputs(random, architecture, tokens).items() if name in names}
+        expected = session.run(None, inputs)[0]
+        differences.append(float(np.abs(np.asarray(compiled.run(inputs)[0]) - expected).max()))
+    return max(differences)
+
+
+def random_inputs(random: np.random.Generator, architecture: Architecture, tokens: int) -> dict[str, np.ndarray]:
+    """Inputs of one text of ``tokens`` random tokens, padded: each (1, seq_len) int64."""
+    import numpy as np
+
+    mask = np.zeros((1, architecture.seq_len), dtype=np.int64)
+    mask[0, :tokens] = 1
+    ids = random.integers(0, architecture.vocab_size, mask.shape)
+    types = random.integers(0, architecture.token_types, mask.shape)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": types * mask}
+
+
+def time_model(device: Device, compiled: Any, architecture: Architecture, threads: int, since: str) -> Timing:
+    """Times the model now, unless the store has a timing of the very same binary taken after ``since``.
+
+    That is the case when an earlier run was killed between the measurement and its record in the study.
+    """
+    from data.store import MeasurementStore
+    from profiling.session import measure_model
+
+    runner = compiled.runner(device.target) if device.needs_runner else None
+    with MeasurementStore.open() as store:
+        known = _known(store.measurements(fingerprint=device.describe().fingerprint, subject="model"), runner, since)
+        if known is not None and known.threads == threads and known.signature == architecture.to_json():
+            return Timing.of(known)
+        if runner is not None:
+            device.prepare(runner)
+        return Timing.of(
+            measure_model(
+                device, runner, architecture, threads=threads, store=store, runs=_TIMED_RUNS, warmup=_WARMUP_RUNS
+            )
+        )
+
+
+def _known(rows: list[Measurement], runner: Runner | None, since: str) -> Measurement | None:
+    moment = datetime.fromisoformat(since)
+    later = [row for row in rows if datetime.fromisoformat(row.created_at) >= moment]
+    return next((row for row in later if runner is not None and row.binary_hash == runner.binary_hash), None)
+
+
+def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShare, ...]:
+    """Where the latency goes, from a run of its own; equal blocks are taken together, the longest first."""
+    from profiling import Job
+
+    runner = compiled.runner(device.target) if device.needs_runner else None
+    job = Job("model", tuple(compiled.blocks), threads, _WARMUP_RUNS, _SHARE_RUNS, runner)
+    times: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for block_hash, milliseconds in device.run(job).block_ms:
+        times[block_hash] += milliseconds  # type: ignore[assignment]  # a Counter adds floats as well
+        counts[block_hash] += 1
+    blocks = {block.hash: block for block in compiled.blocks}
+    return tuple(
+        BlockShare(blocks[name].name, blocks[name].anchor, counts[name], total) for name, total in times.most_common()
+    )
+
+
+def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
+    compiled.export(folder, runner_target=device.target)

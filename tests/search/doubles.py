@@ -1,0 +1,209 @@
+"""Doubles of all that is long in a search, so that the whole pipeline runs in seconds and may be killed anywhere.
+
+Each finished piece of work appends a line to ``OUT/../log.txt``: what was done twice stands there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from data.architecture import Architecture
+from data.device_spec import load_device
+from data.errors import DeviceError, PocketBertError
+from data.progress import Progress, ProgressEvent, no_progress
+from search.bench import now
+from search.pipeline import run_search
+from search.records import BlockShare, PredictorQuality, SearchOptions, SearchResult, Timing
+from search.stages import Stages
+from search.study import open_study
+
+TEACHER = SimpleNamespace(
+    layers=4,
+    hidden=128,
+    heads=4,
+    intermediate=512,
+    vocab_size=1000,
+    max_positions=128,
+    score=0.9,
+    scores={"accuracy": 0.9},
+)
+TASK = SimpleNamespace(name="pairs", metric="accuracy", majority=0.5, labels=2, train=range(100), dev=range(40))
+OPTIONS = SearchOptions(device="host", budget_ms=2.0, task="pairs", trials=3, seq_len=64)
+
+
+def true_ms(architecture: Architecture) -> float:
+    """Latency that grows with the work of an encoder."""
+    a = architecture
+    return 0.05 + a.layers * a.hidden * (4 * a.hidden + 2 * a.intermediate) / 5e5
+
+
+def true_score(architecture: Architecture) -> float:
+    """Accuracy that grows with latency, a little more with depth."""
+    return round(0.9 - 0.3 * float(np.exp(-true_ms(architecture))) + 0.002 * architecture.layers, 6)
+
+
+@dataclass(frozen=True)
+class FakePredictor:
+    """Predicts the true latency times ``factor``, give or take a tenth."""
+
+    factor: float = 1.0
+    provenance: str = "measured"
+
+    def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        return self.factor * np.array([true_ms(architecture) for architecture in architectures])
+
+    def interval(self, architectures: Sequence[Architecture], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        return self.predict(architectures) * 0.9, self.predict(architectures) * 1.1
+
+    def probability_within(self, architectures: Sequence[Architecture], budget_ms: float) -> np.ndarray:
+        return (self.predict(architectures) <= budget_ms).astype(float)
+
+
+@dataclass(frozen=True)
+class FakeDevice:
+    """A device that only says what it is."""
+
+    options: SearchOptions
+    provenance: str
+
+    @property
+    def spec(self) -> Any:
+        return load_device(self.options.device)
+
+    unit: str = "cpu"
+    needs_runner: bool = True
+    target: Any = field(default_factory=lambda: SimpleNamespace(name="x86_64-avx2"))
+
+    def describe(self) -> Any:
+        return SimpleNamespace(fingerprint=f"{self.options.device}-{self.provenance}", processor="a processor of tests")
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class World:
+    """What the doubles do: where they log, how long they take, what goes wrong.
+
+    ``slower`` is the factor of measured over true latency; ``failing`` are names of architectures that can't be
+    distilled; ``attached`` is whether a phone is.
+    """
+
+    log: Path
+    pause_s: float = 0.0
+    slower: float = 1.0
+    predictor_factor: float = 1.0
+    failing: tuple[str, ...] = ()
+    all_fail: bool = False
+    attached: bool = True
+    difference: float = 1e-6
+
+    def done(self, what: str) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{what}\n")
+
+    def log_lines(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+
+    def stages(self) -> Stages:
+        return Stages(
+            open_device=self.open_device,
+            predictor=self.predictor,
+            quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
+            load_task=lambda name, folder, seed: TASK,
+            teacher_sizes=lambda teacher: TEACHER,
+            prepare_teacher=self.prepare_teacher,
+            distil_short=lambda *arguments: self.distil("short", *arguments),
+            distil_full=lambda *arguments: self.distil("full", *arguments),
+            export_onnx=self.export_onnx,
+            compile_model=lambda source, seq_len, threads: SimpleNamespace(source=source),
+            max_difference=lambda compiled, onnx, architecture, seed: self.difference,
+            time_model=self.time_model,
+            block_shares=lambda device, compiled, threads: (BlockShare("gemm 64x128x384 bias", "gemm", 4, 0.5),),
+            export_compiled=self.export_compiled,
+        )
+
+    def open_device(self, options: SearchOptions, simulated: bool) -> FakeDevice:
+        if simulated:
+            return FakeDevice(options, "simulated")
+        if not self.attached:
+            raise DeviceError(f"{options.device} is not attached")
+        return FakeDevice(options, "measured")
+
+    def predictor(self, device: FakeDevice, options: SearchOptions, threads: int, progress: Progress) -> FakePredictor:
+        time.sleep(self.pause_s)
+        self.done("profile")
+        return FakePredictor(self.predictor_factor, device.provenance)
+
+    def prepare_teacher(self, task: Any, options: SearchOptions, progress: Progress) -> Any:
+        marker = self.log.with_name("teacher")
+        if not marker.exists():
+            time.sleep(self.pause_s)
+            self.done("teacher")
+            marker.touch()
+        return TEACHER
+
+    def distil(
+        self,
+        kind: str,
+        teacher: Any,
+        task: Any,
+        architecture: Architecture,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+    ) -> Any:
+        if self.all_fail or architecture.name in self.failing:
+            raise PocketBertError(f"{architecture.name} cannot be cut out of the teacher")
+        marker = folder / "config.json"
+        if not marker.exists():
+            for step in range(4):
+                time.sleep(self.pause_s / 4)
+                progress(ProgressEvent("distil", step + 1, 4))
+            folder.mkdir(parents=True, exist_ok=True)
+            self.done(f"{kind} {architecture.name}")
+            marker.write_text(architecture.to_json())
+        score = true_score(architecture) - (0.05 if kind == "short" else 0.0)
+        return SimpleNamespace(directory=folder, score=score, scores={"accuracy": score}, seconds=self.pause_s)
+
+    def export_onnx(self, checkpoint: Path, onnx: Path, seq_len: int) -> Path:
+        onnx.write_text((checkpoint / "config.json").read_text())
+        return onnx
+
+    def time_model(
+        self, device: FakeDevice, compiled: Any, architecture: Architecture, threads: int, since: str
+    ) -> Timing:
+        time.sleep(self.pause_s / 4)
+        kind = "full" if compiled is not None and "final" in compiled.source.name else "short"
+        self.done(f"time {device.provenance} {kind} {architecture.name}")
+        median = true_ms(architecture) * self.slower
+        samples = tuple(median * factor for factor in (0.98, 1.0, 1.0, 1.05))
+        fingerprint = device.describe().fingerprint
+        return Timing(samples, (median,), device.provenance, "host", fingerprint, threads, "s", "b", now())
+
+    def export_compiled(self, device: FakeDevice, compiled: Any, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "runner").write_text(compiled.source.read_text())
+
+
+def search_in(
+    out: Path, world: World, *, resume: bool = False, notes: list[str] | None = None, **changes: Any
+) -> SearchResult:
+    """One doubled search in ``out``."""
+    heard = [] if notes is None else notes
+    with open_study(out, replace(OPTIONS, **changes), resume=resume) as study:
+        return run_search(study, world.stages(), no_progress, heard.append)
+
+
+if __name__ == "__main__":  # python -m tests.search.doubles OUT LOG PAUSE: for tests that kill
+    finished = search_in(Path(sys.argv[1]), World(Path(sys.argv[2]), float(sys.argv[3])), resume=True)
+    print(json.dumps([trial.candidate.architecture.name for trial in finished.trials]))

@@ -1,0 +1,211 @@
+"""The whole search on doubles: what it finds, what it says when things go wrong, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError
+from search.space import model_bytes
+from tests.search.doubles import World, search_in, true_ms
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "log.txt")
+
+
+def test_the_winner_is_the_most_accurate_finalist_within_the_budget(tmp_path: Path, world: World) -> None:
+    result = search_in(tmp_path / "out", world)
+    winner = result.winning_finalist
+    assert winner.timing is not None
+    assert winner.trained is not None
+    assert winner.timing.median_ms <= result.options.budget_ms
+    assert winner.trained.score == max(f.trained.score for f in result.finalists if f.trained)
+    assert result.confirmation == "confirmed"
+    assert (tmp_path / "out" / "best" / "model.onnx").exists()
+    assert (tmp_path / "out" / "best" / "compiled" / "runner").exists()
+    assert not any(count > 1 for count in Counter(world.log_lines()).values())
+
+
+def test_infeasible_candidates_are_never_distilled(tmp_path: Path, world: World) -> None:
+    result = search_in(tmp_path / "out", world, budget_ms=0.5, max_bytes=900_000)
+    for trial in result.trials:
+        assert 1.1 * true_ms(trial.candidate.architecture) <= 0.5
+        assert model_bytes(trial.candidate.architecture) <= 900_000
+
+
+def test_an_impossible_budget_is_refused_before_the_teacher(tmp_path: Path, world: World) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=r"fastest, 2x64-h\d-f128, is predicted at 0.181 ms"):
+        search_in(tmp_path / "out", world, budget_ms=0.01)
+    assert world.log_lines() == ["profile"]
+
+
+def test_an_impossible_size_names_the_smallest(tmp_path: Path, world: World) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=r"smallest, .* has 0\.\d+ MB"):
+        search_in(tmp_path / "out", world, max_bytes=1000)
+
+
+def test_a_failing_candidate_is_recorded_and_the_search_goes_on(tmp_path: Path, world: World) -> None:
+    first = search_in(tmp_path / "first", world).trials[0].candidate.architecture.name
+    notes: list[str] = []
+    result = search_in(tmp_path / "second", World(tmp_path / "log2.txt", failing=(first,)), notes=notes)
+    assert result.trials[0].status == "failed"
+    assert first in result.trials[0].error
+    assert result.winner != 0
+    assert any("failed" in note for note in notes)
+
+
+def test_when_all_trials_fail_the_reason_is_given(tmp_path: Path) -> None:
+    with pytest.raises(PocketBertError, match=r"all 3 trials failed: .* cannot be cut out"):
+        search_in(tmp_path / "out", World(tmp_path / "log.txt", all_fail=True))
+
+
+def test_finalists_that_miss_the_budget_are_not_distilled_and_faster_ones_take_their_place(tmp_path: Path) -> None:
+    world, notes = World(tmp_path / "log.txt", slower=1.6), list[str]()
+    result = search_in(tmp_path / "out", world, notes=notes, budget_ms=1.0)
+    missed = [finalist for finalist in result.finalists if not finalist.meets(1.0)]
+    assert missed
+    assert all(finalist.trained is None for finalist in missed)
+    assert result.winning_finalist.meets(1.0)
+    assert any("misses the budget" in note for note in notes)
+
+
+def test_when_nothing_meets_the_budget_it_says_how_fast_the_fastest_was(tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=r"none of the \d+ candidates .* the fastest took"):
+        search_in(tmp_path / "out", World(tmp_path / "log.txt", slower=50.0))
+
+
+def test_a_wrongly_compiled_model_never_wins(tmp_path: Path) -> None:
+    for difference in (0.5, float("nan")):
+        with pytest.raises(PocketBertError, match=r"compiled wrongly"):
+            search_in(tmp_path / f"out-{difference}", World(tmp_path / "log.txt", difference=difference))
+
+
+def test_an_absent_phone_is_simulated_and_confirmed_once_it_is_attached(tmp_path: Path) -> None:
+    absent, notes = World(tmp_path / "log.txt", attached=False), list[str]()
+    first = search_in(tmp_path / "out", absent, notes=notes, device="s20")
+    assert first.confirmation == "pending"
+    assert first.winning_finalist.timing is not None
+    assert first.winning_finalist.timing.provenance == "simulated"
+    assert "analytic model" in notes[0]
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert document["confirmation"]["status"] == "pending"
+    assert "--resume" in document["confirmation"]["command"]
+    before = world_lines(absent, "short", "full", "teacher", "profile")
+
+    attached = World(tmp_path / "log.txt", attached=True)
+    second = search_in(tmp_path / "out", attached, device="s20", resume=True)
+    assert second.confirmation == "confirmed"
+    assert second.winning_finalist.timing is not None
+    assert second.winning_finalist.timing.provenance == "measured"
+    assert world_lines(attached, "short", "full", "teacher", "profile") == before
+
+
+def world_lines(world: World, *kinds: str) -> list[str]:
+    return [line for line in world.log_lines() if line.split()[0] in kinds]
+
+
+def test_a_required_phone_that_is_absent_is_an_error(tmp_path: Path) -> None:
+    world = World(tmp_path / "log.txt", attached=False)
+    with pytest.raises(DeviceError, match="s20"):
+        search_in(tmp_path / "out", world, device="s20", require_device=True)
+
+
+def test_a_finished_search_resumes_at_once(tmp_path: Path, world: World) -> None:
+    first = search_in(tmp_path / "out", world)
+    before = world.log_lines()
+    assert search_in(tmp_path / "out", world, resume=True) == first
+    assert world.log_lines() == before
+
+
+def test_a_lost_model_folder_is_put_together_again(tmp_path: Path, world: World) -> None:
+    search_in(tmp_path / "out", world)
+    (tmp_path / "out" / "best" / "compiled" / "runner").unlink()
+    (tmp_path / "out" / "best" / "compiled").rmdir()
+    (tmp_path / "out" / "best").rename(tmp_path / "elsewhere")
+    search_in(tmp_path / "out", world, resume=True)
+    assert (tmp_path / "out" / "best" / "compiled" / "runner").exists()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_between_any_two_writes_it_does_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Ends the search at some flush to the disk, resumes it, ends it again, until it gets through.
+
+    Each record is flushed once before it is renamed and once after, so that both sides of a write are met.
+    """
+    undisturbed = search_in(tmp_path / "undisturbed", World(tmp_path / "other.txt"), trials=2)
+    (tmp_path / "teacher").unlink()
+    world, flush, moments = World(tmp_path / "log.txt"), os.fsync, random.Random(seed)
+    left = [0]
+
+    def dying_flush(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        flush(descriptor)
+
+    monkeypatch.setattr("search.study.os.fsync", dying_flush)
+    result, deaths = None, 0
+    while result is None and deaths < 200:
+        left[0] = moments.randint(6, 14)  # a resumed search flushes a few times before it does anything new
+        try:
+            result = search_in(tmp_path / "out", world, resume=True, trials=2)
+        except Killed:
+            deaths += 1
+    assert result is not None
+    assert deaths >= 3
+    assert [trial.candidate for trial in result.trials] == [trial.candidate for trial in undisturbed.trials]
+    assert result.winner == undisturbed.winner
+    assert set(Counter(world_lines(world, "short", "full", "teacher")).values()) == {1}
+
+
+def test_killed_with_sigkill_at_random_moments_it_goes_on(tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log.txt"
+    argv = [sys.executable, "-m", "tests.search.doubles", str(out), str(log), "0.2"]
+    root = Path(__file__).parents[2]
+    random_moments = random.Random(5)
+    kills = 0
+    while kills < 6:
+        started = wait_until_begun(argv, root, out)
+        time.sleep(random_moments.uniform(0.0, 1.2))
+        if started.poll() is not None:
+            break
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        kills += 1
+    assert kills >= 2
+    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=True, timeout=120)
+    undisturbed = search_in(tmp_path / "undisturbed", World(tmp_path / "other.txt"))
+    assert json.loads(done.stdout) == [trial.candidate.architecture.name for trial in undisturbed.trials]
+    counts = Counter(world_lines(World(log), "short", "full", "teacher"))
+    assert set(counts.values()) == {1}
+    json.loads((out / "result.json").read_text())
+
+
+def wait_until_begun(argv: list[str], root: Path, out: Path) -> subprocess.Popen[str]:
+    """Starts a doubled search and waits until it holds the study, since importing takes most of its time."""
+    before = (out / "study" / "task.json").stat().st_mtime_ns if (out / "study" / "task.json").exists() else 0
+    process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        record = out / "study" / "task.json"
+        if record.exists() and record.stat().st_mtime_ns != before:
+            break
+        time.sleep(0.01)
+    return process
