@@ -119,17 +119,17 @@ def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> T
 def distil_short(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation import distill
+    from search.distillation import SHORT, distill
 
-    return distill(teacher, task, architecture, seed=seed, out_dir=folder, progress=progress)
+    return distill(teacher, task, architecture, budget=SHORT, seed=seed, out_dir=folder, progress=progress)
 
 
 def distil_full(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation import distill
+    from search.distillation import FULL, distill
 
-    return distill(teacher, task, architecture, seed=seed, out_dir=folder, progress=progress)
+    return distill(teacher, task, architecture, budget=FULL, seed=seed, out_dir=folder, progress=progress)
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from data.errors import PocketBertError
+from data.errors import InputError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, now, timed
 from search.optimizer import propose
@@ -45,7 +45,11 @@ def run_trials(
 
 
 def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial:
-    """The trial after its short distillation: finished, or failed where that candidate could not be distilled."""
+    """The trial after its short distillation: finished, or failed where the teacher cannot have that student.
+
+    Any other error (a full disk, a defect) says nothing about the candidate: it ends the search, and the trial stays
+    proposed until the search is resumed.
+    """
     folder = bench.study.models(f"trial-{trial.index:03d}")
     architecture = trial.candidate.architecture
     started = time.monotonic()
@@ -54,7 +58,7 @@ def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial
             student = bench.stages.distil_short(
                 teacher, task, architecture, bench.study.options.seed, folder, bench.progress
             )
-    except PocketBertError as error:
+    except InputError as error:
         bench.note(f"trial {trial.index} ({architecture.name}) failed: {error}")
         return replace(trial, status="failed", error=str(error), seconds=time.monotonic() - started, finished_at=now())
     if not math.isfinite(student.score):

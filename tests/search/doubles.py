@@ -18,7 +18,7 @@ import numpy as np
 
 from data.architecture import Architecture
 from data.device_spec import load_device
-from data.errors import DeviceError, PocketBertError
+from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from search.bench import now
 from search.pipeline import run_search
@@ -106,6 +106,7 @@ class World:
     all_fail: bool = False
     attached: bool = True
     difference: float = 1e-6
+    disk_full: bool = False
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -163,7 +164,9 @@ class World:
         progress: Progress,
     ) -> Any:
         if self.all_fail or architecture.name in self.failing:
-            raise PocketBertError(f"{architecture.name} cannot be cut out of the teacher")
+            raise InputError(f"{architecture.name} cannot be cut out of the teacher")
+        if self.disk_full:
+            raise StoreError(f"cannot write {folder}")
         marker = folder / "config.json"
         if not marker.exists():
             for step in range(4):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError
+from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError, StoreError
 from search.space import model_bytes
 from tests.search.doubles import World, search_in, true_ms
 
@@ -63,6 +63,13 @@ def test_a_failing_candidate_is_recorded_and_the_search_goes_on(tmp_path: Path, 
     assert first in result.trials[0].error
     assert result.winner != 0
     assert any("failed" in note for note in notes)
+
+
+def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot write"):
+        search_in(tmp_path / "out", World(tmp_path / "log.txt", disk_full=True))
+    result = search_in(tmp_path / "out", World(tmp_path / "log.txt"), resume=True)
+    assert [trial.status for trial in result.trials] == ["finished"] * 3
 
 
 def test_when_all_trials_fail_the_reason_is_given(tmp_path: Path) -> None:
