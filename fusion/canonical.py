@@ -44,7 +44,7 @@ def _replace_with(kind: str, *operands: str, **attributes: float) -> Build:
 def _alias(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
     """The operand itself, when the operator changes neither rows nor columns nor type; heads are left to attention."""
     before, after = graph.types[bound["x"]], graph.types[root.output]
-    if len(after.shape) > 3:
+    if max(len(before.shape), len(after.shape)) > 3:
         return None
     same = (before.rows, before.columns, before.dtype) == (after.rows, after.columns, after.dtype)
     return Replacement(alias=bound["x"]) if same else None
@@ -138,12 +138,12 @@ _GELU = tuple(
 
 
 RULES: tuple[Rule, ...] = (
+    *ATTENTION_RULES,
     Rule(
         "no-op",
         Apply("identity|dropout|cast|reshape|flatten|squeeze|unsqueeze|expand", (_X,)),
         _alias,
     ),
-    *ATTENTION_RULES,
     Rule("gemm", Apply("gemm", (_X, Constant("w"))), _gemm),
     *_GELU,
     Rule("layer normalisation", Apply("layernormalization", (_X,)), _layer_norm),

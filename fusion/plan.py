@@ -214,8 +214,13 @@ def _attention(graph: Graph, members: list[Operator]) -> FusedBlock:
     type_ = graph.types[operator.output]
     heads, scale = operator.attribute("heads"), operator.attribute("scale")
     assert isinstance(heads, int) and isinstance(scale, float)
-    sizes = {"rows": type_.rows, "keys": type_.rows, "heads": heads, "head_size": type_.columns // heads}
+    keys = graph.types[operator.inputs[0]].rows
+    sizes = {"rows": type_.rows, "keys": keys, "heads": heads, "head_size": type_.columns // heads}
     attributes: dict[str, float | int | str] = {"scale": scale}
+    if type_.rows < keys:
+        first_row = operator.attribute("first_row")
+        assert isinstance(first_row, int)
+        attributes["first_row"] = first_row
     if len(operator.inputs) > 1:
         masked_bias = operator.attribute("masked_bias")
         assert isinstance(masked_bias, float)

@@ -9,6 +9,8 @@ from fusion.target import Target
 
 # Register tiles (rows, vectors) whose accumulators, one line of weights and a broadcast fit the registers.
 _REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (4, 3), (5, 2), (4, 2))}
+# One row alone: as many accumulators as hide the latency of a multiply-add.
+_SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16
 _ROW_BLOCK = 32
 
@@ -31,9 +33,8 @@ class Tiling:
 def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
     """The register tile that wastes least, then row blocks small enough to share out and large enough to reuse
     the weights that they stream."""
-    tile_rows, vectors = min(
-        _REGISTER_TILES[target.registers], key=lambda tile: _cost(rows, columns, tile, target.lanes)
-    )
+    tiles = _REGISTER_TILES[target.registers] if rows > 1 else (_SINGLE_ROW_TILE,)
+    tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target.lanes))
     tile_rows = min(tile_rows, rows)
     panels = -(-columns // (vectors * target.lanes))
     fits = inner * columns * 4 <= target.l2_bytes // 2

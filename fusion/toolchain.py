@@ -20,6 +20,7 @@ from fusion.target import Target
 
 RUNTIME = Path(__file__).parent / "runtime"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all", "-Wall", "-Werror")
+_SHARED = ("-shared", "-nostdlib")
 _COMPILE_LIMIT_S = 300
 
 
@@ -40,41 +41,41 @@ class Toolchain:
         """Name and version of the compiler."""
         return f"zig cc {metadata.version('ziglang')}"
 
-    def objects(self, sources: Sequence[str]) -> list[Path]:
-        """One object file a source, compiled side by side."""
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            return list(pool.map(self._object, sources))
-
     def executable(self, sources: Sequence[str]) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
         return self._link([*sources, *_runtime("model.c", "runner.c")], "runner", self.target.static_triple, ("-static",))
 
     def library(self, sources: Sequence[str]) -> Path:
-        """A shared library of generated sources and the runtime."""
-        return self._link([*sources, *_runtime("model.c")], "model.so", self.target.shared_triple, ("-shared",))
+        """A shared library of generated sources and the runtime.
+
+        It is linked without a C library of its own: the process that loads it brings one. That spares building
+        stubs for the target's, half a minute at the first use.
+        """
+        return self._link([*sources, *_runtime("model.c")], "model.so", self.target.shared_triple, _SHARED)
 
     def _link(self, sources: Sequence[str], name: str, triple: str, flags: tuple[str, ...]) -> Path:
-        key = _digest(self.version, triple, *flags, *self._compile_flags(), _header_digest(), *sources)
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        key = _digest(self.version, *flags, *self._compile_flags(triple), _header_digest(), *sources)
         result = self.cache_dir / f"{key}-{name}"
         if not result.exists():
-            objects = self.objects(sources)
-            self._call(["-target", triple, *flags, *self.flags, *map(str, objects), "-lpthread"], result)
+            with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+                objects = list(pool.map(lambda source: self._object(source, triple), sources))
+            self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
         return result
 
-    def _object(self, source: str) -> Path:
-        result = self.cache_dir / f"{_digest(self.version, *self._compile_flags(), _header_digest(), source)}.o"
+    def _object(self, source: str, triple: str) -> Path:
+        result = self.cache_dir / f"{_digest(self.version, *self._compile_flags(triple), _header_digest(), source)}.o"
         if not result.exists():
             with tempfile.TemporaryDirectory(dir=self.cache_dir) as folder:
                 file = Path(folder) / "unit.c"
                 file.write_text(source, encoding="utf-8")
-                self._call([*self._compile_flags(), "-I", str(RUNTIME), "-c", str(file)], result)
+                self._call([*self._compile_flags(triple), "-I", str(RUNTIME), "-c", str(file)], result)
         return result
 
-    def _compile_flags(self) -> tuple[str, ...]:
+    def _compile_flags(self, triple: str) -> tuple[str, ...]:
         target = self.target
         vector = f"-DPB_VECTOR_BYTES={target.vector_bytes}"
-        return ("-target", target.static_triple, f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
+        return ("-target", triple, f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
 
     def _call(self, arguments: Sequence[str], result: Path) -> None:
         """Runs the compiler; the result appears whole or not at all."""

@@ -33,7 +33,7 @@ def _widths(columns: int, tiling: Tiling, target: Target) -> list[int]:
     """Distinct panel widths in vectors: the full one, then the last one when it differs."""
     panel = tiling.panel(target)
     rest = -(-(columns % panel) // target.lanes)
-    return ([tiling.vectors] if columns >= panel else []) + ([rest] if rest else [])
+    return list(dict.fromkeys(([tiling.vectors] if columns >= panel else []) + ([rest] if rest else [])))
 
 
 def _panel_functions(rows: int, inner: int, columns: int, tiling: Tiling, target: Target) -> str:

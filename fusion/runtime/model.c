@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,18 +156,18 @@ static void *allocate(size_t bytes) {
 static int map_weights(pb_model *m, const char *path, char *error, size_t size) {
   const pb_program *p = m->program;
   int file = open(path, O_RDONLY);
-  struct stat status;
-  if (file < 0 || fstat(file, &status)) {
+  off_t bytes = file < 0 ? -1 : lseek(file, 0, SEEK_END);
+  if (bytes < 0) {
     snprintf(error, size, "cannot open the weights %s: %s", path, strerror(errno));
     if (file >= 0) close(file);
     return 1;
   }
   m->mapping_bytes = PB_HEADER_BYTES + p->weight_bytes;
-  void *mapping = (size_t)status.st_size == m->mapping_bytes
+  void *mapping = (size_t)bytes == m->mapping_bytes
                       ? mmap(NULL, m->mapping_bytes, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
   close(file);
   if (mapping == MAP_FAILED) {
-    snprintf(error, size, "%s has %lld bytes, the program needs %zu", path, (long long)status.st_size, m->mapping_bytes);
+    snprintf(error, size, "%s has %lld bytes, the program needs %zu", path, (long long)bytes, m->mapping_bytes);
     return 1;
   }
   m->mapping = mapping;
