@@ -95,3 +95,15 @@ def test_nothing_is_pickled(path: Path) -> None:
     keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
     unsafe = {("weights_only", False), ("allow_pickle", True)}
     assert not {(word.arg, getattr(word.value, "value", None)) for word in keywords} & unsafe
+
+
+def test_the_overview_names_every_module() -> None:
+    overview = (ROOT / "docs" / "overview.md").read_text()
+    sections = {room: overview.split(f"## `{room}/`")[1].split("\n## ")[0] for room in MAY_IMPORT}
+    modules = {
+        path: path.relative_to(ROOT / path.relative_to(ROOT).parts[0]) for path in FILES if path.stem != "__init__"
+    }
+    missing = [
+        name_of(path) for path, name in modules.items() if f"`{name}`" not in sections[name_of(path).split("/")[0]]
+    ]
+    assert not missing, f"not in docs/overview.md: {missing}"
