@@ -44,14 +44,13 @@ def student_basis(basis: np.ndarray, hidden: int) -> np.ndarray:
     The principal components are turned by a fixed rotation, for LayerNorm wants coordinates of like size; at
     full width it is the identity, and the cut loses nothing.
     """
-    full = len(basis)
-    if hidden == full:
-        return np.eye(full, dtype=np.float32)
-    return (basis[:, :hidden] @ stream_rotation(hidden)).astype(np.float32)
+    return (basis[:, :hidden] @ target_rotation(basis, hidden)).astype(np.float32)
 
 
-def stream_rotation(hidden: int) -> np.ndarray:
-    """A fixed orthogonal matrix (hidden, hidden)."""
+def target_rotation(basis: np.ndarray, hidden: int) -> np.ndarray:
+    """(hidden, hidden) map from the first principal coordinates to the student's coordinates."""
+    if hidden == len(basis):
+        return np.ascontiguousarray(basis.T)
     random = np.random.default_rng(hidden).standard_normal((hidden, hidden))
     return np.linalg.qr(random)[0].astype(np.float32)
 
