@@ -1,0 +1,117 @@
+"""The stages as the command uses them, on a small real model: checked against ONNX Runtime, timed, exported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.architecture import Architecture
+from data.errors import InputError
+from fusion import compile_model
+from fusion.checkpoint import checkpoint_to_onnx
+from search.real_stages import block_shares, max_difference, open_device, random_inputs, teacher_sizes, time_model
+from search.records import SearchOptions
+
+ARCHITECTURE = Architecture(2, 64, 4, 128, vocab_size=200, seq_len=32, max_positions=64)
+OPTIONS = SearchOptions(device="host", budget_ms=8.0, task="docpairs")
+LONG_AGO = "2000-01-01T00:00:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=ARCHITECTURE.vocab_size,
+        hidden_size=ARCHITECTURE.hidden,
+        num_hidden_layers=ARCHITECTURE.layers,
+        num_attention_heads=ARCHITECTURE.heads,
+        intermediate_size=ARCHITECTURE.intermediate,
+        max_position_embeddings=ARCHITECTURE.max_positions,
+    )
+    folder = tmp_path_factory.mktemp("model") / "checkpoint"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def onnx(checkpoint: Path) -> Path:
+    return Path(checkpoint_to_onnx(checkpoint, checkpoint.with_name("model.onnx"), ARCHITECTURE.seq_len))
+
+
+@pytest.fixture(scope="module")
+def compiled(onnx: Path) -> Any:
+    return compile_model(onnx, seq_len=ARCHITECTURE.seq_len, threads=1)
+
+
+def test_compiled_and_onnxruntime_agree_with_padding(compiled: Any, onnx: Path) -> None:
+    assert max_difference(compiled, onnx, ARCHITECTURE, seed=0) < 1e-4
+
+
+def test_another_model_is_noticed(compiled: Any, onnx: Path, tmp_path: Path) -> None:
+    import onnx as onnx_format
+    from onnx import numpy_helper
+
+    model = onnx_format.load(onnx)
+    bias = next(tensor for tensor in model.graph.initializer if tuple(tensor.dims) == (ARCHITECTURE.labels,))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 0.5, bias.name))
+    onnx_format.save(model, tmp_path / "other.onnx")
+    assert max_difference(compiled, tmp_path / "other.onnx", ARCHITECTURE, seed=0) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_random_inputs_are_padded_and_within_the_vocabulary() -> None:
+    inputs = random_inputs(np.random.default_rng(0), ARCHITECTURE, 5)
+    assert {name: array.shape for name, array in inputs.items()} == dict.fromkeys(inputs, (1, 32))
+    assert inputs["attention_mask"].sum() == 5
+    assert inputs["input_ids"].max() < 200
+    assert not inputs["input_ids"][0, 5:].any()
+
+
+def test_a_model_is_timed_once_for_each_wish(compiled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between the measurement and its record must not have it measured again; a later wish must."""
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    device = open_device(OPTIONS, simulated=False)
+    first = time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO)
+    assert first.provenance == "measured"
+    assert len(first.samples_ms) == 100
+    assert 0 < first.median_ms < 1000
+    assert time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO) == first
+    assert time_model(device, compiled, replace(ARCHITECTURE, vocab_size=201), 1, LONG_AGO) != first
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    assert time_model(device, compiled, ARCHITECTURE, 1, later).session != first.session
+
+
+def test_shares_of_blocks_count_every_block(compiled: Any) -> None:
+    shares = block_shares(open_device(OPTIONS, simulated=False), compiled, 1)
+    assert sum(share.count for share in shares) == len(compiled.blocks)
+    assert all(share.total_ms > 0 for share in shares)
+    assert list(shares) == sorted(shares, key=lambda share: -share.total_ms)
+
+
+def test_a_simulated_phone_gives_simulated_figures(
+    compiled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    device = open_device(replace(OPTIONS, device="s20"), simulated=True)
+    assert time_model(device, None, ARCHITECTURE, 4, LONG_AGO).provenance == "simulated"
+    assert sum(share.count for share in block_shares(device, compiled, 4)) == len(compiled.blocks)
+
+
+def test_the_default_teachers_sizes_are_read_from_its_package() -> None:
+    sizes = teacher_sizes(None)
+    assert (sizes.layers, sizes.hidden, sizes.heads, sizes.intermediate) == (6, 384, 12, 1536)
+
+
+@pytest.mark.parametrize("config", ['{"model_type": "bert"}', '{"model_type": "bert", "num_hidden_layers": "many"}'])
+def test_a_teacher_without_sizes_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=r"config\.json"):
+        teacher_sizes(str(tmp_path))
