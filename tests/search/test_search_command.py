@@ -1,0 +1,126 @@
+"""The search command on doubles: options, outputs, and what Ctrl-C says."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from search.commands.search import main
+from tests.search.doubles import World
+
+Search = Callable[..., Result]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "log.txt")
+
+
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+    """Runs the command in an empty folder, with the stages of a world."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(world: World, *arguments: str) -> Result:
+        monkeypatch.setattr("search.real_stages.real_stages", world.stages)
+        options = ["--budget", "2ms", "--seq-len", "64", "--trials", "2", *arguments]
+        return CliRunner().invoke(main, options if "--device" in arguments else ["--device", "host", *options])
+
+    return run
+
+
+def test_json_is_the_content_of_result_json_and_all_else_goes_to_stderr(search: Search, world: World) -> None:
+    done = search(world, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document == json.loads(Path("pocketbert-host-docpairs-2ms/result.json").read_text())
+    assert document["options"]["budget_ms"] == 2.0
+    assert "winner" in done.stderr
+    assert "trials 2/2" in done.stderr
+
+
+def test_without_json_standard_output_is_empty(search: Search, world: World) -> None:
+    assert search(world).stdout == ""
+
+
+def test_a_second_search_in_the_same_folder_is_told_of_resume(search: Search, world: World) -> None:
+    assert search(world, "--out", "run").exit_code == 0
+    again = search(world, "--out", "run")
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    assert search(world, "--out", "run", "--resume").exit_code == 0
+    other = search(world, "--out", "run", "--resume", "--seed", "7")
+    assert other.exit_code == 2
+    assert "seed was 0, now 7" in other.stderr
+
+
+def test_a_simulated_phone_is_announced_and_the_completing_command_printed(search: Search, world: World) -> None:
+    absent = replace(world, attached=False)
+    done = search(absent, "--device", "s20", "--out", "run", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "simulated" in done.stderr
+    assert json.loads(done.stdout)["confirmation"]["status"] == "pending"
+    command = json.loads(done.stdout)["confirmation"]["command"]
+    assert command in done.stderr
+    assert search(absent, "--device", "s20", "--out", "other", "--require-device").exit_code == 4
+
+
+def test_the_completing_command_works_as_printed(search: Search, world: World) -> None:
+    first = search(replace(world, attached=False), "--device", "s20", "--out", "run", "--max-size", "2MB", "--json")
+    words = shlex.split(json.loads(first.stdout)["confirmation"]["command"])
+    assert words[0] == "search"
+    completed = CliRunner().invoke(main, [*words[1:], "--json"])  # the stages are still those of an absent phone
+    assert json.loads(completed.stdout)["confirmation"]["status"] == "pending"
+
+
+def test_an_impossible_budget_exits_3(search: Search, world: World) -> None:
+    done = search(world, "--budget", "0.001ms")
+    assert done.exit_code == 3
+    assert "fastest" in done.stderr.splitlines()[-1]
+
+
+def test_interrupting_says_what_is_kept_and_how_to_go_on(
+    search: Search, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    stages = replace(world.stages(), distil_full=interrupt)
+    monkeypatch.setattr(World, "stages", lambda self: stages)
+    done = search(world, "--out", "run")
+    assert done.exit_code == 130
+    line = done.stderr.splitlines()[-1]
+    assert "kept in run" in line
+    assert "--out run --resume" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--executor", "ray"], "local"),
+        (["--unit", "gpu"], "cpu"),
+        (["--task", "mprc"], "mrpc"),
+        (["--device", "s2O"], "s20"),
+        (["--trials", "0"], "trials"),
+        (["--max-size", "25"], "25MB"),
+        (["--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    search: Search, world: World, arguments: list[str], part: str
+) -> None:
+    done = search(world, *arguments, "--out", "run")
+    assert done.exit_code == 2
+    assert part in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("run").exists()
+    assert world.log_lines() == []
