@@ -18,6 +18,9 @@ from fusion.graph import Attribute, Graph, Operator, TensorType
 from fusion.key_mask import replace_key_masks
 
 _MAX_ELEMENTS = 1 << 28
+# What ONNX's own inference and reference evaluator raise on nodes that break its rules.
+_INFERENCE_ERRORS = (onnx.checker.ValidationError, shape_inference.InferenceError, RuntimeError, TypeError, ValueError)
+_EVALUATION_ERRORS = (*_INFERENCE_ERRORS, ArithmeticError, AttributeError, LookupError, MemoryError)
 _TAKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -133,7 +136,7 @@ class _Importer:
         }
         try:
             inferred = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=self._imports())
-        except (shape_inference.InferenceError, RuntimeError, TypeError, ValueError) as error:
+        except _INFERENCE_ERRORS as error:
             raise ModelError(f"{_describe(node)}: {_first_line(error)}") from error
         return {name: _tensor_type(node, name, type_) for name, type_ in inferred.items() if name}
 
@@ -144,7 +147,7 @@ class _Importer:
         graph = helper.make_graph([node], "constant", values, outputs)
         try:
             return list(ReferenceEvaluator(helper.make_model(graph, opset_imports=self._imports())).run(None, feeds))
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ZeroDivisionError, MemoryError) as error:
+        except _EVALUATION_ERRORS as error:
             raise ModelError(f"{_describe(node)}: cannot be computed ({_first_line(error)})") from error
 
     def _imports(self) -> list[onnx.OperatorSetIdProto]:
