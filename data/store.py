@@ -110,7 +110,9 @@ class MeasurementStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def add(self, measurement: Measurement) -> None:
@@ -178,7 +180,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
     if not connection.execute("PRAGMA user_version").fetchone()[0]:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             connection.execute("ROLLBACK")
-            raise StoreError(f"{path} is a database of another program: move it aside or choose another POCKETBERT_HOME")
+            raise StoreError(f"{path} is another program's database: move it aside or set another POCKETBERT_HOME")
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -198,7 +200,8 @@ def _clear_errors(path: Path) -> Iterator[None]:
         advice = _ADVICE[kind] if kind else "look at the file and its folder, or move it aside to start afresh"
         raise StoreError(f"the measurement store {path} failed ({error}): {advice}") from error
     except OSError as error:
-        raise StoreError(f"the measurement store {path} failed ({error.strerror}): {_ADVICE['SQLITE_CANTOPEN']}") from error
+        advice = _ADVICE["SQLITE_CANTOPEN"]
+        raise StoreError(f"the measurement store {path} failed ({error.strerror}): {advice}") from error
 
 
 def _to_row(measurement: Measurement) -> dict[str, Any]:

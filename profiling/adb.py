@@ -7,6 +7,7 @@ this side; every error of adb becomes one line that says what to do.
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from data.device_spec import DeviceSpec
@@ -33,6 +35,8 @@ _SHELL_S, _PUSH_S, _SERVER_S = 15.0, 60.0, 20.0
 # Added to a job's own limit before this side gives up, so that the phone's `timeout` ends the program first.
 _GRACE_S = 10.0
 _TIMEOUT_STATUS = 124
+# Battery temperature above which nothing is measured, and how long to wait before looking again.
+_COOL_C, _COOLING_STEP_S = 37.0, 5.0
 _STATES = {
     "unauthorized": "unlock the phone and accept this computer's key, then call again",
     "offline": "unplug the phone, plug it in again, and call again",
@@ -119,15 +123,19 @@ class AdbDevice:
 
     def state(self) -> DeviceState:
         clocks = self._numbers(["cat", "/sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq"])
-        battery = dict(
-            (key.strip(), value.strip())
-            for key, _, value in (line.partition(":") for line in self._shell(["dumpsys", "battery"], check=False).splitlines())
-        )
+        lines = self._shell(["dumpsys", "battery"], check=False).splitlines()
+        battery = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         return DeviceState(
             clock_mhz=sum(clocks) / len(clocks) / 1e3 if clocks else None,
             temperature_c=_tenths(battery.get("temperature")),
             battery_percent=float(battery["level"]) if battery.get("level", "").isdigit() else None,
         )
+
+    def settle(self, threads: int, limit_s: float) -> None:
+        """Wait until the battery is cool enough: a hot phone lowers its clocks."""
+        end = monotonic() + limit_s
+        while (self.state().temperature_c or 0.0) > _COOL_C and monotonic() < end:
+            sleep(_COOLING_STEP_S)
 
     def close(self) -> None:
         for folder in self._pushed.values():
@@ -154,10 +162,8 @@ class AdbDevice:
         if check and done.returncode == _TIMEOUT_STATUS:
             raise DeviceError(f"device {self.spec.name}: {words[-1]} did not end within {limit_s:g} s and was stopped")
         if check and done.returncode:
-            said = (done.stderr or done.output).strip().splitlines()
-            raise DeviceError(
-                f"device {self.spec.name}: {words[0]} ended with status {done.returncode}: {said[-1] if said else 'no message'}"
-            )
+            said = (done.stderr or done.output).strip().splitlines() or ["no message"]
+            raise DeviceError(f"device {self.spec.name}: {words[0]} ended with status {done.returncode}: {said[-1]}")
         return str(done.stdout or "").strip()
 
     def _numbers(self, words: list[str]) -> list[float]:
@@ -165,7 +171,7 @@ class AdbDevice:
 
     def _refuse_32_bit(self) -> None:
         if "arm64" not in self._shell(["getprop", "ro.product.cpu.abilist64"]):
-            raise DeviceError(f"the phone {self._phone.serial} is not a 64-bit ARM device, so its code cannot be compiled")
+            raise DeviceError(f"the phone {self._phone.serial} is not a 64-bit ARM device: no code for it")
 
 
 def _tenths(text: str | None) -> float | None:
@@ -191,8 +197,6 @@ def _choose(spec: DeviceSpec, attached: dict[str, str], serial: str | None) -> s
 
 def _start_server() -> None:
     """Start adb's server quietly where none listens: the library would let adb write to standard output."""
-    import os
-
     import adbutils
 
     host = os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
@@ -203,7 +207,8 @@ def _start_server() -> None:
     except OSError:
         pass  # no server yet: start one
     try:
-        done = subprocess.run([adbutils.adb_path(), "-P", str(port), "start-server"], capture_output=True, text=True, timeout=_SERVER_S, check=False)
+        command = [adbutils.adb_path(), "-P", str(port), "start-server"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SERVER_S, check=False)
     except (adbutils.AdbError, OSError, subprocess.TimeoutExpired) as error:
         raise DeviceError(f"adb cannot be started ({error}): install Android's platform tools") from error
     if done.returncode:

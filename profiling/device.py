@@ -79,12 +79,16 @@ class Job:
 
 @dataclass(frozen=True)
 class RawSamples:
-    """Raw wall-clock times of one job in milliseconds, and the medians of its blocks by block hash, in order."""
+    """Raw wall-clock times of one job in milliseconds, and the medians of its blocks by block hash, in order.
+
+    ``preemptions_per_s`` counts how often other programs took a core away, where the device can tell.
+    """
 
     warmups_ms: tuple[float, ...]
     samples_ms: tuple[float, ...]
     block_ms: tuple[tuple[str, float], ...] = ()
     cpus: tuple[int, ...] = ()
+    preemptions_per_s: float | None = None
 
 
 @runtime_checkable
@@ -126,6 +130,9 @@ class Device(Protocol):
 
     def state(self) -> DeviceState:
         """Clocks, temperature and load now."""
+
+    def settle(self, threads: int, limit_s: float) -> None:
+        """Wait until the device is fit to measure on (cores free, cool enough), at most ``limit_s`` seconds."""
 
     def close(self) -> None:
         """Leave nothing behind on the device."""

@@ -6,8 +6,10 @@ import hashlib
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from data.device_spec import DeviceSpec
@@ -19,9 +21,16 @@ if TYPE_CHECKING:
     from fusion import Runner, Target
 
 # Instruction sets that change what the compiler generates or how fast it runs; others don't enter the fingerprint.
-_VECTOR_FLAGS = ("sse2", "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "asimd", "asimddp", "sve")
+_VECTOR_FLAGS = frozenset(
+    ("sse2", "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "asimd", "asimddp", "sve")
+)
+_NUMBERS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 # Sensors that report the processor's own temperature; the first found is used.
 _SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
+
+
+# How long the load is watched at a time, in seconds, and how much of a core others may use.
+_WATCH_S, _BUSY_SHARE = 0.1, 0.25
 
 
 class HostDevice:
@@ -56,7 +65,8 @@ class HostDevice:
     def _description(self) -> DeviceDescription:
         details = _processor_details()
         cores = len(os.sched_getaffinity(0))
-        identity = "|".join([*(f"{key}={value}" for key, value in sorted(details.items())), f"cores={cores}", self.target.name])
+        known = {**details, "cores": str(cores), "target": self.target.name}
+        identity = "|".join(f"{key}={value}" for key, value in sorted(known.items()))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return DeviceDescription(
             name=self.spec.name,
@@ -72,6 +82,7 @@ class HostDevice:
 
     def run(self, job: Job) -> RawSamples:
         command = job.command()
+        began, switches = monotonic(), _preemptions()
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=job.time_limit_s, check=False)
         except subprocess.TimeoutExpired as error:
@@ -82,10 +93,20 @@ class HostDevice:
             said = done.stderr.strip().splitlines()
             reason = said[-1] if said else "without a message"
             raise DeviceError(f"{job.program} ended with status {done.returncode}: {reason}")
-        return parse_runner_output(done.stdout, job.program)
+        rate = (_preemptions() - switches) / max(monotonic() - began, 1e-3)
+        return replace(parse_runner_output(done.stdout, job.program), preemptions_per_s=rate)
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=_clock_mhz(), temperature_c=_temperature_c(), load=os.getloadavg()[0])
+
+    def settle(self, threads: int, limit_s: float) -> None:
+        import psutil
+
+        end = monotonic() + limit_s
+        while monotonic() < end:
+            idle_cores = (1 - psutil.cpu_percent(interval=_WATCH_S) / 100) * (psutil.cpu_count() or 1)
+            if idle_cores > threads - _BUSY_SHARE:
+                return
 
     def close(self) -> None:
         """Nothing to clean: the runner lives in the compiler's cache."""
@@ -99,12 +120,18 @@ def _processor_details() -> dict[str, str]:
         first = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
         fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
     flags = set(fields.get("flags", fields.get("Features", "")).split())
-    numbers = [fields[key] for key in ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part") if key in fields]
     return {
         "model": fields.get("model name") or platform.processor() or platform.machine(),
-        "numbers": "/".join(numbers),
-        "vector": " ".join(flag for flag in _VECTOR_FLAGS if flag in flags),
+        "numbers": "/".join(fields[key] for key in _NUMBERS if key in fields),
+        "vector": " ".join(sorted(_VECTOR_FLAGS & flags)),
     }
+
+
+def _preemptions() -> int:
+    """Involuntary context switches of all child processes that have ended so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_nivcsw
 
 
 def _clock_mhz() -> float | None:

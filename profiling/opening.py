@@ -33,5 +33,5 @@ def open_device(
     if spec.kind == "host":
         return HostDevice(spec, unit)
     if unit == "gpu":
-        raise InputError(f"the GPU of {spec.name} can be simulated but not yet measured: code is generated for CPUs only")
+        raise InputError(f"the GPU of {spec.name} can only be simulated: code is generated for CPUs")
     return AdbDevice.connect(spec, serial)

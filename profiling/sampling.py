@@ -18,6 +18,8 @@ from fusion.block import Block
 
 # How many architectures are planned to find the candidate blocks.
 _CANDIDATE_ARCHITECTURES = 1024
+# Blocks of a single row occur once in a model and take little of its time, so fewer of them are measured.
+_SINGLE_ROW_WEIGHT = 0.4
 # Equally distant blocks are told apart at random.
 _TIE = 1e-9
 
@@ -87,8 +89,8 @@ def _pick(values: Sequence[int], share: float) -> int:
 
 def candidate_blocks(space: SamplingRange, seed: int) -> tuple[Block, ...]:
     """Distinct blocks of many architectures of the space, in a stable order."""
-    # One layer holds every block that more layers hold.
-    shapes = {replace(arch, layers=1): None for arch in sample_architectures(space, _CANDIDATE_ARCHITECTURES, seed)}
+    # Two layers hold every block that more layers hold; the last one differs, as only its first row is read.
+    shapes = {replace(arch, layers=2): None for arch in sample_architectures(space, _CANDIDATE_ARCHITECTURES, seed)}
     return distinct_blocks(shapes)
 
 
@@ -104,7 +106,7 @@ def choose_blocks(
 ) -> tuple[Block, ...]:
     """``count`` of the candidates, spread over kinds and sizes, away from the ``given`` ones.
 
-    Each kind (anchor and epilogue) gets a number that grows with the square root of its candidates, at least four;
+    Each kind (anchor, epilogue, one row or many) gets a number that grows with the square root of its candidates;
     within a kind each next block is the one farthest, in the logarithm of the sizes, from all those chosen.
     """
     kinds: dict[tuple[str, tuple[str, ...], bool], list[Block]] = defaultdict(list)
@@ -128,7 +130,7 @@ def _kind(block: Block) -> tuple[str, tuple[str, ...], bool]:
 def _quotas(
     sizes: dict[tuple[str, tuple[str, ...], bool], int], count: int
 ) -> dict[tuple[str, tuple[str, ...], bool], int]:
-    roots = {kind: np.sqrt(size) for kind, size in sizes.items()}
+    roots = {kind: np.sqrt(size) * (_SINGLE_ROW_WEIGHT if kind[2] else 1.0) for kind, size in sizes.items()}
     total = sum(roots.values())
     return {kind: min(sizes[kind], max(4, round(count * root / total))) for kind, root in roots.items()}
 

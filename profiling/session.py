@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.architecture import Architecture
+from data.disturbance import PREEMPTIONS, is_disturbed
 from data.errors import DeviceError
 from data.measurement import Measurement, Subject
 from data.progress import Progress, ProgressEvent, no_progress
@@ -34,11 +35,14 @@ ROTATE_BYTES = 16 << 20
 REFERENCE_BLOCK = make_block("gemm", {"rows": 128, "inner": 256, "columns": 1024}, ("bias", "gelu"))
 REFERENCE_EVERY = 12
 # A tiny model whose blocks, compiled beside the reference, stand for all that the compiler generates.
-_PROBE = Architecture(layers=1, hidden=64, heads=2, intermediate=128)
+_PROBE = Architecture(layers=2, hidden=64, heads=2, intermediate=128)
 # A block is run until about this much work was timed, at an assumed speed, within these limits.
 _WORK_MS, _ASSUMED_FLOPS_PER_MS = 20.0, 50e6
 _FEWEST_RUNS, _MOST_RUNS = 15, 100
 _TRIES = 2
+# A reference that others disturbed is taken again; so is every other row, in further rounds, while patience lasts.
+_REFERENCE_TRIES, _EXTRA_ROUNDS = 3, 2
+_PATIENCE_S, _SETTLE_S = 30.0, 3.0
 ANALYTIC_COMPILER = "analytic model"
 
 
@@ -79,14 +83,27 @@ class Session:
         self._position = 0
         self._since_reference = REFERENCE_EVERY
         self._reference_ms: float | None = None
+        self._disturbed = True
+        self._patience_s = _PATIENCE_S
 
     def measure(self, item: Item, runner: Runner | None) -> Measurement:
         """Measure one item, after the reference block where that is due, and store it."""
         if self._since_reference >= REFERENCE_EVERY:
-            self._reference_ms = self._record(block_item(REFERENCE_BLOCK), self._reference).median_ms
-            self._since_reference = 0
+            self._measure_reference()
         self._since_reference += 1
         return self._record(item, runner)
+
+    def _measure_reference(self) -> None:
+        self._reference_ms = None
+        times = []
+        for _ in range(_REFERENCE_TRIES):
+            row = self._record(block_item(REFERENCE_BLOCK), self._reference)
+            times.append(row.median_ms)
+            if not is_disturbed(row):
+                times = times[-1:]
+                break
+        self._reference_ms = min(times)
+        self._since_reference = 0
 
     def _record(self, item: Item, runner: Runner | None) -> Measurement:
         job = Job(
@@ -100,8 +117,12 @@ class Session:
             rotate_bytes=item.rotate_bytes,
             fill_weights=runner is not None and runner.weights is None,
         )
+        self._settle()
         before = self.device.state()
         raw = self._run(job)
+        after = self.device.state().to_dict()
+        if raw.preemptions_per_s is not None:
+            after[PREEMPTIONS] = raw.preemptions_per_s
         measurement = Measurement(
             subject=item.kind,
             subject_hash=item.hash,
@@ -121,11 +142,20 @@ class Session:
             provenance=self.device.provenance,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             state_before=before.to_dict(),
-            state_after=self.device.state().to_dict(),
+            state_after=after,
         )
         self.store.add(measurement)
+        self._disturbed = is_disturbed(measurement)
         self._position += 1
         return measurement
+
+    def _settle(self) -> None:
+        """After a disturbed row wait for quiet, as long as the session's patience lasts."""
+        if not self._disturbed or self._patience_s <= 0:
+            return
+        began = monotonic()
+        self.device.settle(self.threads, min(_SETTLE_S, self._patience_s))
+        self._patience_s -= monotonic() - began
 
     def _run(self, job: Job) -> RawSamples:
         """Run a job; a device that fails once gets a second chance."""
@@ -223,16 +253,20 @@ def _measure_all(
     """Measure what is missing of ``items``, round by round, each round in a random order."""
     reference = reference_runner(device)
     rows = stored(device, store, threads, compiler_of(reference), items)
-    missing = _missing(items, Counter(row.subject_hash for row in rows), repeats, seed)
+    session = Session(device, store, threads, reference)
     deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
-    if missing:
-        session = Session(device, store, threads, reference)
-        for done, item in enumerate(missing):
+    for extra in range(_EXTRA_ROUNDS + 1):
+        good = Counter(row.subject_hash for row in rows if not is_disturbed(row))
+        every = Counter(row.subject_hash for row in rows)
+        # A further round is for what has been measured often enough, but never once undisturbed.
+        due = _missing(items, every if extra == 0 else good, repeats if extra == 0 else 1, seed + extra)
+        for done, item in enumerate(due):
             if monotonic() > deadline:
-                progress(ProgressEvent(stage, done, len(missing), "stopped at the time limit"))
-                break
+                progress(ProgressEvent(stage, done, len(due), "stopped at the time limit"))
+                return rows
             rows.append(session.measure(item, runner))
-            progress(ProgressEvent(stage, done + 1, len(missing), f"{item.title}: {rows[-1].median_ms:.3g} ms"))
+            note = "" if extra == 0 else "again, undisturbed: "
+            progress(ProgressEvent(stage, done + 1, len(due), f"{note}{item.title}: {rows[-1].median_ms:.3g} ms"))
     return rows
 
 

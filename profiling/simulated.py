@@ -96,6 +96,9 @@ class SimulatedDevice:
     def state(self) -> DeviceState:
         return DeviceState()
 
+    def settle(self, threads: int, limit_s: float) -> None:
+        """Nothing disturbs an analytic model."""
+
     def close(self) -> None:
         """Nothing was opened."""
 
@@ -136,8 +139,8 @@ def tile_count(block: Block) -> int:
 def makespan(tile_flops: float, tiles: int, speeds: np.ndarray) -> float:
     """Seconds until the last of ``tiles`` equal tiles is done when free cores take the next one.
 
-    ``speeds`` (cores,) are flop/s. The k-th tile of core i ends at ``k * tile_flops / speeds[i]``; with greedy taking the
-    tiles done are the ``tiles`` earliest of these moments, but a slow core that has begun must still end its tile.
+    ``speeds`` (cores,) are flop/s. The k-th tile of core i ends at ``k * tile_flops / speeds[i]``; with greedy taking
+    the tiles done are the ``tiles`` earliest of these moments, but a slow core that has begun must still end its tile.
     """
     durations = tile_flops / np.asarray(speeds, dtype=float)
     starts = np.arange(tiles)[:, None] * durations[None, :]  # (tiles, cores): when core i could begin its k-th tile

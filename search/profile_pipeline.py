@@ -136,7 +136,9 @@ def plan_profile(space: SamplingRange, blocks: int, seed: int) -> ProfilePlan:
     fit_models, held_out = architectures[:FIT_MODELS], architectures[FIT_MODELS:]
     # The fitted models are compiled anyway, so their blocks cost nothing more.
     given = distinct_blocks(fit_models)[:blocks]
-    added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given) if len(given) < blocks else ()
+    added: tuple[Block, ...] = ()
+    if len(given) < blocks:
+        added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given)
     return ProfilePlan((*given, *(block for block in added if block not in given)), fit_models, held_out)
 
 
@@ -156,7 +158,7 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
     if not directory.exists():
         others = [path for path in directory.parent.parent.glob(f"{device.spec.name}-*") if path != directory.parent]
         if others and device.provenance == "measured":
-            report(ProgressEvent(stage, 0, None, f"{device.spec.name} is not the machine profiled before: profiling this one"))
+            report(ProgressEvent(stage, 0, None, f"not the {device.spec.name} that was profiled before: profiling it"))
         return None
     try:
         predictor = DevicePredictor.load(directory)
@@ -164,10 +166,10 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
         report(ProgressEvent(stage, 0, None, f"profiling again: {error}"))
         return None
     if predictor.origin.compiler != compiler_for(device):
-        report(ProgressEvent(stage, 0, None, "the compiler has changed since this device was profiled: profiling again"))
+        report(ProgressEvent(stage, 0, None, "the compiler has changed since this device was profiled: profiling"))
         return None
     if blocks is not None and predictor.measured_blocks < blocks:
-        report(ProgressEvent(stage, 0, None, f"profiled with {predictor.measured_blocks} blocks so far: measuring more"))
+        report(ProgressEvent(stage, 0, None, f"{predictor.measured_blocks} blocks measured so far: measuring more"))
         return None
     report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}"))
     return predictor
@@ -238,7 +240,7 @@ def _alone(device: Device, report: Progress) -> Iterator[None]:
             report(ProgressEvent("wait", 0, None, f"another process is profiling {device.spec.name}: waiting for it"))
             lock.acquire(timeout=_WAIT_FOR_OTHER_S)
     except Timeout as error:
-        raise DeviceError(f"another process has been profiling {device.spec.name} for half an hour: end it first") from error
+        raise DeviceError(f"another process still profiles {device.spec.name} after half an hour") from error
     except OSError as error:
         raise StoreError(f"the state directory {folder} cannot be written: {error.strerror}") from error
     try:

@@ -1,4 +1,4 @@
-"""Latency of one block: a non-negative physical base for each kind of block, XGBoost on the logarithm of what is left."""
+"""Latency of one block: a non-negative physical base for each kind, XGBoost on the logarithm of what is left."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def read_document(path: Path, schema: str = SCHEMA_HASH) -> dict[str, Any]:
         raise DataFileError(path, "the saved predictor is not JSON: train it again") from error
     found = document.get("schema") if isinstance(document, dict) else None
     if found != schema:
-        raise DataFileError(path, f"the predictor was saved with other features ({found}, now {schema}): train it again")
+        raise DataFileError(path, f"saved with other features ({found}, now {schema}): train the predictor again")
     return dict(document)
 
 

@@ -106,7 +106,9 @@ class LatencyPredictor:
         pull = min(_PULLS, key=lambda strength: _leave_one_out(inputs, left, strength))
         adaptation = scaled if np.isinf(pull) else _slopes(inputs, left, pull)
         errors = np.abs(left - adaptation.offset - _along(inputs, adaptation))
-        return replace(self, adaptation=adaptation, log_residuals=tuple(np.sort([*errors, *self.log_residuals]).tolist()))
+        # The rows of the new device are few, so its errors join the old ones rather than replace them.
+        pooled = tuple(np.sort([*errors, *self.log_residuals]).tolist())
+        return replace(self, adaptation=adaptation, log_residuals=pooled)
 
     def save(self, path: Path) -> None:
         """Write JSON and XGBoost's JSON into the directory ``path``."""

@@ -48,7 +48,15 @@ class Base:
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Base:
         """Inverse of :meth:`to_dict`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        return cls(
+            form=document["form"],
+            logged=tuple(map(bool, document["logged"])),
+            centre=tuple(map(float, document["centre"])),
+            scale=tuple(map(float, document["scale"])),
+            coefficients=tuple(map(float, document["coefficients"])),
+            intercept=float(document["intercept"]),
+            smallest=float(document["smallest"]),
+        )
 
 
 def fit_base(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int) -> Base:
@@ -71,7 +79,7 @@ def fit_base(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int) -> Base:
 
 def _ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float) -> Base:
     """Ridge regression; the linear form weighs rows so that relative errors count."""
-    logged = (inputs > 0).all(axis=0) & (form == "log")
+    logged = (inputs > 0).all(axis=0) & np.full(inputs.shape[1], form == "log")
     shown = np.where(logged, np.log(np.where(logged, inputs, 1.0)), inputs)
     centre, scale = shown.mean(axis=0), shown.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)

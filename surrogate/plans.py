@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,8 +15,11 @@ from fusion.block import Block
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Plans of one-layer models are kept: a search asks for the same shapes again and again.
+# Plans are kept: a search asks for the same shapes again and again.
 _KEPT_PLANS = 1 << 16
+_PLANNED_LAYERS = 2
+
+_Structure = tuple[tuple[str, tuple[str, ...], int], ...]
 
 
 @dataclass(frozen=True)
@@ -44,37 +47,48 @@ def count_blocks(architectures: Sequence[Architecture]) -> BlockCounts:
     columns: list[int] = []
     values: list[int] = []
     ends = [0]
+    spans: dict[_Structure, tuple[int, int]] = {}
     for architecture in architectures:
-        for block, count in _shape_plan(replace(architecture, layers=1)):
+        for block, count in _counted(architecture, spans):
             columns.append(index.setdefault(block, len(index)))
-            values.append(count[0] + count[1] * architecture.layers)
+            values.append(count)
         ends.append(len(columns))
     shape = (len(architectures), len(index))
     return BlockCounts(tuple(index), csr_matrix((np.array(values, dtype=float), columns, ends), shape=shape))
 
 
-@lru_cache(maxsize=_KEPT_PLANS)
-def _shape_plan(one_layer: Architecture) -> tuple[tuple[Block, tuple[int, int]], ...]:
-    """Each block of a one-layer model with its number outside the layers and in each layer."""
-    from fusion import plan_architecture
+def _counted(architecture: Architecture, spans: dict[_Structure, tuple[int, int]]) -> Iterator[tuple[Block, int]]:
+    """Each block of a model's plan with how often it runs, a block that occurs in two places twice.
 
-    plan = plan_architecture(one_layer)
-    start, length = _layer_span(plan, one_layer)
-    return tuple(
-        (block, (0, 1) if start <= position < start + length else (1, 0)) for position, block in enumerate(plan)
-    )
-
-
-def _layer_span(plan: Sequence[Block], one_layer: Architecture) -> tuple[int, int]:
-    """(first block, number of blocks) of the layer in the plan of a one-layer model.
-
-    A second layer repeats blocks of the first, so it is found by comparing with the plan of two layers.
+    The last layer differs from the others, since only its first row is read; so models of two layers and more are
+    counted from the plan of two layers, in which the first layer stands for all but the last.
     """
+    if architecture.layers < _PLANNED_LAYERS:
+        yield from ((block, 1) for block in _plan(architecture))
+        return
+    planned = replace(architecture, layers=_PLANNED_LAYERS)
+    plan = _plan(planned)
+    structure = tuple((block.anchor, block.epilogue, block.sizes["rows"]) for block in plan)
+    if structure not in spans:
+        spans[structure] = _layer_span(plan, planned)
+    start, length = spans[structure]
+    for position, block in enumerate(plan):
+        repeated = start <= position < start + length
+        yield block, architecture.layers - _PLANNED_LAYERS + 1 if repeated else 1
+
+
+def _layer_span(plan: Sequence[Block], planned: Architecture) -> tuple[int, int]:
+    """(first block, number of blocks) of the layer that further layers repeat, found by planning one layer more."""
+    longer = _plan(replace(planned, layers=planned.layers + 1))
+    length = len(longer) - len(plan)
+    for start in range(len(plan) - length + 1):
+        if longer == (*plan[: start + length], *plan[start:]):
+            return start, length
+    raise ValueError("the plan of a deeper model does not repeat a layer of the plan of a shallower one")
+
+
+@lru_cache(maxsize=_KEPT_PLANS)
+def _plan(architecture: Architecture) -> tuple[Block, ...]:
     from fusion import plan_architecture
 
-    two = plan_architecture(replace(one_layer, layers=2))
-    length = len(two) - len(plan)
-    for start in range(len(plan) - length + 1):
-        if two == (*plan[: start + length], *plan[start:]):
-            return start, length
-    raise ValueError("the plan of a two-layer model does not repeat that of a one-layer model")
+    return plan_architecture(architecture)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.disturbance import is_disturbed
 from data.errors import InputError
 from data.measurement import Measurement, Provenance
 
@@ -41,13 +42,21 @@ def origin_of(rows: Sequence[Measurement]) -> Origin:
 
 
 def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
-    """Milliseconds by subject hash: the median over its rows of their drift-corrected medians."""
-    references = [row.reference_ms for row in rows if row.reference_ms is not None]
+    """Milliseconds by subject hash: the median over its undisturbed rows of their drift-corrected medians.
+
+    Where every row of a subject was disturbed by other programs, its fastest run stands in.
+    """
+    references = [row.reference_ms for row in rows if row.reference_ms is not None and not is_disturbed(row)]
     baseline = float(np.median(references)) if references else None
-    times: dict[str, list[float]] = defaultdict(list)
+    grouped: dict[str, list[Measurement]] = defaultdict(list)
     for row in rows:
-        times[row.subject_hash].append(row.median_ms / _drift(row.reference_ms, baseline))
-    return {subject: float(np.median(values)) for subject, values in times.items()}
+        grouped[row.subject_hash].append(row)
+    return {subject: _combined_ms(group, baseline) for subject, group in grouped.items()}
+
+
+def _combined_ms(rows: Sequence[Measurement], baseline_ms: float | None) -> float:
+    quiet = [row.median_ms / _drift(row.reference_ms, baseline_ms) for row in rows if not is_disturbed(row)]
+    return float(np.median(quiet)) if quiet else min(min(row.samples_ms) for row in rows)
 
 
 def _drift(reference_ms: float | None, baseline_ms: float | None) -> float:

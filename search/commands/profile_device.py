@@ -187,7 +187,8 @@ def list_devices(as_json: bool) -> None:
     table = Table("device", "what", "units", "threads", "can be")
     for document in documents:
         can_be = "measured here" if document["kind"] == "host" else "measured over adb, or simulated"
-        table.add_row(document["name"], document["title"], ", ".join(document["units"]), str(document["threads"]), can_be)
+        units = ", ".join(document["units"])
+        table.add_row(document["name"], document["title"], units, str(document["threads"]), can_be)
     console().print(table)
 
 
