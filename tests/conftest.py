@@ -25,8 +25,3 @@ def run_command(home: Path, tmp_path: Path) -> Callable[..., Completed]:
         return run_in(tmp_path, argv, environment(home, **extra), timeout)
 
     return run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that parallel processes end at about the same time."""
-    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
