@@ -57,16 +57,16 @@ def architecture_graph(architecture: Architecture) -> Graph:
     pooled = builder.dense(first, 1, architecture.hidden, architecture.hidden)
     pooled = builder.apply("tanh", (pooled,), (1, architecture.hidden))
     logits = builder.dense(pooled, 1, architecture.hidden, architecture.labels)
-    return Graph(
-        inputs, (logits,), tuple(builder.operators), builder.types, builder.constants, len(builder.operators)
-    )
+    return Graph(inputs, (logits,), tuple(builder.operators), builder.types, builder.constants, len(builder.operators))
 
 
 def _embeddings(builder: _Builder, architecture: Architecture) -> str:
     rows, hidden = architecture.seq_len, architecture.hidden
     shape = (1, rows, hidden)
     words = builder.apply("gather", (builder.constant("words", architecture.vocab_size, hidden), "input_ids"), shape)
-    kinds = builder.apply("gather", (builder.constant("kinds", architecture.token_types, hidden), "token_type_ids"), shape)
+    kinds = builder.apply(
+        "gather", (builder.constant("kinds", architecture.token_types, hidden), "token_type_ids"), shape
+    )
     total = builder.apply("add", (words, kinds), shape)
     total = builder.apply("add_rows", (total, builder.constant("positions", rows, hidden)), shape)
     return builder.layer_norm(total, rows, hidden)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args, Literal
+from typing import Literal, get_args
 
 from data.errors import InputError
 
@@ -114,7 +114,16 @@ def make_block(
 
 
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.
-_EPILOGUE_FLOPS = {"bias": 1, "residual": 1, "gelu": 20, "gelu_tanh": 16, "relu": 1, "tanh": 15, "layer_norm": 8, "no_norm": 2}
+_EPILOGUE_FLOPS = {
+    "bias": 1,
+    "residual": 1,
+    "gelu": 20,
+    "gelu_tanh": 16,
+    "relu": 1,
+    "tanh": 15,
+    "layer_norm": 8,
+    "no_norm": 2,
+}
 
 
 def _epilogue_cost(block: Block, rows: int, columns: int) -> tuple[int, int, int]:

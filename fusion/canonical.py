@@ -155,4 +155,3 @@ RULES: tuple[Rule, ...] = (
     Rule("bias", commutes("add", _X, Constant("c")), _add_constant),
     Rule("first token", Apply("gather", (_X, Constant("i"))), _select_row),
 )
-

@@ -106,7 +106,7 @@ def _masked_bias(name: str, values: Iterable[tuple[np.ndarray, np.ndarray]]) -> 
         if value.dtype.kind != "f" or keys.shape[1] != mask.size or (keys != keys[0]).any():
             raise UnsupportedOperatorError(f"tensor {name!r}: only masks that add to the scores of keys are supported")
         kept, masked = keys[0][mask != 0], keys[0][mask == 0]
-        if kept.size and (kept != 0).any() or masked.size and (masked != masked[0]).any():
+        if (kept.size and (kept != 0).any()) or (masked.size and (masked != masked[0]).any()):
             raise UnsupportedOperatorError(f"tensor {name!r}: only masks that add to the scores of keys are supported")
         masked_bias = float(masked[0]) if masked.size else masked_bias
     return masked_bias

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from data.errors import DataFileError, InputError, ModelError, UnsupportedOperatorError
+from data.errors import DataFileError, ModelError, UnsupportedOperatorError
 from fusion.graph import Attribute, Graph, Operator, TensorType
 from fusion.key_mask import replace_key_masks
 

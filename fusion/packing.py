@@ -47,7 +47,9 @@ def _vectors(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
 def weight_elements(block: Block, target: Target) -> int:
     """Length of what :func:`pack_weights` returns, known without the weights."""
     width = round_up(block.sizes.get("columns", block.sizes.get("hidden", 0)), target.lanes)
-    vectors = sum({"bias": 1, "layer_norm": 2, "positions": block.sizes["rows"]}.get(step, 0) for step in block.epilogue)
+    vectors = sum(
+        {"bias": 1, "layer_norm": 2, "positions": block.sizes["rows"]}.get(step, 0) for step in block.epilogue
+    )
     total = vectors * width
     if block.anchor == "gemm":
         inner, columns = block.sizes["inner"], block.sizes["columns"]

@@ -260,9 +260,7 @@ def _epilogue(
     return tuple(steps), tuple(inputs), tuple(weights), attributes
 
 
-def _in_order(
-    graph: Graph, blocks: list[FusedBlock], views: Mapping[str, tuple[str, int]]
-) -> tuple[FusedBlock, ...]:
+def _in_order(graph: Graph, blocks: list[FusedBlock], views: Mapping[str, tuple[str, int]]) -> tuple[FusedBlock, ...]:
     """The blocks sorted so that each follows the makers of its inputs, otherwise as they came."""
     ready = set(graph.inputs)
     pending, ordered = list(blocks), []

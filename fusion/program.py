@@ -100,7 +100,10 @@ def block_plan(block: Block) -> Plan:
             inputs.append("attention_mask")
             types["attention_mask"] = TensorType((1, sizes["keys"]), "int64")
     else:
-        inputs, types["source"] = ["source"], TensorType((1, sizes["rows"], sizes.get("inner", sizes.get("columns", 1))))
+        inputs, types["source"] = (
+            ["source"],
+            TensorType((1, sizes["rows"], sizes.get("inner", sizes.get("columns", 1)))),
+        )
     columns = sizes.get("columns", sizes.get("hidden", sizes.get("heads", 1) * sizes.get("head_size", 1)))
     for index in range(block.epilogue.count("residual")):
         inputs.append(f"residual{index}")
@@ -216,7 +219,9 @@ def _tables(program: Program) -> tuple[str, str, str]:
 
 def _c_string(text: str) -> str:
     """A C literal of any text: what is not a plain letter, digit or sign is written in octal."""
-    plain = "".join(chr(c) if chr(c).isascii() and chr(c).isalnum() or chr(c) in "._/:-" else f"\\{c:03o}" for c in text.encode())
+    plain = "".join(
+        chr(c) if (chr(c).isascii() and chr(c).isalnum()) or chr(c) in "._/:-" else f"\\{c:03o}" for c in text.encode()
+    )
     return f'"{plain}"'
 
 

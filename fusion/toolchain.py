@@ -43,7 +43,9 @@ class Toolchain:
 
     def executable(self, sources: Sequence[str]) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
-        return self._link([*sources, *_runtime("model.c", "runner.c")], "runner", self.target.static_triple, ("-static",))
+        return self._link(
+            [*sources, *_runtime("model.c", "runner.c")], "runner", self.target.static_triple, ("-static",)
+        )
 
     def library(self, sources: Sequence[str]) -> Path:
         """A shared library of generated sources and the runtime.

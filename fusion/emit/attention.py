@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusion.block import Block
+from fusion.block import FLOAT_BYTES, Block
 from fusion.emit.unit import Unit, c_float, wrap
 from fusion.layout import round_up, row_stride
 from fusion.target import Target
@@ -19,7 +19,6 @@ def emit_attention(block: Block, target: Target) -> Unit:
     """
     rows, keys = block.sizes["rows"], block.sizes["keys"]
     heads, size = block.sizes["heads"], block.sizes["head_size"]
-    attributes = dict(block.attributes)
     queries = min(_QUERY_BLOCK, rows)
     blocks = -(-rows // queries)
     padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
@@ -30,16 +29,9 @@ def emit_attention(block: Block, target: Target) -> Unit:
         "context": queries * padded_size,
         "bias": padded_keys,
     }
-    text = _helpers(queries, rows, size, keys, target)
-    body = _body(block, target, queries, blocks, scratch)
-    if "masked_bias" in attributes and not isinstance(attributes["masked_bias"], float):
-        raise TypeError("masked_bias must be a number")
-    _ = heads
-    return Unit(block, wrap(block, target, text, body), tiles=blocks * heads, scratch_bytes=4 * sum(scratch.values()))
-
-
-def _helpers(queries: int, rows: int, size: int, keys: int, target: Target) -> str:
-    return _product("scores", queries, rows, keys, target) + _product("context", queries, rows, size, target)
+    helpers = _product("scores", queries, rows, keys, target) + _product("context", queries, rows, size, target)
+    source = wrap(block, target, helpers, _body(block, target, queries, blocks, scratch))
+    return Unit(block, source, tiles=blocks * heads, scratch_bytes=FLOAT_BYTES * sum(scratch.values()))
 
 
 def _product(name: str, queries: int, rows: int, columns: int, target: Target) -> str:
@@ -69,39 +61,50 @@ def _product(name: str, queries: int, rows: int, columns: int, target: Target) -
 
 def _body(block: Block, target: Target, queries: int, blocks: int, scratch: dict[str, int]) -> str:
     rows, keys = block.sizes["rows"], block.sizes["keys"]
-    heads, size = block.sizes["heads"], block.sizes["head_size"]
+    size, width = block.sizes["head_size"], block.sizes["heads"] * block.sizes["head_size"]
     attributes = dict(block.attributes)
-    width = heads * size
+    scale, first_row = c_float(float(attributes["scale"])), int(attributes.get("first_row", 0))
     stride, score_stride = row_stride(3 * width), row_stride(keys)
     padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
-    pointers, offset = "", 0
-    for name, elements in scratch.items():
-        pointers += f"  float *{name}_s = o->scratch + {offset};\n"
-        offset += elements
-    bias = (
-        f"mask[j] ? 0.0f : {c_float(float(attributes['masked_bias']))}" if "masked_bias" in attributes else "0.0f"
-    )
-    mask = "  const int *mask = o->inputs[1];\n" if "masked_bias" in attributes else ""
-    first_row = int(attributes.get("first_row", 0))
-    scale = c_float(float(attributes["scale"]))
     return (
         f"  const int head = tile / {blocks}, first = tile % {blocks} * {queries};\n"
         f"  const int count = first + {queries} < {rows} ? {queries} : {rows} - first;\n"
         f"  const float *q = (const float *)o->inputs[0] + (long)(first + {first_row}) * {stride} + head * {size};\n"
         f"  const float *k = (const float *)o->inputs[0] + {width} + head * {size}, *v = k + {width};\n"
-        f"{mask}{pointers}"
-        f"  for (int j = 0; j < {padded_keys}; j++) bias_s[j] = j < {keys} ? {bias} : -__builtin_inff();\n"
+        f"{_scratch_pointers(scratch)}"
+        f"{_key_bias(attributes, keys, padded_keys)}"
         f"  for (int j = 0; j < {keys}; j++) {{\n"
         f"    for (int d = 0; d < {size}; d++) keys_t_s[d * {padded_keys} + j] = k[(long)j * {stride} + d];\n"
         f"    for (int d = 0; d < {size}; d++) values_s[j * {padded_size} + d] = v[(long)j * {stride} + d];\n"
         f"  }}\n"
         f"  scores(q, {stride}, keys_t_s, {padded_keys}, scores_s, {score_stride}, {size}, count);\n"
         f"  float sums[{queries}];\n"
-        f"  for (int r = 0; r < count; r++) sums[r] = pb_softmax(scores_s + r * {score_stride}, {keys}, bias_s, {scale});\n"
+        f"  for (int r = 0; r < count; r++)\n"
+        f"    sums[r] = pb_softmax(scores_s + r * {score_stride}, {keys}, bias_s, {scale});\n"
         f"  context(scores_s, {score_stride}, values_s, {padded_size}, context_s, {padded_size}, {keys}, count);\n"
         f"  for (int r = 0; r < count; r++) {{\n"
         f"    const float factor = 1.0f / sums[r];\n"
         f"    float *out = o->output + (long)(first + r) * {row_stride(width)} + head * {size};\n"
         f"    for (int d = 0; d < {size}; d++) out[d] = context_s[r * {padded_size} + d] * factor;\n"
         f"  }}\n"
+    )
+
+
+def _scratch_pointers(scratch: dict[str, int]) -> str:
+    text, offset = "", 0
+    for name, elements in scratch.items():
+        text += f"  float *{name}_s = o->scratch + {offset};\n"
+        offset += elements
+    return text
+
+
+def _key_bias(attributes: dict[str, float | int | str], keys: int, padded_keys: int) -> str:
+    """What is added to each key's scores: the mask's number, and minus infinity beyond the last key."""
+    if "masked_bias" not in attributes:
+        return f"  for (int j = 0; j < {padded_keys}; j++) bias_s[j] = j < {keys} ? 0.0f : -__builtin_inff();\n"
+    masked = c_float(float(attributes["masked_bias"]))
+    return (
+        f"  const int *mask = o->inputs[1];\n"
+        f"  for (int j = 0; j < {padded_keys}; j++)\n"
+        f"    bias_s[j] = j >= {keys} ? -__builtin_inff() : mask[j] ? 0.0f : {masked};\n"
     )

@@ -37,7 +37,9 @@ def _widths(columns: int, tiling: Tiling, target: Target) -> list[int]:
 
 
 def _panel_functions(rows: int, inner: int, columns: int, tiling: Tiling, target: Target) -> str:
-    return "".join(_panel_function(rows, inner, columns, tiling, width, target) for width in _widths(columns, tiling, target))
+    return "".join(
+        _panel_function(rows, inner, columns, tiling, width, target) for width in _widths(columns, tiling, target)
+    )
 
 
 def _panel_function(rows: int, inner: int, columns: int, tiling: Tiling, width: int, target: Target) -> str:
@@ -56,15 +58,14 @@ def _panel_function(rows: int, inner: int, columns: int, tiling: Tiling, width: 
         loop = f"for (; r + {height} <= last; r += {height})" if height == tiling.rows else f"if (r + {height} <= last)"
         for add in (0, 1) if blocked else (0,):
             guard = f"if (k {'>' if add else '=='} 0) " if blocked else ""
-            call = f"pb_tile({height}, {width}, {add}, a + {offset}(long)r * {a}, {a}, {line}, {b}, c + (long)r * {c}, {c}, {depth});"
+            rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}", f"c + (long)r * {c}, {c}"
+            call = f"pb_tile({height}, {width}, {add}, {rows_in}, {line}, {b}, {rows_out}, {depth});"
             text += f"  {guard}{loop}\n    {call}\n"
     text += "  }\n" if blocked else ""
     return text + "}\n\n"
 
 
-def _body(
-    rows: int, inner: int, columns: int, panels: int, tiling: Tiling, target: Target, code: EpilogueCode
-) -> str:
+def _body(rows: int, inner: int, columns: int, panels: int, tiling: Tiling, target: Target, code: EpilogueCode) -> str:
     panel, stride = tiling.panel(target), row_stride(columns)
     widths = _widths(columns, tiling, target)
     text = (

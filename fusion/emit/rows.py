@@ -33,7 +33,9 @@ def emit_embeddings(block: Block, target: Target) -> Unit:
 
 def table_entries(block: Block) -> tuple[int, ...]:
     """Rows of each looked-up table of an embeddings block, in the order of its inputs."""
-    return tuple(block.sizes[f"entries{index}"] for index in range(len(block.sizes)) if f"entries{index}" in block.sizes)
+    return tuple(
+        block.sizes[f"entries{index}"] for index in range(len(block.sizes)) if f"entries{index}" in block.sizes
+    )
 
 
 def emit_rowwise(block: Block, target: Target) -> Unit:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fusion.block import Block
-from fusion.layout import row_stride, round_up
+from fusion.layout import round_up, row_stride
 from fusion.target import Target
 
 
@@ -44,6 +45,8 @@ def wrap(block: Block, target: Target, helpers: str, body: str) -> str:
 
 def c_float(value: float) -> str:
     """A C literal that gives back the same fp32 number."""
+    if math.isinf(value):
+        return "-__builtin_inff()" if value < 0 else "__builtin_inff()"
     return f"{value!r}f"
 
 

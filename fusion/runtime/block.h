@@ -57,7 +57,7 @@ PB_INLINE float pb_softmax(float *row, const int keys, const float *bias, const 
   for (int v = 0; v < vectors; v++) {
     pb_vec x = pb_load(row + v * PB_LANES) * scale + pb_load(bias + v * PB_LANES);
     pb_store(row + v * PB_LANES, x);
-    top = pb_max(top, x);
+    top = pb_max(x, top); /* in this order, what is not a number in a lane beyond the keys is ignored */
   }
   const float largest = pb_largest(top);
   pb_vec total = pb_splat(0.0f);

@@ -35,7 +35,9 @@ Examples:
 )
 @click.argument("model")
 @click.option("--device", default="host", show_default=True, help="Device name or .toml file to compile for.")
-@click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to compile for.")
+@click.option(
+    "--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to compile for."
+)
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--no-fusion", is_flag=True, help="One kernel an operator, for comparison.")

@@ -123,7 +123,9 @@ def test_times_are_raw_and_blocks_are_timed(small_onnx: Path) -> None:
 
 def test_memory_is_weights_and_planned_activations(small_onnx: Path) -> None:
     summary = compile_model(small_onnx, seq_len=SMALL.seq_len).summary
-    values = sum(array.nbytes for array in compile_model(small_onnx, seq_len=SMALL.seq_len).plan.graph.constants.values())
+    values = sum(
+        array.nbytes for array in compile_model(small_onnx, seq_len=SMALL.seq_len).plan.graph.constants.values()
+    )
     assert summary.weight_bytes < 1.1 * values + 4096
     widest = SMALL.seq_len * 4 * (3 * SMALL.hidden + 2 * SMALL.hidden + SMALL.intermediate)
     assert summary.activation_bytes < 1.5 * widest

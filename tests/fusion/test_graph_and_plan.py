@@ -69,7 +69,7 @@ def test_fusion_saves_blocks_and_never_work(architecture: Architecture) -> None:
 
 def lifetimes(plan: Plan) -> dict[str, tuple[int, int]]:
     """First and last block (from 0) at which each tensor must hold its value."""
-    spans = {name: (0, 0) for name in plan.graph.inputs}
+    spans = dict.fromkeys(plan.graph.inputs, (0, 0))
     for index, fused in enumerate(plan.blocks):
         for name in fused.inputs:
             source = plan.views[name][0] if name in plan.views else name
@@ -134,7 +134,16 @@ def test_illegal_graphs_are_refused(operators: tuple[Operator, ...], problem: st
         check(Graph(("x",), ("y",), operators, types), canonical=True)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"anchor": "gemm"}', '{"anchor":"x","shape":{},"epilogue":[],"attributes":{},"precision":"fp32"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"anchor": "gemm"}',
+        '{"anchor":"x","shape":{},"epilogue":[],"attributes":{},"precision":"fp32"}',
+    ],
+)
 def test_what_is_no_signature_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="not the signature"):
         Block.from_signature(text)

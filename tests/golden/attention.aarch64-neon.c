@@ -30,20 +30,22 @@ void pb_1e5f5a917ba2c479(const pb_operands *o, int tile) {
   const int count = first + 32 < 40 ? 32 : 40 - first;
   const float *q = (const float *)o->inputs[0] + (long)(first + 0) * 144 + head * 20;
   const float *k = (const float *)o->inputs[0] + 40 + head * 20, *v = k + 40;
-  const int *mask = o->inputs[1];
   float *keys_t_s = o->scratch + 0;
   float *values_s = o->scratch + 800;
   float *scores_s = o->scratch + 1600;
   float *context_s = o->scratch + 3136;
   float *bias_s = o->scratch + 3776;
-  for (int j = 0; j < 40; j++) bias_s[j] = j < 40 ? mask[j] ? 0.0f : -1000000000.0f : -__builtin_inff();
+  const int *mask = o->inputs[1];
+  for (int j = 0; j < 40; j++)
+    bias_s[j] = j >= 40 ? -__builtin_inff() : mask[j] ? 0.0f : -1000000000.0f;
   for (int j = 0; j < 40; j++) {
     for (int d = 0; d < 20; d++) keys_t_s[d * 40 + j] = k[(long)j * 144 + d];
     for (int d = 0; d < 20; d++) values_s[j * 20 + d] = v[(long)j * 144 + d];
   }
   scores(q, 144, keys_t_s, 40, scores_s, 48, 20, count);
   float sums[32];
-  for (int r = 0; r < count; r++) sums[r] = pb_softmax(scores_s + r * 48, 40, bias_s, 0.25f);
+  for (int r = 0; r < count; r++)
+    sums[r] = pb_softmax(scores_s + r * 48, 40, bias_s, 0.25f);
   context(scores_s, 48, values_s, 20, context_s, 20, 40, count);
   for (int r = 0; r < count; r++) {
     const float factor = 1.0f / sums[r];
