@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-_TOKENS = 5000
+_TOKENS = 4000
 _RIDGE = 1e-3
 
 

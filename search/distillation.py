@@ -166,8 +166,14 @@ def _train(
     from transformers import PrinterCallback
 
     from search.encoding import rows_of
-    from search.training import last_whole_checkpoint, progress_callback, training_arguments
+    from search.training import (
+        TRAINING_ATTENTION,
+        last_whole_checkpoint,
+        progress_callback,
+        training_arguments,
+    )
 
+    student.set_attn_implementation(TRAINING_ATTENTION)
     student.bert.embeddings.word_embeddings.weight.requires_grad_(False)
     arguments = training_arguments(
         directory,
@@ -259,10 +265,13 @@ def distillation_loss(student: Any, states: TeacherStates, budget: DistillationB
         return budget.hard * hard + (1 - budget.hard) * soft
 
     def of_states(hidden_states: Any, inputs: dict[str, Any]) -> Any:
-        valid = inputs["attention_mask"].bool()
-        student_states = torch.stack(list(hidden_states[1:]), dim=2)[valid].float()  # (tokens, layers, hidden)
-        difference = student_states - inputs["teacher_states"][valid] @ rotation
-        return (difference.square().sum(dim=2) / scale).mean()
+        # Weights, not boolean indexing: the backward pass of indexing is slow on a CPU.
+        weights = inputs["attention_mask"] / inputs["attention_mask"].sum()  # (b, s)
+        total = torch.zeros((), device=rotation.device)
+        for position, states_of_layer in enumerate(hidden_states[1:]):
+            difference = states_of_layer.float() - inputs["teacher_states"][:, :, position] @ rotation
+            total = total + (difference.square().sum(dim=2) * weights).sum() / scale[position]
+        return total / len(scale)
 
     def loss(outputs: Any, inputs: dict[str, Any]) -> Any:
         return of_logits(outputs.logits.float(), inputs) + budget.hidden * of_states(outputs.hidden_states, inputs)

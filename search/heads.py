@@ -1,7 +1,8 @@
 """Which of the teacher's heads make up each head of a student, and in which coordinates.
 
 A student's head may be as wide as the teacher's (it is then one of them), narrower (the best low-rank part of
-one) or wider (several merged: their scores averaged, their values side by side).
+one) or wider (the scores of one, the values of several side by side). Averaging the scores of several
+heads instead loses nearly all: dev accuracy .53 after the cut, against .69 with the scores of one.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ def head_targets(
     order = head_importance(source.context, output_weight, teacher_heads).argsort(descending=True).tolist()
     parts: list[HeadTargets] = []
     for head in range(heads):
-        slots = [head * merged + offset for offset in range(merged)]
+        slots = [head + offset * heads for offset in range(merged)]
         columns = [c for slot in slots for c in _columns(order[slot % teacher_heads], teacher_size)]
         # A head that serves a second time gives the next of its value directions.
-        parts.append(_one_head(source, output_weight, columns, merged, head_size, repeat=slots[0] // teacher_heads))
+        parts.append(_one_head(source, output_weight, columns, teacher_size, head_size, repeat=head // teacher_heads))
     return HeadTargets(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
 
 
@@ -62,22 +63,23 @@ def _columns(head: int, size: int) -> range:
 
 
 def _one_head(
-    source: LayerActivations, output_weight: Tensor, columns: list[int], merged: int, size: int, repeat: int
+    source: LayerActivations, output_weight: Tensor, columns: list[int], teacher_size: int, size: int, repeat: int
 ) -> HeadTargets:
-    teacher_size = len(columns) // merged
-    # Scores are divided by sqrt(size) in the student, and are to be the mean of the merged heads' scores.
-    scale = math.sqrt(math.sqrt(size / teacher_size) / merged)
-    query, key, value = (part[:, columns] for part in (source.query, source.key, source.value))
-    query, key = _truncate_product(query * scale, key * scale, size)
+    scored = columns[:teacher_size]
+    # The student divides scores by sqrt(size), the teacher by sqrt(teacher_size).
+    scale = (size / teacher_size) ** 0.25
+    query, key = _resize_product(source.query[:, scored] * scale, source.key[:, scored] * scale, size)
+    value = source.value[:, columns]
     return HeadTargets(query, key, value @ _value_directions(value, output_weight[:, columns], size, repeat))
 
 
-def _truncate_product(query: Tensor, key: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(n, size) factors whose product is the best approximation of ``query @ key.T`` of that rank."""
+def _resize_product(query: Tensor, key: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """(n, size) factors whose product is ``query @ key.T``, or its best approximation of that rank."""
     import torch
 
-    if query.shape[1] == size:
-        return query, key
+    if query.shape[1] <= size:
+        padding = query.new_zeros(len(query), size - query.shape[1])
+        return torch.cat([query, padding], dim=1), torch.cat([key, padding], dim=1)
     query_factor, key_factor = (torch.linalg.qr(part, mode="r").R for part in (query, key))
     left, values, right = torch.linalg.svd(query_factor @ key_factor.T)
     root = values[:size].sqrt()

@@ -184,7 +184,7 @@ def _start_as_identity(layer: nn.Module, incoming: Tensor) -> None:
 def _disturb(module: nn.Linear) -> None:
     import torch
 
-    module.weight.add_(torch.randn_like(module.weight) * module.weight.std() * _NOISE)
+    module.weight.add_(torch.randn_like(module.weight) * (_NOISE * float(module.weight.std())))
 
 
 def _cut_head(student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor) -> None:

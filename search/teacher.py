@@ -179,12 +179,15 @@ def _load(source: Path, task: Task, seed: int) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, BertForSequenceClassification
 
+    from search.training import TRAINING_ATTENTION
+
     torch.manual_seed(seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = BertForSequenceClassification.from_pretrained(source, num_labels=task.labels, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"teacher {source}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    model.set_attn_implementation(TRAINING_ATTENTION)
     model.config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
     return model, tokenizer
 

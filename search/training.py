@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import TrainerCallback, TrainingArguments
 
+# On a CPU, at some 30 tokens a text, the backward pass of the fused attention takes longer than all the rest of
+# a small student: 0.19 s a step against 0.12 s (one Zen 4 core, 6 layers x 192, 32 x 28 tokens, bfloat16).
+TRAINING_ATTENTION = "eager"
+
 
 def fast_bfloat16() -> bool:
     """True where bfloat16 products are faster than float32's: AVX512-BF16, AMX, or a recent GPU.
