@@ -167,7 +167,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version:
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
-            raise StoreError(f"the measurement store {path} is damaged ({problem}): {_ADVICE['SQLITE_CORRUPT']}")
+            detail = problem.splitlines()[-1]
+            raise StoreError(f"the measurement store {path} is damaged ({detail}): {_ADVICE['SQLITE_CORRUPT']}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     if not version:

@@ -1,0 +1,102 @@
+"""Doubles of what the session measures on: a scripted device, and a fake runner that prints the runner's JSON."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from data.device_spec import DeviceSpec, load_device
+from data.errors import DeviceError
+from profiling.device import DeviceDescription, DeviceState, Job, RawSamples
+from profiling.simulated import SimulatedDevice
+
+# What a real runner printed for one block with two threads.
+RECORDED = {
+    "schema": 1,
+    "program": "517158f404800c91",
+    "threads": 2,
+    "warmups_ms": [2.806593, 0.350912, 0.333916],
+    "samples_ms": [0.321488, 0.32956, 0.322209, 0.338133, 0.328668],
+    "blocks": [{"hash": "517158f404800c91", "median_ms": 0.328353}],
+    "cpus": [0, 1],
+}
+
+
+@dataclass(frozen=True)
+class FakeRunner:
+    """Has what the session reads of a runner; the executable is any script."""
+
+    executable: Path
+    weights: Path | None = None
+    binary_hash: str = "b1n"
+    compiler: str = "fake cc 1"
+    programs: tuple[str, ...] = ()
+
+    def command(self, program: str, **options: object) -> list[str]:
+        """The script, the program, and the options as words."""
+        return [str(self.executable), program, *(f"{name}={value}" for name, value in options.items())]
+
+
+def script(path: Path, body: str) -> FakeRunner:
+    """A runner whose executable is a Python script with this body."""
+    path.write_text(f"#!{sys.executable}\nimport sys\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return FakeRunner(path)
+
+
+def printing(path: Path, document: object = RECORDED) -> FakeRunner:
+    """A runner that prints a JSON document."""
+    return script(path, f"print({json.dumps(document)!r})")
+
+
+@dataclass
+class ScriptedDevice:
+    """A device whose times come from the analytic model, altered by ``alter`` at each job; all jobs are recorded."""
+
+    alter: Callable[[int, RawSamples], RawSamples] = lambda number, raw: raw
+    spec: DeviceSpec = field(default_factory=lambda: load_device("s20"))
+    unit: str = "cpu"
+    provenance: str = "measured"
+    needs_runner: bool = False
+    fingerprint: str = "double-1"
+    jobs: list[Job] = field(default_factory=list)
+    settled: int = 0
+
+    def __post_init__(self) -> None:
+        quiet = replace(self.spec.analytic, noise=0.002) if self.spec.analytic else None
+        self._model = SimulatedDevice(replace(self.spec, analytic=quiet))
+        self.target = self._model.target
+
+    def describe(self) -> DeviceDescription:
+        return DeviceDescription(self.spec.name, self.fingerprint, "double", 8)
+
+    def prepare(self, runner: object) -> None:
+        """Nothing to bring."""
+
+    def run(self, job: Job) -> RawSamples:
+        self.jobs.append(job)
+        return self.alter(len(self.jobs), self._model.run(job))
+
+    def state(self) -> DeviceState:
+        return DeviceState(clock_mhz=2000.0)
+
+    def settle(self, threads: int, limit_s: float) -> None:
+        self.settled += 1
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def failing_at(*numbers: int) -> Callable[[int, RawSamples], RawSamples]:
+    """Lose the device at these jobs."""
+
+    def alter(number: int, raw: RawSamples) -> RawSamples:
+        if number in numbers:
+            raise DeviceError("lost")
+        return raw
+
+    return alter

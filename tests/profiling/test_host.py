@@ -1,0 +1,89 @@
+"""This machine as a device, with scripts in the runner's place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from data.device_spec import load_device
+from data.errors import DeviceError, InputError
+from profiling import Device, Job, open_device
+from tests.profiling.doubles import RECORDED, FakeRunner, printing, script
+
+
+def job(runner: FakeRunner | None, limit_s: float = 20.0) -> Job:
+    return Job("p", (), threads=2, warmup=3, runs=5, runner=runner, time_limit_s=limit_s)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def host() -> Device:
+    return open_device(load_device("host"))
+
+
+def test_runs_the_executable_and_reads_its_output(host: Device, tmp_path: Path) -> None:
+    raw = host.run(job(printing(tmp_path / "runner")))
+    assert raw.samples_ms == tuple(RECORDED["samples_ms"])  # type: ignore[arg-type]
+    assert raw.block_ms == (("517158f404800c91", 0.328353),)
+    assert raw.cpus == (0, 1)
+    assert raw.preemptions_per_s is not None and raw.preemptions_per_s >= 0
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "Segmentation fault",
+        "{",
+        "[]",
+        '{"schema": 2, "warmups_ms": [], "samples_ms": [1.0]}',
+        '{"schema": 1, "warmups_ms": [], "samples_ms": []}',
+        '{"schema": 1, "warmups_ms": [], "samples_ms": [0.0]}',
+        '{"schema": 1, "warmups_ms": [], "samples_ms": [NaN]}',
+        '{"schema": 1, "warmups_ms": [], "samples_ms": ["fast"]}',
+        '{"schema": 1, "samples_ms": [1.0]}',
+    ],
+)
+def test_garbage_is_refused_in_one_line(host: Device, tmp_path: Path, output: str) -> None:
+    with pytest.raises(DeviceError, match="the runner of p printed") as caught:
+        host.run(job(script(tmp_path / "runner", f"print({output!r})")))
+    assert "\n" not in str(caught.value)
+
+
+def test_program_that_hangs_is_stopped(host: Device, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"did not end within 0\.5 s"):
+        host.run(job(script(tmp_path / "runner", "import time; time.sleep(60)"), limit_s=0.5))
+
+
+def test_program_that_fails_says_why(host: Device, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="status 3: no memory"):
+        host.run(job(script(tmp_path / "runner", "print('no memory', file=sys.stderr); sys.exit(3)")))
+
+
+def test_missing_runner_is_named(host: Device, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cannot be started"):
+        host.run(job(FakeRunner(tmp_path / "none")))
+    with pytest.raises(DeviceError, match="missing"):
+        host.prepare(FakeRunner(tmp_path / "none"))  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="nothing was compiled"):
+        host.run(job(None))
+
+
+def test_description_is_stable_and_depends_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (open_device(load_device("host")).describe() for _ in range(2))
+    assert first == second and first.fingerprint.startswith("host-") and first.processor
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(99)))
+    assert open_device(load_device("host")).describe().fingerprint != first.fingerprint
+
+
+def test_state_holds_only_what_can_be_read(host: Device) -> None:
+    assert all(isinstance(value, float) for value in host.state().to_dict().values())
+    assert "load" in host.state().to_dict()
+
+
+def test_host_has_no_gpu() -> None:
+    with pytest.raises(InputError, match="no unit 'gpu'"):
+        open_device(load_device("host"), unit="gpu")
+    with pytest.raises(DeviceError, match="cannot be simulated"):
+        open_device(load_device("host"), simulated=True)
