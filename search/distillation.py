@@ -132,7 +132,7 @@ def _distill(
     from search.encoding import encode, predict_logits
     from search.hidden_states import load_teacher_model, teacher_states
     from search.student import cut_student
-    from search.training import quiet_transformers
+    from search.training import load_checkpoint, quiet_transformers, save_checkpoint
 
     started = time.monotonic()
     partial = out_dir.with_name(out_dir.name + ".partial")
@@ -144,10 +144,10 @@ def _distill(
         progress(ProgressEvent("distillation", 0, None, f"cutting {architecture.name}"))
         student = cut_student(load_teacher_model(teacher), encoded, states.basis, architecture, seed)
         _train(student, states, budget, seed, partial, progress, regression=task.kind == "regression")
-        scores = task.score(predict_logits(student, encode(tokenizer, task.dev, teacher.max_tokens)))
         finished = partial / "finished"
-        student.save_pretrained(finished)
-        tokenizer.save_pretrained(finished)
+        save_checkpoint(student, tokenizer, finished)
+        # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
+        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, teacher.max_tokens)))
     record = {"key": key, "score": scores[task.metric], "scores": scores, "seconds": time.monotonic() - started}
     (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
     os.replace(finished, out_dir)
@@ -218,7 +218,7 @@ def _distillation_trainer() -> Any:
 
 
 def target_collator(student: Any, states: TeacherStates) -> Any:
-    """Collator that adds to a padded batch the labels, the teacher's logits (b, labels) and states (b, s, layers, hidden)."""
+    """Collator of padded batches with labels (b,), the teacher's logits (b, labels) and states (b, s, layers, hidden)."""
     import torch
 
     from search.encoding import pad

@@ -29,8 +29,9 @@ def export_onnx(checkpoint_dir: Path, onnx_path: Path, seq_len: int) -> Path:
     import torch
 
     model = _load(checkpoint_dir)
-    if not 1 <= seq_len <= model.config.max_position_embeddings:
-        raise InputError(f"seq-len {seq_len} is not within the model's {model.config.max_position_embeddings} positions")
+    positions = model.config.max_position_embeddings
+    if not 1 <= seq_len <= positions:
+        raise InputError(f"seq-len {seq_len} is not within the model's {positions} positions")
     ids = torch.zeros(1, seq_len, dtype=torch.int64)
     partial = onnx_path.with_name(onnx_path.name + ".partial")
     try:

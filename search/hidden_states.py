@@ -133,13 +133,10 @@ def autocast(device: torch.device) -> Any:
 
 def load_teacher_model(teacher: Teacher) -> Any:
     """The fine-tuned teacher, ready to evaluate."""
-    from transformers import BertForSequenceClassification
-
-    from search.training import quiet_transformers, training_device
+    from search.training import load_checkpoint, quiet_transformers
 
     with quiet_transformers():
-        model = BertForSequenceClassification.from_pretrained(teacher.directory, use_safetensors=True)
-    return model.to(training_device()).eval()
+        return load_checkpoint(teacher.directory)
 
 
 def principal_basis(model: Any, encoded: Encoded) -> np.ndarray:

@@ -80,11 +80,11 @@ def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture:
     with torch.no_grad():
         expected = teacher(**batch.inputs, output_hidden_states=True)
         states = _cut_embeddings(student, teacher, projection, expected.hidden_states[0], batch)
-        previous = 0
-        for layer, source in zip(student.bert.encoder.layer, mapped_layers(architecture.layers, teacher.config.num_hidden_layers), strict=True):
-            whole = run_layer(teacher.bert.encoder.layer[source - 1], expected.hidden_states[source - 1], batch)
-            states = _cut_layer(layer, teacher.bert.encoder.layer[source - 1], whole, projection, states, batch, source == previous)
-            previous = source
+        sources = mapped_layers(architecture.layers, teacher.config.num_hidden_layers)
+        for layer, source, previous in zip(student.bert.encoder.layer, sources, (0, *sources[:-1]), strict=True):
+            teacher_layer = teacher.bert.encoder.layer[source - 1]
+            whole = run_layer(teacher_layer, expected.hidden_states[source - 1], batch)
+            states = _cut_layer(layer, teacher_layer, whole, projection, states, batch, surplus=source == previous)
         _cut_head(student, teacher, projection, expected, states)
     return student
 
@@ -105,7 +105,9 @@ def _empty_student(teacher: Any, architecture: Architecture) -> Any:
     return student.to(next(teacher.parameters()).device).eval()
 
 
-def _cut_embeddings(student: Any, teacher: Any, projection: Tensor, expected: Tensor, batch: CalibrationBatch) -> Tensor:
+def _cut_embeddings(
+    student: Any, teacher: Any, projection: Tensor, expected: Tensor, batch: CalibrationBatch
+) -> Tensor:
     """Project the tables as the teacher's LayerNorm would see them: centred, and scaled by its gain."""
     cut, whole = student.bert.embeddings, teacher.bert.embeddings
     exact = projection.shape[0] == projection.shape[1]
@@ -133,7 +135,10 @@ def _cut_layer(
     batch: CalibrationBatch,
     surplus: bool,
 ) -> Tensor:
-    """Fit one layer from its input on: projections, attention output, feed-forward; returns its (b, s, hidden) output."""
+    """Fit one layer from its input on; returns its (b, s, hidden) output.
+
+    ``surplus``: the layer before it already gives what this one should.
+    """
     attention, incoming = layer.attention, states[batch.valid]
     targets = head_targets(
         whole,
@@ -188,9 +193,7 @@ def _disturb(module: nn.Linear) -> None:
 
 
 def _cut_head(student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor) -> None:
-    """Keep the pooled features that weigh most, then correct the classifier towards the teacher's logits."""
-    import torch
-
+    """Keep the pooled features that weigh most; the classifier's bias makes up for the mean of the others."""
     whole = expected.hidden_states[-1][:, 0]
     pooled = teacher.bert.pooler(expected.hidden_states[-1])
     weight = teacher.classifier.weight

@@ -144,7 +144,7 @@ def epochs_for(task: Task) -> int:
 def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
     from search.encoding import encode, predict_logits
-    from search.training import quiet_transformers
+    from search.training import load_checkpoint, quiet_transformers, save_checkpoint
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
     with quiet_transformers():
@@ -152,10 +152,10 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
         partial = directory.with_name(directory.name + ".partial")
         _train(model, encode(tokenizer, task.train, max_tokens), partial, epochs_for(task), seed, progress)
         progress(ProgressEvent("teacher", 0, None, "scoring"))
-        scores = task.score(predict_logits(model, encode(tokenizer, task.dev, max_tokens)))
         finished = partial / "finished"
-        model.save_pretrained(finished)
-        tokenizer.save_pretrained(finished)
+        save_checkpoint(model, tokenizer, finished)
+        # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
+        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, max_tokens)))
     config = model.config
     record = Teacher(
         directory,

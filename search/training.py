@@ -103,6 +103,21 @@ def progress_callback(progress: Progress, stage: str) -> TrainerCallback:
     return Reporter()
 
 
+def save_checkpoint(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write an ordinary Hugging Face directory: config, safetensors, tokenizer; what a kill left there is removed."""
+    shutil.rmtree(directory, ignore_errors=True)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def load_checkpoint(directory: Path) -> Any:
+    """The ``BertForSequenceClassification`` in ``directory``, float32, ready to evaluate, on the training device."""
+    from transformers import BertForSequenceClassification
+
+    model = BertForSequenceClassification.from_pretrained(directory, use_safetensors=True)
+    return model.to(training_device()).eval()
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' notices (new classifier head, progress bars of loading) off the terminal."""

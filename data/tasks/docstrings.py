@@ -76,7 +76,9 @@ def _signature(node: Definition) -> str:
     """Names of the first arguments; a class has those of its ``__init__``."""
     function: ast.stmt | None = node
     if isinstance(node, ast.ClassDef):
-        function = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+        function = next(
+            (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None
+        )
     if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
         return ""
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]

@@ -116,7 +116,11 @@ def _locate(path: Path, layout: Layout, lines: Iterator[tuple[int, str]]) -> tup
     if missing:
         raise DataFileError(path, f"header has no column {missing[0]!r}", number)
     first, second, label = layout.columns
-    positions = header.index(str(first)), None if second is None else header.index(str(second)), header.index(str(label))
+    positions = (
+        header.index(str(first)),
+        None if second is None else header.index(str(second)),
+        header.index(str(label)),
+    )
     return positions, len(header)
 
 

@@ -61,7 +61,9 @@ class Task:
         if self.kind == "regression":
             return 0.0
         rows = len(self.dev)
-        return max(self.score(np.tile(np.eye(self.labels)[label], (rows, 1)))[self.metric] for label in range(self.labels))
+        return max(
+            self.score(np.tile(np.eye(self.labels)[label], (rows, 1)))[self.metric] for label in range(self.labels)
+        )
 
     def score(self, predictions: np.ndarray) -> dict[str, float]:
         """All metrics of dev predictions, each between -1 and 1.
