@@ -115,11 +115,11 @@ def choose_blocks(
     taken: dict[tuple[str, tuple[str, ...], bool], list[Block]] = defaultdict(list)
     for block in given:
         taken[_kind(block)].append(block)
-    quotas = _quotas({kind: len(blocks) for kind, blocks in kinds.items()}, count)
+    quotas = _quotas({kind: len(blocks) for kind, blocks in kinds.items()}, count + len(given))
     random = np.random.default_rng(seed)
     chosen: list[Block] = []
     for kind, quota in quotas.items():
-        chosen.extend(_farthest(kinds[kind], taken[kind], quota, random))
+        chosen.extend(_farthest(kinds[kind], taken[kind], max(0, quota - len(taken[kind])), random))
     return tuple(chosen)
 
 

@@ -23,10 +23,14 @@ FEWEST_ROWS = 30
 
 @dataclass(frozen=True)
 class Residual:
-    """The trees, or None where cross-validation found that none help (or there were too few rows)."""
+    """The trees, or None where cross-validation found that none help (or there were too few rows).
+
+    ``choice`` is what cross-validation chose: (number of trees, depth).
+    """
 
     trees: XGBRegressor | None
     cross_validated: float = 0.0
+    choice: tuple[int, int] | None = None
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """(n,) predicted logarithms of measured over base."""
@@ -61,9 +65,14 @@ def fit_residual(features: np.ndarray, residuals: np.ndarray, seed: int) -> Resi
     best = min(errors, key=errors.__getitem__)
     if errors[best] >= plain:
         return Residual(None, plain)
-    trees = _regressor(best, seed)
+    return Residual(grow(best, features, residuals, seed), errors[best], best)
+
+
+def grow(choice: tuple[int, int], features: np.ndarray, residuals: np.ndarray, seed: int) -> XGBRegressor:
+    """Trees of a given number and depth for residuals (n,) from features (n, f)."""
+    trees = _regressor(choice, seed)
     trees.fit(features, residuals)
-    return Residual(trees, errors[best])
+    return trees
 
 
 def _cross_validate(features: np.ndarray, residuals: np.ndarray, choice: tuple[int, int], seed: int) -> float:
@@ -71,8 +80,7 @@ def _cross_validate(features: np.ndarray, residuals: np.ndarray, choice: tuple[i
 
     squares = []
     for train, test in KFold(_FOLDS, shuffle=True, random_state=seed).split(features):
-        trees = _regressor(choice, seed)
-        trees.fit(features[train], residuals[train])
+        trees = grow(choice, features[train], residuals[train], seed)
         squares.append((trees.predict(features[test]) - residuals[test]) ** 2)
     return float(np.sqrt(np.mean(np.concatenate(squares))))
 

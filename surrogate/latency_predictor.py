@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import DataFileError, InputError
-from surrogate.boosting import Residual, fit_residual
-from surrogate.linear import Base, fit_base
+from surrogate.boosting import Residual, fit_residual, grow
+from surrogate.linear import Base, fit_base, ridge
 from surrogate.table import HYPERPARAMETERS, TARGET, column_values, table_features
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class LatencyPredictor:
         latencies = column_values(frame, target, positive=True)
         if len(latencies) < _FEWEST_ROWS:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
-        base, residual = _fit(inputs, latencies, seed)
-        errors = _out_of_fold(inputs, latencies, seed)
+        base = fit_base(inputs, latencies, seed)
+        residual = fit_residual(inputs, np.log(latencies) - base.predict(inputs), seed)
+        errors = _out_of_fold(inputs, latencies, base, residual.choice, seed)
         return cls(base, residual, chosen, tuple(float(value) for value in np.sort(np.abs(errors))))
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
@@ -151,20 +152,20 @@ class LatencyPredictor:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
 
 
-def _fit(inputs: np.ndarray, latencies: np.ndarray, seed: int) -> tuple[Base, Residual]:
-    base = fit_base(inputs, latencies, seed)
-    return base, fit_residual(inputs, np.log(latencies) - base.predict(inputs), seed)
-
-
-def _out_of_fold(inputs: np.ndarray, latencies: np.ndarray, seed: int) -> np.ndarray:
-    """(n,) errors of the logarithm, each from a predictor that has not seen the row."""
+def _out_of_fold(
+    inputs: np.ndarray, latencies: np.ndarray, base: Base, choice: tuple[int, int] | None, seed: int
+) -> np.ndarray:
+    """(n,) errors of the logarithm, each from a predictor of the same form and size that has not seen the row."""
     from sklearn.model_selection import KFold
 
     errors = np.zeros(len(latencies))
     folds = KFold(min(_FOLDS, len(latencies)), shuffle=True, random_state=seed)
     for train, test in folds.split(inputs):
-        base, residual = _fit(inputs[train], latencies[train], seed)
-        errors[test] = np.log(latencies[test]) - base.predict(inputs[test]) - residual.predict(inputs[test])
+        refitted = ridge(inputs[train], latencies[train], base.form, base.strength)
+        errors[test] = np.log(latencies[test]) - refitted.predict(inputs[test])
+        if choice is not None:
+            left = np.log(latencies[train]) - refitted.predict(inputs[train])
+            errors[test] -= grow(choice, inputs[train], left, seed).predict(inputs[test])
     return errors
 
 

@@ -29,6 +29,7 @@ class Base:
     coefficients: tuple[float, ...]
     intercept: float
     smallest: float
+    strength: float
 
     def standardised(self, inputs: np.ndarray) -> np.ndarray:
         """(n, f) features on the scale on which the ridge works."""
@@ -56,6 +57,7 @@ class Base:
             coefficients=tuple(map(float, document["coefficients"])),
             intercept=float(document["intercept"]),
             smallest=float(document["smallest"]),
+            strength=float(document["strength"]),
         )
 
 
@@ -68,17 +70,17 @@ def fit_base(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int) -> Base:
 
     def error(choice: tuple[Form, float]) -> float:
         left = [
-            np.log(latencies_ms[test]) - _ridge(inputs[train], latencies_ms[train], *choice).predict(inputs[test])
+            np.log(latencies_ms[test]) - ridge(inputs[train], latencies_ms[train], *choice).predict(inputs[test])
             for train, test in folds
         ]
         return float(np.abs(np.concatenate(left)).mean())
 
     best = min(((form, strength) for form in forms for strength in _STRENGTHS), key=error)
-    return _ridge(inputs, latencies_ms, *best)
+    return ridge(inputs, latencies_ms, *best)
 
 
-def _ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float) -> Base:
-    """Ridge regression; the linear form weighs rows so that relative errors count."""
+def ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float) -> Base:
+    """Ridge regression of latencies (n,) on features (n, f); the linear form weighs rows so that relative errors count."""
     logged = (inputs > 0).all(axis=0) & np.full(inputs.shape[1], form == "log")
     shown = np.where(logged, np.log(np.where(logged, inputs, 1.0)), inputs)
     centre, scale = shown.mean(axis=0), shown.std(axis=0)
@@ -97,4 +99,5 @@ def _ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: f
         coefficients=tuple(solution[:-1].tolist()),
         intercept=float(solution[-1]),
         smallest=float(_SMALLEST_SHARE * latencies_ms.min()),
+        strength=strength,
     )

@@ -1,0 +1,158 @@
+"""Profiling as a whole, and the two commands, on analytic phones and on scripted devices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data.device_spec import load_device
+from data.errors import DeviceError
+from data.progress import ProgressEvent
+from data.store import MeasurementStore
+from profiling import open_device
+from search import profile_pipeline
+from search.profile_pipeline import load_predictor, plan_profile, predictor_directory, profile, profile_and_train
+from tests.profiling.doubles import ScriptedDevice, failing_at
+from tests.support import Completed
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(state_home: Path) -> Iterator[MeasurementStore]:
+    with MeasurementStore.open() as opened:
+        yield opened
+
+
+def test_profile_then_reuse(store: MeasurementStore) -> None:
+    device = ScriptedDevice()
+    first = profile(device, store, threads=8, blocks=60)
+    assert not first.reused and first.predictor.errors.mape < 0.05 and first.predictor.provenance == "measured"
+    jobs = len(device.jobs)
+    events: list[ProgressEvent] = []
+    again = profile(device, store, threads=8, blocks=60, progress=events.append)
+    assert again.reused and len(device.jobs) == jobs and "reusing" in events[-1].message
+    assert load_predictor(device, 8) is not None and load_predictor(device, 4) is None
+
+
+def test_interrupted_profile_goes_on(store: MeasurementStore) -> None:
+    with pytest.raises(DeviceError):
+        profile_and_train(ScriptedDevice(failing_at(100, 101)), store, threads=8, blocks=60)
+    assert len(store.measurements()) == 99
+    device = ScriptedDevice()
+    profile_and_train(device, store, threads=8, blocks=60)
+    hashes = [row.subject_hash for row in store.measurements(subject="block")]
+    plan = plan_profile(profile_pipeline.SamplingRange(), 60, 0)
+    assert all(hashes.count(block.hash) == 3 for block in plan.blocks)
+
+
+def test_more_blocks_measure_only_the_new_ones(store: MeasurementStore) -> None:
+    device = ScriptedDevice()
+    few = profile(device, store, threads=8, blocks=50).predictor.measured_blocks
+    jobs = len(device.jobs)
+    more = profile(device, store, threads=8, blocks=80)
+    assert not more.reused and more.predictor.measured_blocks > few
+    assert len(device.jobs) - jobs < 3.6 * (more.predictor.measured_blocks - few) + 20
+
+
+def test_changed_compiler_and_machine_are_said(store: MeasurementStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_and_train(ScriptedDevice(), store, threads=8, blocks=50)
+    events: list[ProgressEvent] = []
+    monkeypatch.setattr(profile_pipeline, "compiler_for", lambda device: "another compiler")
+    assert load_predictor(ScriptedDevice(), 8) is None
+    profile(ScriptedDevice(), store, threads=8, blocks=50, progress=events.append)
+    assert "compiler has changed" in events[0].message
+    other = ScriptedDevice(fingerprint="s20-other")
+    profile(replace(other, fingerprint="s20-first"), store, threads=8, blocks=50)
+    profile(other, store, threads=8, blocks=50, progress=events.append)
+    assert any("not the s20 that was profiled before" in event.message for event in events)
+
+
+def test_damaged_predictor_is_trained_again(store: MeasurementStore) -> None:
+    device = ScriptedDevice()
+    profile_and_train(device, store, threads=8, blocks=50)
+    path = predictor_directory(device, 8, 128) / "predictor.json"
+    path.write_text("{")
+    jobs = len(device.jobs)
+    assert not profile(device, store, threads=8, blocks=50).reused
+    assert len(device.jobs) == jobs and json.loads(path.read_text())
+
+
+def test_held_out_models_are_not_fitted_and_plan_is_stable() -> None:
+    plan = plan_profile(profile_pipeline.SamplingRange(), 120, 3)
+    assert plan == plan_profile(profile_pipeline.SamplingRange(), 120, 3)
+    assert not set(plan.fit_models) & set(plan.held_out)
+    assert len(set(plan.blocks)) == len(plan.blocks) and 100 <= len(plan.blocks) <= 140
+
+
+def test_sequence_length_has_its_own_predictor(store: MeasurementStore) -> None:
+    device = open_device(load_device("s20"), simulated=True)
+    profile_and_train(device, store, threads=8, blocks=50, seq_len=32)
+    assert load_predictor(device, 8, seq_len=32) is not None and load_predictor(device, 8) is None
+
+
+def test_profile_device_command(run_command: Callable[..., Completed]) -> None:
+    arguments = ("--device", "s20", "--simulated", "--blocks", "50", "--json")
+    first, again = (run_command("profile-device", *arguments, timeout=120) for _ in range(2))
+    for done in (first, again):
+        assert done.returncode == 0, done.stderr
+    document = json.loads(first.stdout)
+    assert document["provenance"] == "simulated" and document["errors"]["mape"] < 0.1
+    assert "simulated" in first.stderr and "MAPE" in first.stderr
+    assert (document["reused"], json.loads(again.stdout)["reused"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (("--device", "s21"), 2, "Did you mean 's20'"),
+        ((), 2, "--device"),
+        (("--device", "host", "--threads", "9999"), 2, "cores"),
+        (("--device", "host", "--unit", "gpu"), 2, "no unit"),
+        (("--device", "host", "--time-limit", "soon"), 2, "duration"),
+        (("--device", "host", "--simulated"), 4, "cannot be simulated"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    run_command: Callable[..., Completed], arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    done = run_command("profile-device", *arguments)
+    assert done.returncode == code and problem in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_list(run_command: Callable[..., Completed]) -> None:
+    done = run_command("profile-device", "--list", "--json")
+    assert {entry["name"] for entry in json.loads(done.stdout)["devices"]} == {"host", "s20", "s10", "mali"}
+
+
+def test_portability_study_command(run_command: Callable[..., Completed], tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    lines = ["device,layers,hidden,heads,intermediate,seq_len,batch,latency_ms"]
+    for device, speed in (("a", 1.0), ("b", 2.5)):
+        for number in range(24):
+            layers, hidden = 2 + number % 6, 64 * (1 + number // 6)
+            lines.append(f"{device},{layers},{hidden},4,{4 * hidden},128,1,{layers * hidden**1.5 / 900 / speed:.4f}")
+    table.write_text("\n".join(lines))
+    options = ("--samples", "0,5", "--json", "--out", tmp_path / "o")
+    done = run_command("portability-study", "--table", table, *options, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "o" / "study.json").read_text())
+    page = (tmp_path / "o" / "study.html").read_text()
+    assert "<svg" in page and "<script" not in page and "src=" not in page and "<link" not in page
+    for arguments, problem in (
+        (("--devices", "host"), "two different devices"),
+        (("--devices", "host:x,host:1"), "number of threads"),
+        (("--table", table, "--samples", "few"), "whole numbers"),
+        (("--table", tmp_path / "none.csv"), "cannot be read"),
+        ((), "either --devices or --table"),
+    ):
+        bad = run_command("portability-study", *arguments)
+        assert bad.returncode == 2 and problem in bad.stderr and len(bad.stderr.strip().splitlines()) == 1

@@ -1,0 +1,141 @@
+"""The predictor from any table: accuracy, adaptation, bad rows, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataFileError, InputError
+from surrogate import LatencyPredictor, prediction_errors
+from surrogate.portability import study
+
+HAT = Path(__file__).parents[2] / ".." / "shared" / "data" / "hat"
+
+
+def table(rows: int, seed: int = 0, speed: float = 100.0, per_layer: float = 0.1, noise: float = 0.01) -> pd.DataFrame:
+    """Latencies of a made-up device: work over speed, a cost for each layer, noise."""
+    random = np.random.default_rng(seed)
+    heads = random.choice([2, 4, 8], rows)
+    frame = pd.DataFrame(
+        {
+            "layers": random.integers(2, 13, rows),
+            "hidden": heads * random.choice([16, 32, 64], rows),
+            "heads": heads,
+            "intermediate": random.integers(2, 33, rows) * 64,
+            "seq_len": 128,
+            "batch": 1,
+        }
+    )
+    flops = frame.layers * 128 * (8 * frame.hidden**2 + 4 * frame.hidden * frame.intermediate + 512 * frame.hidden)
+    clean = flops / 1e6 / speed + per_layer * frame.layers + 0.05
+    return frame.assign(latency_ms=clean * np.exp(noise * random.standard_normal(rows)))
+
+
+def test_good_from_few_rows_and_better_from_more() -> None:
+    judged = table(300, seed=9)
+    truth = judged.latency_ms.to_numpy()
+    errors = [prediction_errors(truth, LatencyPredictor.fit(table(rows)).predict(judged)).mape for rows in (20, 200)]
+    assert errors[0] < 0.15 and errors[1] < 0.05
+
+
+def test_interval_covers_about_what_it_says() -> None:
+    predictor, judged = LatencyPredictor.fit(table(200)), table(300, seed=9)
+    lower, upper = predictor.interval(judged, coverage=0.9)
+    inside = ((judged.latency_ms >= lower) & (judged.latency_ms <= upper)).mean()
+    assert 0.8 <= inside <= 1.0
+
+
+def test_adapting_to_a_faster_device() -> None:
+    source = LatencyPredictor.fit(table(200))
+    target = table(60, seed=3, speed=250.0, per_layer=0.1)
+    seen, judged = target.iloc[:10], target.iloc[10:]
+    truth = judged.latency_ms.to_numpy()
+    scale = float(np.median(seen.latency_ms / source.predict(seen)))
+    adapted = prediction_errors(truth, source.adapt(seen).predict(judged)).mape
+    assert adapted <= prediction_errors(truth, scale * source.predict(judged)).mape
+    assert adapted < prediction_errors(truth, source.predict(judged)).mape / 2
+
+
+def test_adapting_to_nothing_or_to_one_row() -> None:
+    source, target = LatencyPredictor.fit(table(60)), table(20, seed=4)
+    assert source.adapt(target.iloc[:0]) is source
+    doubled = target.assign(latency_ms=2 * source.predict(target))
+    np.testing.assert_allclose(source.adapt(doubled.iloc[:1]).predict(target), doubled.latency_ms, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("hidden", np.nan, r"row 4: hidden is nan"),
+        ("layers", -2, r"row 4: layers is -2"),
+        ("heads", 0, r"row 4: heads is 0"),
+        ("latency_ms", 0.0, r"row 4: latency_ms is 0\.0, not a positive number"),
+        ("intermediate", "wide", r"row 4: intermediate is 'wide'"),
+        ("latency_ms", np.inf, r"row 4: latency_ms is inf"),
+    ],
+)
+def test_bad_rows_are_named(column: str, value: object, problem: str) -> None:
+    frame = table(30).astype(object)
+    frame.loc[3, column] = value
+    with pytest.raises(InputError, match=problem):
+        LatencyPredictor.fit(frame)
+
+
+def test_missing_column_and_too_few_rows() -> None:
+    with pytest.raises(InputError, match="no column 'heads'"):
+        LatencyPredictor.fit(table(30).drop(columns="heads"))
+    with pytest.raises(InputError, match="at least 5 rows"):
+        LatencyPredictor.fit(table(4))
+
+
+def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    judged = table(20, seed=8)
+    predictor = LatencyPredictor.fit(table(120)).adapt(table(12, seed=5, speed=50.0))
+    predictor.save(tmp_path / "p")
+    loaded = LatencyPredictor.load(tmp_path / "p")
+    np.testing.assert_allclose(loaded.predict(judged), predictor.predict(judged), rtol=1e-6)
+    document = tmp_path / "p" / "latency_predictor.json"
+    document.write_text(document.read_text().replace('"schema": "', '"schema": "x'))
+    with pytest.raises(DataFileError, match="other features"):
+        LatencyPredictor.load(tmp_path / "p")
+
+
+def test_other_columns_are_ignored() -> None:
+    frame = table(40)
+    judged = table(10, seed=2)
+    plain, more = LatencyPredictor.fit(frame), LatencyPredictor.fit(frame.assign(note="text"))
+    np.testing.assert_array_equal(plain.predict(judged), more.predict(judged))
+
+
+@pytest.mark.skipif(not HAT.exists(), reason="the published HAT tables are not here")
+def test_published_table_of_another_kind() -> None:
+    frame = pd.read_csv(HAT / "wmt14enfr_cpu_raspberrypi_all.csv")
+    features = list(frame.columns[:10])
+    frame["latency_ms"] = frame.latency_mean_encoder + frame.latency_mean_decoder
+    order = np.random.default_rng(0).permutation(len(frame))
+    train, judged = frame.iloc[order[:400]], frame.iloc[order[-200:]]
+    predictor = LatencyPredictor.fit(train, features=features)
+    errors = prediction_errors(judged.latency_ms.to_numpy(), predictor.predict(judged))
+    assert errors.mape < 0.015 and errors.within_10 > 0.99 and errors.spearman > 0.99
+
+
+def test_study_of_two_devices() -> None:
+    tables = {"slow": table(40), "fast": table(40, speed=300.0)}
+    result = study(tables, samples=(0, 5, 10), budget_ms=2.0)
+    assert result.devices == ("slow", "fast") and result.models > 30
+    assert result.rank_correlation[0][0] == pytest.approx(1) and result.rank_correlation[0][1] > 0.8
+    by_samples = {entry.samples: entry for entry in result.transfers if entry.source == "slow"}
+    assert by_samples[0].scratch is None and by_samples[0].scale == by_samples[0].adapt
+    assert by_samples[10].scale < by_samples[0].scale and by_samples[10].scratch is not None
+    there = {(entry.source, entry.target): entry for entry in result.overshoots}
+    assert there["slow", "fast"].overshoot < 0 < there["fast", "slow"].overshoot
+
+
+def test_study_needs_shared_models() -> None:
+    with pytest.raises(InputError, match="share"):
+        study({"a": table(40), "b": table(40, seed=1)})
+    with pytest.raises(InputError, match="device b: row 3"):
+        study({"a": table(40), "b": table(40).assign(latency_ms=[1.0, 1.0, -1.0, *[1.0] * 37])})
