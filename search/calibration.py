@@ -64,7 +64,7 @@ def calibration_batch(encoded: Encoded, seed: int, device: torch.device) -> Cali
     return CalibrationBatch(inputs, additive[:, None, None, :], valid)
 
 
-def run_layer(layer: nn.Module, states: Tensor, batch: CalibrationBatch) -> LayerActivations:
+def run_layer(layer: Any, states: Tensor, batch: CalibrationBatch) -> LayerActivations:
     """Run one BERT layer on (b, s, hidden) ``states`` and keep what flows through it."""
     attention, output = layer.attention, layer.output
     sources = {

@@ -42,7 +42,6 @@ class DistillationBudget:
     """
 
     examples: int
-    transfer: int = 0
     batch_size: int = 32
     learning_rate: float = 5e-4
     checkpoint_steps: int = 0
@@ -218,7 +217,7 @@ def _distillation_trainer() -> Any:
 
 
 def target_collator(student: Any, states: TeacherStates) -> Any:
-    """Collator of padded batches with labels (b,), the teacher's logits (b, labels) and states (b, s, layers, hidden)."""
+    """Collator of padded batches with labels, teacher_logits (b, labels) and teacher_states (b, s, layers, hidden)."""
     import torch
 
     from search.encoding import pad

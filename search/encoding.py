@@ -13,7 +13,6 @@ from data.tasks import Example
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 _EVALUATION_TOKENS = 4096  # per batch: keeps both cores busy, and the activations in tens of megabytes
 
@@ -90,7 +89,7 @@ def batches_by_length(encoded: Encoded) -> Iterator[np.ndarray]:
         start += count
 
 
-def predict_logits(model: nn.Module, encoded: Encoded) -> np.ndarray:
+def predict_logits(model: Any, encoded: Encoded) -> np.ndarray:
     """Logits of every example, (n, labels) float32, in the examples' order.
 
     Raises:

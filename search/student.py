@@ -127,8 +127,8 @@ def _cut_embeddings(
 
 
 def _cut_layer(
-    layer: nn.Module,
-    teacher_layer: nn.Module,
+    layer: Any,
+    teacher_layer: Any,
     whole: LayerActivations,
     projection: Tensor,
     states: Tensor,
@@ -165,7 +165,7 @@ def _cut_layer(
     return run_layer(layer, states, batch).states
 
 
-def _fit_neurons(layer: nn.Module, teacher_layer: nn.Module, whole: LayerActivations, attended: Tensor) -> None:
+def _fit_neurons(layer: Any, teacher_layer: Any, whole: LayerActivations, attended: Tensor) -> None:
     """Take the feed-forward neurons that move the stream most; neurons beyond the teacher's stay random."""
     import torch
 
@@ -179,7 +179,7 @@ def _fit_neurons(layer: nn.Module, teacher_layer: nn.Module, whole: LayerActivat
     _disturb(layer.intermediate.dense)
 
 
-def _start_as_identity(layer: nn.Module, incoming: Tensor) -> None:
+def _start_as_identity(layer: Any, incoming: Tensor) -> None:
     for block in (layer.attention.output, layer.output):
         block.dense.weight.zero_()
         block.dense.bias.zero_()
