@@ -6,9 +6,11 @@ architectures, spread by farthest-point sampling in the logarithm of their sizes
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -117,10 +119,12 @@ def choose_blocks(
         taken[_kind(block)].append(block)
     quotas = _quotas({kind: len(blocks) for kind, blocks in kinds.items()}, count + len(given))
     random = np.random.default_rng(seed)
-    chosen: list[Block] = []
-    for kind, quota in quotas.items():
-        chosen.extend(_farthest(kinds[kind], taken[kind], max(0, quota - len(taken[kind])), random))
-    return tuple(chosen)
+    chosen = [
+        _farthest(kinds[kind], taken[kind], max(0, quota - len(taken[kind])), random) for kind, quota in quotas.items()
+    ]
+    # In turns, so that a number that suits no quota leaves out the last of each kind.
+    in_turns = [block for turn in zip_longest(*chosen) for block in turn if block is not None]
+    return tuple(in_turns[:count])
 
 
 def _kind(block: Block) -> tuple[str, tuple[str, ...], bool]:
@@ -132,7 +136,7 @@ def _quotas(
 ) -> dict[tuple[str, tuple[str, ...], bool], int]:
     roots = {kind: np.sqrt(size) * (_SINGLE_ROW_WEIGHT if kind[2] else 1.0) for kind, size in sizes.items()}
     total = sum(roots.values())
-    return {kind: min(sizes[kind], max(4, round(count * root / total))) for kind, root in roots.items()}
+    return {kind: min(sizes[kind], max(4, math.ceil(count * root / total))) for kind, root in roots.items()}
 
 
 def _farthest(blocks: list[Block], given: list[Block], count: int, random: np.random.Generator) -> list[Block]:

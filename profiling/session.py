@@ -93,6 +93,11 @@ class Session:
         self._since_reference += 1
         return self._record(item, runner)
 
+    @property
+    def patient(self) -> bool:
+        """Whether waiting for quiet still makes sense: not on a machine that never calmed down."""
+        return self._patience_s > 0
+
     def _measure_reference(self) -> None:
         self._reference_ms = None
         times = []
@@ -256,6 +261,8 @@ def _measure_all(
     session = Session(device, store, threads, reference)
     deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
     for extra in range(_EXTRA_ROUNDS + 1):
+        if extra and not session.patient:
+            break
         good = Counter(row.subject_hash for row in rows if not is_disturbed(row))
         every = Counter(row.subject_hash for row in rows)
         # A further round is for what has been measured often enough, but never once undisturbed.

@@ -87,7 +87,8 @@ class SimulatedDevice:
             total += self._analytic.model_us / 1e3
         # The counter makes a second measurement of the same block another draw, as on a real device.
         self._jobs += 1
-        digest = hashlib.sha256(f"{self._description.fingerprint}|{self._seed}|{self._jobs}|{job.program}".encode()).digest()
+        draw = f"{self._description.fingerprint}|{self._seed}|{self._jobs}|{job.program}"
+        digest = hashlib.sha256(draw.encode()).digest()
         random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         noisy = total * np.exp(self._analytic.noise * random.standard_normal(job.warmup + job.runs))
         samples = tuple(float(value) for value in noisy)

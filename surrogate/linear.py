@@ -80,7 +80,7 @@ def fit_base(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int) -> Base:
 
 
 def ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float) -> Base:
-    """Ridge regression of latencies (n,) on features (n, f); the linear form weighs rows so that relative errors count."""
+    """Ridge regression of latencies (n,) on features (n, f); the linear form weighs rows by relative error."""
     logged = (inputs > 0).all(axis=0) & np.full(inputs.shape[1], form == "log")
     shown = np.where(logged, np.log(np.where(logged, inputs, 1.0)), inputs)
     centre, scale = shown.mean(axis=0), shown.std(axis=0)

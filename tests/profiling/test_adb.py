@@ -94,7 +94,8 @@ def attach(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setattr("profiling.adb._start_server", lambda: None)
 
     def attach(phone: Phone, **states: str) -> None:
-        found = [SimpleNamespace(serial=name, state=state) for name, state in (states or {phone.serial: "device"}).items()]
+        pairs = (states or {phone.serial: "device"}).items()
+        found = [SimpleNamespace(serial=name, state=state) for name, state in pairs]
         monkeypatch.setattr(adbutils.AdbClient, "list", lambda self: found)
         monkeypatch.setattr(adbutils.AdbClient, "device", lambda self, serial: phone)
 

@@ -40,8 +40,8 @@ def test_chosen_blocks_are_distinct_spread_and_away_from_the_given() -> None:
     candidates = candidate_blocks(SPACE, 0)
     chosen = choose_blocks(candidates, 100, 0)
     assert chosen == choose_blocks(candidates, 100, 0)
-    assert len(set(chosen)) == len(chosen) and 80 <= len(chosen) <= 120
-    assert {(block.anchor, block.epilogue) for block in chosen} == {(entry.anchor, entry.epilogue) for entry in candidates}
+    assert len(set(chosen)) == len(chosen) == 100
+    assert {block.epilogue for block in chosen} == {block.epilogue for block in candidates}
     widths = {block.sizes["columns"] for block in chosen if block.epilogue == ("bias", "gelu")}
     assert min(widths) <= 128 and max(widths) >= 2048
     assert not set(choose_blocks(candidates, 60, 0, chosen)) & set(chosen)

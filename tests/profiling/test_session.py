@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_reference_is_measured_through_the_session(store: MeasurementStore) -> N
     rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=2)
     places = [number for number, job in enumerate(device.jobs) if job.blocks[0] == REFERENCE_BLOCK]
     assert places[0] == 0
-    assert all(after - before <= REFERENCE_EVERY + 1 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before <= REFERENCE_EVERY + 1 for before, after in pairwise(places))
     assert all(row.reference_ms is not None for row in rows)
 
 
@@ -74,7 +75,7 @@ def test_second_call_measures_nothing_and_a_longer_one_only_what_is_missing(stor
     assert again.jobs == []
     more = ScriptedDevice()
     measure_blocks(more, BLOCKS, threads=8, store=store, repeats=2)
-    assert Counter(order(more)) == Counter({block: 2 for block in BLOCKS[8:]})
+    assert Counter(order(more)) == Counter(dict.fromkeys(BLOCKS[8:], 2))
 
 
 def test_another_machine_or_number_of_threads_is_measured_anew(store: MeasurementStore) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,7 +51,7 @@ def test_many_small_blocks_are_slower_than_few_large_ones_of_equal_work() -> Non
 def test_more_threads_are_never_slower() -> None:
     device = SimulatedDevice(load_device("s20"))
     times = [device.block_ms(GEMM, threads) for threads in range(1, 9)]
-    assert all(later <= earlier for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(times))
 
 
 @given(
