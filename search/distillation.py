@@ -128,10 +128,11 @@ def _distill(
 ) -> None:
     from transformers import AutoTokenizer
 
+    from fusion.checkpoint import quiet_transformers
     from search.encoding import encode, predict_logits
     from search.hidden_states import load_teacher_model, teacher_states
     from search.student import cut_student
-    from search.training import load_checkpoint, quiet_transformers, save_checkpoint
+    from search.training import load_checkpoint, save_checkpoint
 
     started = time.monotonic()
     partial = out_dir.with_name(out_dir.name + ".partial")

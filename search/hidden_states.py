@@ -133,7 +133,8 @@ def autocast(device: torch.device) -> Any:
 
 def load_teacher_model(teacher: Teacher) -> Any:
     """The fine-tuned teacher, ready to evaluate."""
-    from search.training import load_checkpoint, quiet_transformers
+    from fusion.checkpoint import quiet_transformers
+    from search.training import load_checkpoint
 
     with quiet_transformers():
         return load_checkpoint(teacher.directory)

@@ -133,9 +133,9 @@ def distil_full(
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
-    from search.export import export_onnx
+    from fusion.checkpoint import checkpoint_to_onnx
 
-    return export_onnx(checkpoint, onnx, seq_len)
+    return checkpoint_to_onnx(checkpoint, onnx, seq_len)
 
 
 def compile_model(source: Path, seq_len: int, threads: int) -> Any:

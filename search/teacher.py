@@ -143,8 +143,9 @@ def epochs_for(task: Task) -> int:
 
 def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
+    from fusion.checkpoint import quiet_transformers
     from search.encoding import encode, predict_logits
-    from search.training import load_checkpoint, quiet_transformers, save_checkpoint
+    from search.training import load_checkpoint, save_checkpoint
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
     with quiet_transformers():

@@ -16,9 +16,9 @@ from data.architecture import Architecture
 from data.errors import InputError, StoreError, UnknownNameError
 from data.progress import ProgressEvent
 from data.tasks import Example, Task
+from fusion.checkpoint import checkpoint_to_onnx
 from search.distillation import DistillationBudget, distill
 from search.encoding import encode, predict_logits
-from search.export import export_onnx
 from search.hidden_states import load_teacher_model, principal_basis, teacher_states
 from search.student import cut_student, mapped_layers
 from search.teacher import Teacher, prepare_teacher, resolve_teacher
@@ -101,7 +101,7 @@ def test_bad_teachers_are_named(tmp_path: Path, source: Path, monkeypatch: pytes
     broken = tmp_path / "broken"
     shutil.copytree(source, broken)
     (broken / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="no Hugging Face checkpoint"):
         prepare_teacher(make_task(), str(broken), 24, tmp_path)
     with pytest.raises(InputError, match="64 positions"):
         prepare_teacher(make_task(), str(source), 128, tmp_path)
@@ -259,7 +259,7 @@ def test_export_equals_pytorch(layers: int, hidden: int, heads: int, seq_len: in
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)
-    path = export_onnx(tmp_path, tmp_path / "out" / "model.onnx", seq_len)
+    path = checkpoint_to_onnx(tmp_path, tmp_path / "out" / "model.onnx", seq_len)
     graph = onnx.load(path).graph
     assert [value.name for value in graph.input] == ["input_ids", "attention_mask", "token_type_ids"]
     assert [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim] == [1, 2]
@@ -278,7 +278,7 @@ def test_export_equals_pytorch(layers: int, hidden: int, heads: int, seq_len: in
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path: Path, teacher: Teacher) -> None:
-    with pytest.raises(InputError, match="cannot be loaded"):
-        export_onnx(tmp_path, tmp_path / "model.onnx", 16)
+    with pytest.raises(InputError, match="no Hugging Face checkpoint"):
+        checkpoint_to_onnx(tmp_path, tmp_path / "model.onnx", 16)
     with pytest.raises(InputError, match="64 positions"):
-        export_onnx(teacher.directory, tmp_path / "model.onnx", 65)
+        checkpoint_to_onnx(teacher.directory, tmp_path / "model.onnx", 65)
