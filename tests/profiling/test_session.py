@@ -145,3 +145,13 @@ def test_whole_models(store: MeasurementStore) -> None:
     one = measure_model(ScriptedDevice(), None, MODEL, threads=8, store=store, runs=30, warmup=4)
     assert (len(one.samples_ms), len(one.warmups_ms), one.subject) == (30, 4, "model")
     assert len(store.measurements(subject="model")) == 3
+
+
+def test_disturbed_confirmation_is_taken_again(store: MeasurementStore) -> None:
+    # Jobs 1 and 2: the reference and the first try.
+    device = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0 if number == 2 else 0.0))
+    row = measure_model(device, None, MODEL, threads=8, store=store)
+    assert not is_disturbed(row) and len(store.measurements(subject="model")) == 2
+    restless = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0))
+    rows = [measure_model(restless, None, MODEL, threads=8, store=store)]
+    assert rows[0].median_ms == min(row.median_ms for row in store.measurements(session=rows[0].session, subject="model"))
