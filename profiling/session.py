@@ -236,8 +236,8 @@ def measure_model(
 ) -> Measurement:
     """Measure one whole compiled model now, whatever the store holds, and store the row.
 
-    A row that other programs disturbed is taken again, after waiting for quiet, up to three times; the first undisturbed
-    row is returned, or else the one of the lowest median. All are stored.
+    A row that other programs disturbed is taken again, after waiting for quiet, up to three times; the first
+    undisturbed row is returned, or else the one of the lowest median. All are stored.
 
     Raises:
         DeviceError: the device was lost or the program failed.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from surrogate import DevicePredictor
 
 DEFAULT_BLOCKS = 160
-FIT_MODELS = 10
+FIT_MODELS = 14
 HELD_OUT_MODELS = 14
 # Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
 _MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5

@@ -153,5 +153,5 @@ def test_disturbed_confirmation_is_taken_again(store: MeasurementStore) -> None:
     row = measure_model(device, None, MODEL, threads=8, store=store)
     assert not is_disturbed(row) and len(store.measurements(subject="model")) == 2
     restless = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0))
-    rows = [measure_model(restless, None, MODEL, threads=8, store=store)]
-    assert rows[0].median_ms == min(row.median_ms for row in store.measurements(session=rows[0].session, subject="model"))
+    row = measure_model(restless, None, MODEL, threads=8, store=store)
+    assert row.median_ms == min(entry.median_ms for entry in store.measurements(session=row.session, subject="model"))
