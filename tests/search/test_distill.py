@@ -101,7 +101,7 @@ def test_bad_teachers_are_named(tmp_path: Path, source: Path, monkeypatch: pytes
     broken = tmp_path / "broken"
     shutil.copytree(source, broken)
     (broken / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="no Hugging Face checkpoint"):
+    with pytest.raises(InputError, match="cannot be loaded"):
         prepare_teacher(make_task(), str(broken), 24, tmp_path)
     with pytest.raises(InputError, match="64 positions"):
         prepare_teacher(make_task(), str(source), 128, tmp_path)
