@@ -134,12 +134,10 @@ def plan_profile(space: SamplingRange, blocks: int, seed: int) -> ProfilePlan:
     """Blocks that cover the space, and models at random; equal arguments give equal plans."""
     architectures = sample_architectures(space, FIT_MODELS + HELD_OUT_MODELS, seed)
     fit_models, held_out = architectures[:FIT_MODELS], architectures[FIT_MODELS:]
-    # The fitted models are compiled anyway, so their blocks cost nothing more.
-    given = distinct_blocks(fit_models)[:blocks]
-    added: tuple[Block, ...] = ()
-    if len(given) < blocks:
-        added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given)
-    return ProfilePlan((*given, *(block for block in added if block not in given)), fit_models, held_out)
+    # Half of the blocks come from the fitted models, which are compiled anyway; the others fill the gaps.
+    given = choose_blocks(distinct_blocks(fit_models), blocks // 2, seed)
+    added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given)
+    return ProfilePlan((*given, *added), fit_models, held_out)
 
 
 def _affordable(blocks: int | None, time_limit_s: float | None) -> int:
