@@ -55,7 +55,8 @@ def test_interrupted_profile_goes_on(store: MeasurementStore) -> None:
     profile_and_train(device, store, threads=8, blocks=60)
     hashes = [row.subject_hash for row in store.measurements(subject="block")]
     plan = plan_profile(profile_pipeline.SamplingRange(), 60, 0)
-    assert all(hashes.count(block.hash) == 3 for block in plan.blocks)
+    # The reference block is one of them, and is measured more often.
+    assert {hashes.count(block.hash) for block in plan.blocks if block != REFERENCE_BLOCK} == {3}
 
 
 def test_more_blocks_measure_only_the_new_ones(store: MeasurementStore) -> None:
