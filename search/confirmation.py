@@ -7,7 +7,8 @@ long distillation is spent on a model that misses the budget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data.errors import PocketBertError
 from data.progress import ProgressEvent
@@ -62,12 +63,11 @@ def _screen(bench: Bench, trial: Trial) -> Timing:
     kept = bench.study.load(record, Timing)
     if kept is not None:
         return kept
-    options, architecture = bench.study.options, trial.candidate.architecture
+    architecture = trial.candidate.architecture
     with timed(bench.study, "measure"):
         compiled = None
         if bench.device.needs_runner:
-            checkpoint = bench.study.out / trial.directory
-            compiled = bench.stages.compile_model(checkpoint, options.seq_len, bench.threads)
+            compiled = _compile(bench, bench.study.out / trial.directory)[0]
         timing = bench.stages.time_model(bench.device, compiled, architecture, bench.threads, trial.finished_at)
     bench.study.save(record, timing)
     return timing
@@ -92,11 +92,8 @@ def _train(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained:
 def _complete(bench: Bench, trial: Trial, screening: Timing, trained: Trained) -> Finalist:
     """Exports, compiles, checks and measures the fully distilled model."""
     options, architecture, stages = bench.study.options, trial.candidate.architecture, bench.stages
-    folder = bench.study.models(f"final-{trial.index:03d}")
-    onnx = folder.with_name(f"{folder.name}.onnx")
     with timed(bench.study, "compile"):
-        stages.export_onnx(bench.study.out / trained.directory, onnx, options.seq_len)
-        compiled = stages.compile_model(onnx, options.seq_len, bench.threads)
+        compiled, onnx = _compile(bench, bench.study.out / trained.directory)
         difference = stages.max_difference(compiled, onnx, architecture, options.seed)
     if not difference <= TOLERANCE:
         raise PocketBertError(
@@ -108,6 +105,13 @@ def _complete(bench: Bench, trial: Trial, screening: Timing, trained: Trained) -
         shares = stages.block_shares(bench.device, compiled, bench.threads)
     checked = Checked(bench.study.relative(onnx), difference)
     return Finalist(trial.index, screening, trained, checked, timing, shares)
+
+
+def _compile(bench: Bench, checkpoint: Path) -> tuple[Any, Path]:
+    """The compiled model of a checkpoint, and the ONNX file beside the checkpoint that it was made of."""
+    seq_len = bench.study.options.seq_len
+    onnx = bench.stages.export_onnx(checkpoint, checkpoint.with_name(f"{checkpoint.name}.onnx"), seq_len)
+    return bench.stages.compile_model(onnx, seq_len, bench.threads), onnx
 
 
 def _tell(bench: Bench, trial: Trial, finalist: Finalist) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _LEAST_SHARE_OF_BUDGET = 0.7
 _MOST_INITIAL_POINTS = 10  # twice the dimensions, and two more
 _MC_SAMPLES = 256
+# For the first points: how the width is cut into heads matters less than depth and widths (``space.DIMENSIONS``).
+_SPREAD_WEIGHTS = np.array([1.0, 1.0, 0.25, 1.0])
 
 
 def propose(
@@ -49,8 +51,7 @@ def propose(
     initial = _initial_count(total_trials)
     scored = [trial for trial in trials if trial.score is not None]
     if len(trials) < initial or len(scored) < 2:
-        wanted = max(initial - len(trials), 1)
-        return _spread(space, worthwhile, wanted, seed + len(trials))[0], "initial"
+        return _next_initial(space, worthwhile, trials, initial, seed), "initial"
     return _best_acquisition(space, worthwhile, scored, seed + len(trials)), "bayesian"
 
 
@@ -68,20 +69,29 @@ def _initial_count(total_trials: int) -> int:
     return min(max(2, total_trials // 2), _MOST_INITIAL_POINTS)
 
 
-def _spread(space: SearchSpace, candidates: Sequence[Candidate], count: int, seed: int) -> list[Candidate]:
-    """``count`` candidates that stand for the rest: those nearest to the centres of a k-means clustering.
+def _next_initial(
+    space: SearchSpace, candidates: Sequence[Candidate], trials: Sequence[Trial], count: int, seed: int
+) -> Candidate:
+    """The untried candidate that stands best for what the trials so far don't stand for.
 
-    Unlike a furthest-point design this does not spend the few first trials on the corners of the space. The clusters
-    are returned in the order of their size, largest first.
+    ``count`` points are spread by k-means clustering, whose centres keep clear of the corners of the space, unlike a
+    furthest-point design; the centre furthest from all trials is taken, and the candidate nearest to it.
     """
     from sklearn.cluster import KMeans
 
-    points = space.encode([candidate.architecture for candidate in candidates])
-    clusters = min(count, len(points))
-    fitted = KMeans(n_clusters=clusters, n_init=4, random_state=seed).fit(points)
-    sizes = np.bincount(fitted.labels_, minlength=clusters)
-    distances = np.linalg.norm(points[:, None, :] - fitted.cluster_centers_[None, :, :], axis=2)
-    return [candidates[int(np.argmin(distances[:, cluster]))] for cluster in np.argsort(-sizes, kind="stable")]
+    points = _SPREAD_WEIGHTS * space.encode([candidate.architecture for candidate in candidates])
+    fitted = KMeans(n_clusters=min(count, len(points)), n_init=4, random_state=seed).fit(points)
+    centres = fitted.cluster_centers_
+    chosen = centres[np.argmax(np.bincount(fitted.labels_))]
+    if trials:
+        tried = _SPREAD_WEIGHTS * space.encode([trial.candidate.architecture for trial in trials])
+        chosen = centres[np.argmax(_distances(centres, tried).min(axis=1))]
+    return candidates[int(np.argmin(_distances(points, chosen[None, :])))]
+
+
+def _distances(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, m) Euclidean distances of n points from m others."""
+    return np.asarray(np.linalg.norm(points[:, None, :] - others[None, :, :], axis=2))
 
 
 def _best_acquisition(

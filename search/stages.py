@@ -60,7 +60,7 @@ class Stages:
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
     compile_model: Callable[[Path, int, int], Any]
-    """(checkpoint or ONNX file, sequence length, threads) -> compiled model."""
+    """(ONNX file, sequence length, threads) -> compiled model."""
     max_difference: Callable[[Any, Path, Architecture, int], float]
     """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
     time_model: Callable[[Device, Any, Architecture, int, str], Timing]
