@@ -87,6 +87,7 @@ def profile(
     time_limit_s: float | None = None,
     seed: int = 0,
     seq_len: int = 128,
+    again: bool = False,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what is missing, train the latency predictor, and save it in the state directory.
@@ -98,6 +99,7 @@ def profile(
         blocks: number of blocks to measure; None takes the default, fewer under a short ``time_limit_s``.
         time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted.
         seq_len: sequence length of the models that will be predicted.
+        again: train anew, and measure again what was only ever measured while other programs disturbed it.
 
     Raises:
         DeviceError: the device is not available or was lost; what was measured is stored.
@@ -108,7 +110,7 @@ def profile(
     begin = monotonic()
     directory = predictor_directory(device, threads, seq_len)
     with _alone(device, report):
-        known = _reusable(directory, device, blocks, report)
+        known = None if again else _reusable(directory, device, blocks, report)
         if known is not None:
             return Profile(known, directory, True, SessionQuality(0.0, 0.0), monotonic() - begin)
         plan = plan_profile(SamplingRange(seq_len=seq_len), _affordable(blocks, time_limit_s), seed)

@@ -40,6 +40,7 @@ A second call measures only what is missing, and ends at once when nothing is.
 @click.option("--time-limit", type=DURATION_S, help="Roughly how long it may take, such as 10m.")
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--simulated", is_flag=True, help="Take the analytic model of a phone that is not attached.")
+@click.option("--again", is_flag=True, help="Measure again what other programs disturbed, and train anew.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of choice and order.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--list", "list_only", is_flag=True, help="List the devices and end.")
@@ -53,6 +54,7 @@ def main(
     time_limit: float | None,
     seq_len: int,
     simulated: bool,
+    again: bool,
     seed: int,
     as_json: bool,
     list_only: bool,
@@ -82,6 +84,7 @@ def main(
                 time_limit_s=time_limit,
                 seed=seed,
                 seq_len=seq_len,
+                again=again,
                 progress=progress,
             )
     finally:
@@ -126,7 +129,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
         table.add_row(name, value)
     console().print(table)
     if outcome.quality.warning:
-        console().print(f"warning: {outcome.quality.warning}", markup=False)
+        console().print(f"warning: {outcome.quality.warning} (--again)", markup=False)
     if as_json:
         emit_json(
             {

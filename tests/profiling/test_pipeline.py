@@ -81,6 +81,14 @@ def test_changed_compiler_and_machine_are_said(store: MeasurementStore, monkeypa
     assert any("not the s20 that was profiled before" in event.message for event in events)
 
 
+def test_again_measures_only_what_was_disturbed(store: MeasurementStore) -> None:
+    noisy = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0 if number % 2 else 0.0))
+    assert profile(noisy, store, threads=8, blocks=50).quality.warning
+    calm = ScriptedDevice()
+    outcome = profile(calm, store, threads=8, blocks=50, again=True)
+    assert not outcome.reused and outcome.predictor.errors.mape < 0.05 and len(calm.jobs) < 100
+
+
 def test_damaged_predictor_is_trained_again(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     profile_and_train(device, store, threads=8, blocks=50)
