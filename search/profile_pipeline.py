@@ -30,6 +30,8 @@ HELD_OUT_MODELS = 14
 # Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
 _MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
 _FEWEST_BLOCKS = 40
+# Above this error on held-out models, whoever reuses a profile is told how to get a better one.
+_POOR_ERROR = 0.15
 # Another profiling of the same device would spoil both: the second waits this long for the first.
 _WAIT_FOR_OTHER_S = 1800.0
 
@@ -172,6 +174,9 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
         report(ProgressEvent(stage, 0, None, f"{predictor.measured_blocks} blocks measured so far: measuring more"))
         return None
     report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}"))
+    if predictor.errors.mape > _POOR_ERROR:
+        advice = f"profile-device --device {device.spec.name} --again measures anew what was disturbed"
+        report(ProgressEvent(stage, 1, 1, f"its held-out error is {predictor.errors.mape:.0%}: {advice}"))
     return predictor
 
 
