@@ -1,15 +1,15 @@
 """The one exception tree; every error a user can meet descends from it.
 
-    PocketBertError            exit 1   anything that failed
-    ├── InputError             exit 2   bad usage or bad input
-    │   ├── UnknownNameError            unknown device, task, teacher or preset
-    │   ├── DataFileError               a malformed file, with its path and line
-    │   └── UnsupportedOperatorError    an ONNX operator that the compiler does not know
-    ├── InfeasibleBudgetError  exit 3   no model of the search space fits the budget
-    ├── DeviceError            exit 4   the device is not available or was lost
-    ├── StoreError             exit 1   the measurement store is damaged or cannot be written
-    ├── ToolchainError         exit 1   the C compiler failed
-    └── ModelError             exit 2   a graph that breaks the compiler's rules
+PocketBertError            exit 1   anything that failed
+├── InputError             exit 2   bad usage or bad input
+│   ├── UnknownNameError            unknown device, task, teacher or preset
+│   ├── DataFileError               a malformed file, with its path and line
+│   └── UnsupportedOperatorError    an ONNX operator that the compiler does not know
+├── InfeasibleBudgetError  exit 3   no model of the search space fits the budget
+├── DeviceError            exit 4   the device is not available or was lost
+├── StoreError             exit 1   the measurement store is damaged or cannot be written
+├── ToolchainError         exit 1   the C compiler failed
+└── ModelError             exit 2   a graph that breaks the compiler's rules
 """
 
 from __future__ import annotations

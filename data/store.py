@@ -55,9 +55,7 @@ _COLUMNS = tuple(field.name for field in fields(Measurement))
 _LISTS = ("warmups_ms", "samples_ms")
 _MAPS = ("state_before", "state_after")
 _FILTERS = ("device", "unit", "threads", "subject", "provenance", "fingerprint", "compiler", "session", "subject_hash")
-_INSERT = (
-    f"INSERT INTO measurements ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
-)
+_INSERT = f"INSERT INTO measurements ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
 
 # What to do about each kind of trouble, by the name that SQLite gives the error.
 _ADVICE = {

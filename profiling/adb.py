@@ -184,8 +184,10 @@ def _choose(spec: DeviceSpec, attached: dict[str, str], serial: str | None) -> s
     if serial is not None and serial not in attached:
         raise DeviceError(f"no phone with serial {serial} is attached; attached: {', '.join(attached) or 'none'}")
     if serial is None and len(attached) != 1:
-        found = f"several phones are attached ({', '.join(attached)}): choose one with --serial" if attached else (
-            "no phone is attached; enable USB debugging, plug it in and check 'adb devices'"
+        found = (
+            f"several phones are attached ({', '.join(attached)}): choose one with --serial"
+            if attached
+            else ("no phone is attached; enable USB debugging, plug it in and check 'adb devices'")
         )
         raise DeviceError(f"device {spec.name} is not available: {found}")
     chosen = serial if serial is not None else next(iter(attached))

@@ -103,9 +103,7 @@ def distinct_blocks(architectures: Iterable[Architecture]) -> tuple[Block, ...]:
     return tuple({block: None for architecture in architectures for block in plan_architecture(architecture)})
 
 
-def choose_blocks(
-    candidates: Sequence[Block], count: int, seed: int, given: Sequence[Block] = ()
-) -> tuple[Block, ...]:
+def choose_blocks(candidates: Sequence[Block], count: int, seed: int, given: Sequence[Block] = ()) -> tuple[Block, ...]:
     """``count`` of the candidates, spread over kinds and sizes, away from the ``given`` ones.
 
     Each kind (anchor, epilogue, one row or many) gets a number that grows with the square root of its candidates;

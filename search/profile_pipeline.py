@@ -218,9 +218,7 @@ def _train(
 ) -> DevicePredictor:
     from surrogate import DevicePredictor
 
-    return DevicePredictor.fit(
-        block_rows, fit_rows, held_rows, vector_bytes=device.target.vector_bytes, seed=seed
-    )
+    return DevicePredictor.fit(block_rows, fit_rows, held_rows, vector_bytes=device.target.vector_bytes, seed=seed)
 
 
 def _save(predictor: DevicePredictor, directory: Path) -> None:

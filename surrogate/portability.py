@@ -158,9 +158,7 @@ def _transfers(
     table = tables[target]
     # At least a quarter of the rows is left to judge by.
     counts = [count for count in samples if count <= 0.75 * len(table)]
-    return [
-        Transfer(source, target, count, *_mean_errors(predictor, table, count, features, seed)) for count in counts
-    ]
+    return [Transfer(source, target, count, *_mean_errors(predictor, table, count, features, seed)) for count in counts]
 
 
 def _mean_errors(

@@ -54,9 +54,7 @@ def test_more_threads_are_never_slower() -> None:
     assert all(later <= earlier for earlier, later in pairwise(times))
 
 
-@given(
-    st.floats(1e3, 1e9), st.integers(1, 300), st.lists(st.floats(1e9, 1e11), min_size=1, max_size=8).map(sorted)
-)
+@given(st.floats(1e3, 1e9), st.integers(1, 300), st.lists(st.floats(1e9, 1e11), min_size=1, max_size=8).map(sorted))
 def test_makespan_lies_between_its_bounds(tile: float, tiles: int, speeds: list[float]) -> None:
     time = makespan(tile, tiles, np.array(speeds))
     ideal = tile * tiles / sum(speeds)
