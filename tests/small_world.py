@@ -30,7 +30,7 @@ def sentence(rng: random.Random) -> tuple[str, int]:
     return " ".join(words), label
 
 
-def write_reviews(folder: Path, train: int = 600, dev: int = 200, seed: int = 0) -> Path:
+def write_reviews(folder: Path, train: int = 320, dev: int = 160, seed: int = 0) -> Path:
     """Writes ``folder/SST-2/{train,dev}.tsv`` and returns ``folder``."""
     rng = random.Random(seed)
     (folder / "SST-2").mkdir(parents=True)
