@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from data.errors import ToolchainError
+from data.errors import StoreError, ToolchainError
 from data.home import home
 from fusion.target import Target
 
@@ -22,6 +23,8 @@ RUNTIME = Path(__file__).parent / "runtime"
 _FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all", "-Wall", "-Werror")
 _SHARED = ("-shared", "-nostdlib")
 _COMPILE_LIMIT_S = 300
+# With less than this left, a failed compilation is put down to the full disk; the compiler just aborts.
+_LEAST_FREE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Toolchain:
     """Compiles and links for one target; equal content is never compiled twice.
 
     ``flags`` are added to each call (sanitizers in tests). Errors raise ``ToolchainError`` with the compiler's
-    first message.
+    first message, a full disk ``StoreError``.
     """
 
     target: Target
@@ -88,6 +91,9 @@ class Toolchain:
         except subprocess.TimeoutExpired as error:
             raise ToolchainError(f"the C compiler gave no result within {_COMPILE_LIMIT_S} s") from error
         if done.returncode or not partial.exists():
+            partial.unlink(missing_ok=True)
+            if shutil.disk_usage(result.parent).free < _LEAST_FREE_BYTES:
+                raise StoreError(f"the disk is full: {result.parent}; free some space and run it again")
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             raise ToolchainError(f"the C compiler failed: {lines[0] if lines else f'exit code {done.returncode}'}")
         partial.replace(result)
