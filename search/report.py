@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _INK, _ACCENT, _WARM, _QUIET = "#1d3557", "#2a9d8f", "#e76f51", "#8d99ae"
 _SIZE = (7.2, 4.2)  # inches
+_BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
 
 
 def render_report(result: SearchResult, document: dict[str, Any]) -> str:
@@ -84,7 +85,7 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
         axes.annotate(
             name, (winner.timing.median_ms, winner.trained.score), xytext=(8, -12), textcoords="offset points"
         )
-    axes.axvline(result.options.budget_ms, color=_WARM, label=f"budget {result.options.budget_ms:g} ms")
+    _draw_budget(axes, result, max(latency for latency, _ in [*short, *full]))
     axes.axhline(result.teacher.score, color=_INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
     axes.axhline(result.task.majority, color=_QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
     axes.set_xlim(left=0)
@@ -93,13 +94,22 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
+def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
+    """The budget as a line, or only in the legend where it is so far off that it would squeeze all else."""
+    label = f"budget {result.options.budget_ms:g} ms"
+    if result.options.budget_ms <= _BUDGET_IN_SIGHT * highest_ms:
+        axes.axvline(result.options.budget_ms, color=_WARM, label=label)
+    else:
+        axes.plot([], [], color=_WARM, label=f"{label}, off to the right")
+
+
 def _timings(finalist: Finalist) -> list[Timing]:
     return [timing for timing in (finalist.screening, finalist.timing) if timing is not None]
 
 
 def _plot_prediction(axes: Axes, result: SearchResult) -> None:
     """Predicted latency with its interval against every measured one of the finalists."""
-    highest = result.options.budget_ms
+    highest = 0.0
     for _, latency, predicted in result.feasible.quality.held_out:
         axes.scatter(latency, predicted, color=_QUIET, s=12, label="models held out from the predictor")
         highest = max(highest, latency, predicted)
@@ -114,7 +124,7 @@ def _plot_prediction(axes: Axes, result: SearchResult) -> None:
             axes.errorbar(x, y, yerr=errors, fmt="o", capsize=3, color=color, label=label)
             highest = max(highest, timing.median_ms, candidate.upper_ms)
     axes.plot([0, highest], [0, highest], color=_QUIET, linewidth=1)
-    axes.axvline(result.options.budget_ms, color=_WARM)
+    _draw_budget(axes, result, highest)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
