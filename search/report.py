@@ -80,11 +80,10 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     axes.step(*zip(*front, strict=True), where="post", color=_INK, linewidth=1, label="Pareto front")
     winner = result.winning_finalist
     if winner.timing and winner.trained:
-        axes.scatter(winner.timing.median_ms, winner.trained.score, s=160, facecolors="none", edgecolors=_INK, zorder=4)
+        place = (winner.timing.median_ms, winner.trained.score)
+        axes.scatter(*place, s=160, facecolors="none", edgecolors=_INK, zorder=4)
         name = result.winning_trial.candidate.architecture.name
-        axes.annotate(
-            name, (winner.timing.median_ms, winner.trained.score), xytext=(8, -12), textcoords="offset points"
-        )
+        axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
     _draw_budget(axes, result, max(latency for latency, _ in [*short, *full]))
     axes.axhline(result.teacher.score, color=_INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
     axes.axhline(result.task.majority, color=_QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
