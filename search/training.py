@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +85,12 @@ def last_whole_checkpoint(directory: Path) -> str | None:
 
 
 def progress_callback(progress: Progress, stage: str) -> TrainerCallback:
-    """A Trainer callback that reports each step, with the time left."""
+    """A Trainer callback that reports each step."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.first, self.started = state.global_step, time.monotonic()
-
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            done = state.global_step - self.first
-            left = (time.monotonic() - self.started) / done * (state.max_steps - state.global_step)
-            progress(ProgressEvent(stage, state.global_step, state.max_steps, f"{left:.0f} s left"))
+            progress(ProgressEvent(stage, state.global_step, state.max_steps))
 
     return Reporter()
 

@@ -179,6 +179,7 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
 
 def list_devices(as_json: bool) -> None:
     """Every bundled device and what can be done with it."""
+    from rich.console import Console
     from rich.table import Table
 
     from data.device_spec import known_devices, load_device
@@ -192,7 +193,8 @@ def list_devices(as_json: bool) -> None:
         can_be = "measured here" if document["kind"] == "host" else "measured over adb, or simulated"
         units = ", ".join(document["units"])
         table.add_row(document["name"], document["title"], units, str(document["threads"]), can_be)
-    console().print(table)
+    # The list is what was asked for, so it goes to standard output.
+    Console(highlight=False).print(table)
 
 
 def _described(spec: DeviceSpec) -> dict[str, Any]:
