@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from data.architecture import Architecture
 from data.errors import DataFileError, ModelError, PocketBertError, UnsupportedOperatorError
+from fusion import Block, plan_architecture
 from fusion.canonical import canonicalize
 from fusion.onnx_import import import_onnx
 from fusion.plan import plan_graph
@@ -26,12 +27,13 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(ARCHITECTURE, tmp_path_factory.mktemp("good"))
 
 
-def read(path: Path) -> None:
-    plan_graph(simplify(canonicalize(import_onnx(path, ARCHITECTURE.seq_len))))
+def read(path: Path) -> tuple[Block, ...]:
+    plan = plan_graph(simplify(canonicalize(import_onnx(path, ARCHITECTURE.seq_len))))
+    return tuple(fused.block for fused in plan.blocks)
 
 
 def test_the_unchanged_file_is_read(good: Path) -> None:
-    read(good)
+    assert read(good) == plan_architecture(ARCHITECTURE)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -128,7 +130,8 @@ def test_an_unsupported_operator_is_named_with_its_node_and_shape(tmp_path: Path
 
 
 def test_element_wise_operators_fuse_into_the_embeddings(tmp_path: Path) -> None:
-    read(small_model(tmp_path / "tanh.onnx", "Tanh"))
+    (block,) = read(small_model(tmp_path / "tanh.onnx", "Tanh"))
+    assert (block.anchor, block.epilogue) == ("embeddings", ("tanh",))
 
 
 def test_missing_files_and_other_files_are_named(tmp_path: Path) -> None:
