@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.architecture import Architecture
-from data.disturbance import PREEMPTIONS, is_disturbed
+from data.disturbance import PREEMPTIONS, is_disturbed, most_trusted
 from data.errors import DeviceError
 from data.measurement import Measurement, Subject
 from data.progress import Progress, ProgressEvent, no_progress
@@ -246,7 +246,7 @@ def measure_model(
     rows: list[Measurement] = []
     while len(rows) < _MODEL_TRIES and (not rows or is_disturbed(rows[-1])):
         rows.append(session.measure(model_item(architecture, program, runs, warmup), model_runner))
-    return rows[-1] if not is_disturbed(rows[-1]) else min(rows, key=lambda row: row.median_ms)
+    return most_trusted(rows)
 
 
 def _measure_all(

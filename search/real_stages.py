@@ -179,14 +179,16 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
 
     That is the case when an earlier run was killed between the measurement and its record in the study.
     """
+    from data.disturbance import most_trusted
     from data.store import MeasurementStore
     from profiling.session import measure_model
 
     runner = compiled.runner(device.target) if device.needs_runner else None
     with MeasurementStore.open() as store:
-        known = _known(store.measurements(fingerprint=device.describe().fingerprint, subject="model"), runner, since)
-        if known is not None and known.threads == threads and known.signature == architecture.to_json():
-            return Timing.of(known)
+        rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
+        known = _known(rows, runner, architecture.to_json(), since)
+        if known:
+            return Timing.of(most_trusted(known))
         if runner is not None:
             device.prepare(runner)
         return Timing.of(
@@ -196,10 +198,13 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
         )
 
 
-def _known(rows: list[Measurement], runner: Runner | None, since: str) -> Measurement | None:
+def _known(rows: list[Measurement], runner: Runner | None, signature: str, since: str) -> list[Measurement]:
+    """The rows of this very binary and architecture that were taken after ``since``."""
+    if runner is None:
+        return []
     moment = datetime.fromisoformat(since)
-    later = [row for row in rows if datetime.fromisoformat(row.created_at) >= moment]
-    return next((row for row in later if runner is not None and row.binary_hash == runner.binary_hash), None)
+    same = [row for row in rows if row.binary_hash == runner.binary_hash and row.signature == signature]
+    return [row for row in same if datetime.fromisoformat(row.created_at) >= moment]
 
 
 def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShare, ...]:

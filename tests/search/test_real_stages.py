@@ -12,6 +12,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import InputError
+from data.store import MeasurementStore
 from fusion import compile_model
 from fusion.checkpoint import checkpoint_to_onnx
 from search.real_stages import block_shares, max_difference, open_device, random_inputs, teacher_sizes, time_model
@@ -87,6 +88,20 @@ def test_a_model_is_timed_once_for_each_wish(compiled: Any, tmp_path: Path, monk
     assert time_model(device, compiled, replace(ARCHITECTURE, vocab_size=201), 1, LONG_AGO) != first
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     assert time_model(device, compiled, ARCHITECTURE, 1, later).session != first.session
+
+
+def test_of_disturbed_timings_the_same_one_counts_after_a_kill(
+    compiled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    monkeypatch.setattr("data.disturbance.DISTURBED_ABOVE", -1.0)
+    device = open_device(OPTIONS, simulated=False)
+    first = time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO)
+    with MeasurementStore.open() as store:
+        rows = store.measurements(subject="model")
+    assert len(rows) > 1
+    assert first.median_ms == min(row.median_ms for row in rows)
+    assert time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO) == first
 
 
 def test_shares_of_blocks_count_every_block(compiled: Any) -> None:
