@@ -29,6 +29,8 @@ _NUMBERS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 _SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
 
 
+# A process is preempted some 3 to 7 times while it starts and its threads find their cores, whoever else is there.
+_STARTING_PREEMPTIONS = 8
 # How long the load is watched at a time, in seconds, and how much of a core others may use.
 _WATCH_S, _BUSY_SHARE = 0.1, 0.25
 
@@ -93,7 +95,8 @@ class HostDevice:
             said = done.stderr.strip().splitlines()
             reason = said[-1] if said else "without a message"
             raise DeviceError(f"{job.program} ended with status {done.returncode}: {reason}")
-        rate = (_preemptions() - switches) / max(monotonic() - began, 1e-3)
+        during = max(0, _preemptions() - switches - _STARTING_PREEMPTIONS)
+        rate = during / max(monotonic() - began, 1e-3)
         return replace(parse_runner_output(done.stdout, job.program), preemptions_per_s=rate)
 
     def state(self) -> DeviceState:

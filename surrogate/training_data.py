@@ -42,9 +42,11 @@ def origin_of(rows: Sequence[Measurement]) -> Origin:
 
 
 def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
-    """Milliseconds by subject hash: the median over its undisturbed rows of their drift-corrected medians.
+    """Milliseconds by subject hash: the lowest of its undisturbed rows' drift-corrected medians.
 
-    Where every row of a subject was disturbed by other programs, its fastest run stands in.
+    The lowest, since what others do to a machine only ever adds time: on a virtual one, two of its cores may be
+    two threads of one real core for a while, which no counter inside shows and which doubles every figure. Where
+    every row of a subject was disturbed by other programs, its fastest run stands in.
     """
     references = [row.reference_ms for row in rows if row.reference_ms is not None and not is_disturbed(row)]
     baseline = float(np.median(references)) if references else None
@@ -56,7 +58,7 @@ def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
 
 def _combined_ms(rows: Sequence[Measurement], baseline_ms: float | None) -> float:
     quiet = [row.median_ms / _drift(row.reference_ms, baseline_ms) for row in rows if not is_disturbed(row)]
-    return float(np.median(quiet)) if quiet else min(min(row.samples_ms) for row in rows)
+    return min(quiet) if quiet else min(min(row.samples_ms) for row in rows)
 
 
 def _drift(reference_ms: float | None, baseline_ms: float | None) -> float:

@@ -45,6 +45,7 @@ struct pb_model {
 typedef struct {
   pb_model *model;
   int index;
+  int cpu; /* where to start, or -1 */
 } worker_start;
 
 static double now_ms(void) {
@@ -108,9 +109,30 @@ static unsigned wait_for_job(pb_model *m, unsigned seen) {
   return atomic_load(&m->job);
 }
 
+/* Moves the calling thread to a processor, then lets it go again. Left alone, the system may start all threads of a
+   pool on one core, and need tens of milliseconds to notice. */
+static void move_to(int cpu) {
+  cpu_set_t all, one;
+  if (cpu < 0 || sched_getaffinity(0, sizeof all, &all)) return;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  if (!sched_setaffinity(0, sizeof one, &one)) sched_setaffinity(0, sizeof all, &all);
+}
+
+/* The index-th processor that the process may use besides the caller's own, counted round and round; -1 if none. */
+static int other_cpu(int index) {
+  cpu_set_t all;
+  int others[CPU_SETSIZE], count = 0, here = sched_getcpu();
+  if (sched_getaffinity(0, sizeof all, &all)) return -1;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (CPU_ISSET(cpu, &all) && cpu != here) others[count++] = cpu;
+  return count ? others[index % count] : -1;
+}
+
 static void *worker(void *argument) {
   worker_start start = *(worker_start *)argument;
   free(argument);
+  move_to(start.cpu);
   unsigned seen = 0;
   while (1) {
     seen = wait_for_job(start.model, seen);
@@ -134,7 +156,7 @@ static int start_workers(pb_model *m) {
   for (int i = 1; i < m->threads; i++) {
     worker_start *start = malloc(sizeof *start);
     if (!start) return ENOMEM;
-    *start = (worker_start){m, i};
+    *start = (worker_start){m, i, other_cpu(i - 1)};
     int failed = pthread_create(&m->workers[i], NULL, worker, start);
     if (failed) {
       free(start);
