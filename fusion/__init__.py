@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from data.architecture import Architecture
-from fusion.architecture_graph import architecture_graph
+from fusion.architecture_plan import plan_architecture
 from fusion.block import Block, Cost, make_block
-from fusion.plan import plan_graph
-from fusion.rewrite import simplify
 from fusion.runner import Runner, build_model_suite, build_suite
 from fusion.target import Target, host_target, target_named
 
@@ -28,11 +25,6 @@ __all__ = [
     "plan_architecture",
     "target_named",
 ]
-
-
-def plan_architecture(architecture: Architecture) -> tuple[Block, ...]:
-    """The blocks that a model of this architecture runs, in execution order, without weights or compiler."""
-    return tuple(fused.block for fused in plan_graph(simplify(architecture_graph(architecture))).blocks)
 
 
 def compile_model(source: Any, **options: Any) -> CompiledModel:

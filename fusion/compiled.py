@@ -58,7 +58,6 @@ class CompiledModel:
 
     def __init__(self, graph: Graph, seq_len: int, threads: int, fuse: bool, target: Target) -> None:
         self.seq_len, self.threads, self.target = seq_len, threads, target
-        self._fuse = fuse
         self._graph = graph
         self.plan: Plan = plan_graph(graph, fuse=fuse)
         self.program: Program = build_program(self.plan, target)

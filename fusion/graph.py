@@ -71,7 +71,6 @@ class Graph:
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     source_operators: int = 0
-    output_names: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:

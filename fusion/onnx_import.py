@@ -87,7 +87,6 @@ class _Importer:
             self.types,
             self.constants,
             source_operators=sum(node.op_type != "Constant" for node in self.model.graph.node),
-            output_names=outputs,
         )
 
     def add(self, node: onnx.NodeProto) -> None:

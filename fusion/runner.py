@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.architecture import Architecture
-from fusion.architecture_graph import architecture_graph
+from fusion.architecture_plan import architecture_plan
 from fusion.block import Block
-from fusion.plan import plan_graph
 from fusion.program import Program, block_plan, build_program, emit_table
-from fusion.rewrite import simplify
 from fusion.target import Target
 from fusion.toolchain import toolchain
 
@@ -60,8 +58,7 @@ def build_model_suite(architectures: Sequence[Architecture], target: Target, cac
     """One runner that holds a whole model of each architecture, without weights, named by the architecture."""
     distinct = {architecture.name: architecture for architecture in architectures}
     programs = [
-        build_program(plan_graph(simplify(architecture_graph(architecture))), target, name)
-        for name, architecture in sorted(distinct.items())
+        build_program(architecture_plan(architecture), target, name) for name, architecture in sorted(distinct.items())
     ]
     return link_runner(programs, target, cache_dir)
 

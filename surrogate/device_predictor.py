@@ -114,13 +114,6 @@ class DevicePredictor:
         """(n,) predicted milliseconds of whole models; each distinct block is predicted once."""
         return _predict(self.blocks, self.remainder, architectures)
 
-    def block_times(self, architecture: Architecture) -> list[tuple[Block, float]]:
-        """The blocks of a model in the order of execution, each with its predicted ms."""
-        from fusion import plan_architecture
-
-        plan = plan_architecture(architecture)
-        return list(zip(plan, map(float, self.blocks.predict(plan)), strict=True))
-
     def interval(self, architectures: Sequence[Architecture], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), each (n,) ms: split-conformal on the relative error of the held-out models.
 

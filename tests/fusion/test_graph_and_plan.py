@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from data.architecture import Architecture, preset
 from data.errors import InputError, ModelError
 from fusion import Block, plan_architecture, target_named
-from fusion.architecture_graph import architecture_graph
+from fusion.architecture_plan import architecture_plan
 from fusion.graph import Graph, Operator, TensorType, check
-from fusion.plan import Plan, plan_graph
+from fusion.plan import Plan
 from fusion.program import Program, build_program, tensor_bytes
-from fusion.rewrite import simplify
 from fusion.target import TARGETS
 from fusion.tiling import choose_tiling
 
@@ -32,14 +31,10 @@ def architectures(draw: st.DrawFn) -> Architecture:
     )
 
 
-def planned(architecture: Architecture, *, fuse: bool = True) -> Plan:
-    return plan_graph(simplify(architecture_graph(architecture)), fuse=fuse)
-
-
 @given(architectures())
 @settings(max_examples=60, deadline=None)
 def test_every_operator_is_in_one_block_after_its_inputs(architecture: Architecture) -> None:
-    plan = planned(architecture)
+    plan = architecture_plan(architecture)
     placed = [operator.output for fused in plan.blocks for operator in fused.operators]
     assert sorted([*placed, *plan.views]) == sorted(operator.output for operator in plan.graph.operators)
     ready = set(plan.graph.inputs)
@@ -61,7 +56,7 @@ def test_blocks_survive_their_signature(architecture: Architecture) -> None:
 @given(architectures())
 @settings(max_examples=40, deadline=None)
 def test_fusion_saves_blocks_and_never_work(architecture: Architecture) -> None:
-    fused, unfused = planned(architecture), planned(architecture, fuse=False)
+    fused, unfused = architecture_plan(architecture), architecture_plan(architecture, fuse=False)
     assert len(fused.blocks) < len(unfused.blocks)
     assert fused.saved_bytes > unfused.saved_bytes
     assert sum(f.block.cost.flops for f in fused.blocks) == sum(f.block.cost.flops for f in unfused.blocks)
@@ -84,7 +79,7 @@ def lifetimes(plan: Plan) -> dict[str, tuple[int, int]]:
 @given(architectures(), st.sampled_from(sorted(TARGETS)))
 @settings(max_examples=25, deadline=None)
 def test_live_tensors_never_share_memory(architecture: Architecture, target: str) -> None:
-    plan = planned(architecture)
+    plan = architecture_plan(architecture)
     program: Program = build_program(plan, target_named(target))
     places = {step.fused.output: step.output for step in program.steps}
     places |= {port.name: port.offset for port in program.inputs}
