@@ -29,6 +29,7 @@ struct pb_model {
   char *scratch;
   atomic_int *ready;
   double *step_ends; /* milliseconds, one a step */
+  double utilisation;
   int threads;
   pthread_t workers[PB_MAX_THREADS];
   int started;
@@ -60,6 +61,21 @@ static inline void relax(void) {
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
+}
+
+static double clock_ms(clockid_t clock) {
+  struct timespec t = {0};
+  clock_gettime(clock, &t);
+  return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
+}
+
+/* Processor time of the calling thread and of the pool. */
+static double cpu_ms(pb_model *m) {
+  double total = clock_ms(CLOCK_THREAD_CPUTIME_ID);
+  clockid_t clock;
+  for (int i = 1; i <= m->started; i++)
+    if (!pthread_getcpuclockid(m->workers[i], &clock)) total += clock_ms(clock);
+  return total;
 }
 
 /* All threads of a run meet here; the last one opens the next step. */
@@ -300,7 +316,12 @@ int pb_run(pb_model *m, const int64_t *const *inputs, float *const *outputs) {
 int pb_time(pb_model *m, const int64_t *const *inputs, float *const *outputs, int warmup, int runs, double *run_ms,
             double *step_ms) {
   const int steps = m->program->step_count;
+  double began = 0, busy = 0;
   for (int run = 0; run < warmup + runs; run++) {
+    if (run == warmup) {
+      busy = cpu_ms(m);
+      began = now_ms();
+    }
     double start = now_ms();
     int bad = pb_run(m, inputs, outputs);
     if (bad) return bad;
@@ -308,7 +329,18 @@ int pb_time(pb_model *m, const int64_t *const *inputs, float *const *outputs, in
     for (int s = 0; run >= warmup && s < steps; s++)
       step_ms[(long)(run - warmup) * steps + s] = m->step_ends[s] - (s ? m->step_ends[s - 1] : start);
   }
+  double wall = now_ms() - began;
+  m->utilisation = runs > 0 && wall > 0 ? (cpu_ms(m) - busy) / (wall * m->threads) : 0;
   return 0;
+}
+
+double pb_utilisation(const pb_model *m) { return m->utilisation; }
+
+long pb_memory_bytes(const pb_model *m) {
+  const pb_program *p = m->program;
+  long weights = m->mapping ? (long)m->mapping_bytes : m->copies * m->weight_stride;
+  long counters = (long)(sizeof(atomic_int) * (p->ready_count + 1) + sizeof(double) * (p->step_count + 1));
+  return weights + p->arena_bytes + p->scratch_bytes * m->threads + counters;
 }
 
 const pb_program *pb_program_of(const pb_model *m) { return m->program; }

@@ -75,6 +75,13 @@ int pb_run(pb_model *model, const int64_t *const *inputs, float *const *outputs)
 int pb_time(pb_model *model, const int64_t *const *inputs, float *const *outputs, int warmup, int runs, double *run_ms,
             double *step_ms);
 
+/* Processor time of all the model's threads over (wall time x threads) in the timed runs of the last pb_time; threads
+   that wait for each other between steps spin, and so count. */
+double pb_utilisation(const pb_model *model);
+
+/* Bytes that the open model holds: weights, activations, scratch of all threads, counters. */
+long pb_memory_bytes(const pb_model *model);
+
 const pb_program *pb_program_of(const pb_model *model);
 void pb_close(pb_model *model);
 

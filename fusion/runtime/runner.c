@@ -170,6 +170,17 @@ static void print_outputs(const pb_program *p, float **outputs) {
   printf("}, ");
 }
 
+/* Largest resident set of this process so far in bytes, mapped weights included; 0 where it cannot be read. */
+static long peak_memory(void) {
+  FILE *status = fopen("/proc/self/status", "r");
+  char line[256];
+  long kilobytes = 0;
+  while (status && fgets(line, sizeof line, status))
+    if (sscanf(line, "VmHWM: %ld", &kilobytes) == 1) break;
+  if (status) fclose(status);
+  return kilobytes * 1024;
+}
+
 static void print_cpus(void) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -202,6 +213,8 @@ int main(int count, char **words) {
   print_list("samples_ms", run_ms + o.warmup, o.runs);
   print_blocks(p, step_ms, o.runs);
   if (o.value_count) print_outputs(p, outputs);
+  printf("\"utilisation\": %.4f, \"model_bytes\": %ld, ", pb_utilisation(model), pb_memory_bytes(model));
+  printf("\"peak_memory_bytes\": %ld, ", peak_memory());
   print_cpus();
   pb_close(model);
   return 0;
