@@ -70,5 +70,10 @@ def link_runner(
     compiler = toolchain(target, cache_dir)
     units = {unit.block.hash: unit.source for program in programs for unit in program.units}
     executable = compiler.executable([*(units[name] for name in sorted(units)), emit_table(programs)])
+    return runner_of(executable, compiler.version, tuple(program.name for program in programs), weights)
+
+
+def runner_of(executable: Path, compiler: str, programs: tuple[str, ...], weights: Path | None = None) -> Runner:
+    """A runner that is compiled and linked."""
     digest = hashlib.sha256(executable.read_bytes()).hexdigest()[:32]
-    return Runner(executable, weights, digest, compiler.version, tuple(program.name for program in programs))
+    return Runner(executable, weights, digest, compiler, programs)

@@ -30,6 +30,11 @@ class Tiling:
         return self.vectors * target.lanes
 
 
+def register_tiles(target: Target) -> tuple[tuple[int, int], ...]:
+    """(rows, vectors) of the register tiles that a target's products of several rows choose from."""
+    return _REGISTER_TILES[target.registers]
+
+
 def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
     """The register tile that wastes least, then row blocks small enough to share out and large enough to reuse
     the weights that they stream."""
