@@ -75,10 +75,10 @@ def _embeddings(builder: _Builder, architecture: Architecture) -> str:
 def _layer(builder: _Builder, architecture: Architecture, source: str) -> str:
     rows, hidden = architecture.seq_len, architecture.hidden
     shape = (1, rows, hidden)
-    merged = builder.dense(source, rows, hidden, 3 * hidden)
+    q, k, v = (builder.dense(source, rows, hidden, hidden) for _ in range(3))
     context = builder.apply(
         "attention",
-        (merged, "attention_mask"),
+        (q, k, v, "attention_mask"),
         shape,
         heads=architecture.heads,
         scale=float(np.float32(architecture.head_size**-0.5)),

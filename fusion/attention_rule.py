@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from fusion.graph import Graph, Operator, TensorType
+from fusion.graph import Graph, Operator
 from fusion.patterns import Apply, Constant, Pattern, Replacement, Rule, Tensor, commutes
 
 
@@ -52,48 +51,19 @@ def _attention_patterns() -> tuple[Apply, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Projection:
-    """x W (+ b): the source of queries, keys or values."""
-
-    source: str
-    weights: np.ndarray
-    bias: np.ndarray
-
-
 def _build(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """Attention on the merged projection [Q | K | V], one product instead of three (distributive law)."""
+    """Attention on queries, keys and values of whole rows, (1, S, H) each."""
     heads = _head_count(graph, bound)
-    projections = [_projection(graph, bound[name]) for name in ("q", "k", "v")]
-    if heads is None or any(projection is None for projection in projections):
+    if heads is None:
         return None
-    q, k, v = (projection for projection in projections if projection is not None)
-    if not q.source == k.source == v.source or not q.weights.shape == k.weights.shape == v.weights.shape:
-        return None
-    made = Replacement()
-    rows, width = graph.types[bound["q"]].rows, q.weights.shape[1]
-    weights = made.constant(f"{root.output}/qkv", np.concatenate([q.weights, k.weights, v.weights], axis=1))
-    bias = made.constant(f"{root.output}/qkv_bias", np.concatenate([q.bias, k.bias, v.bias]))
-    product, merged = f"{root.output}/product", f"{root.output}/merged"
-    made.types |= {name: TensorType((1, rows, 3 * width)) for name in (product, merged)}
-    made.operators = [
-        Operator("matmul", (q.source, weights), product, (), root.name),
-        Operator("bias", (product, bias), merged, (), root.name),
-        _attention(graph, bound, root, merged, heads),
-    ]
-    return made
-
-
-def _attention(graph: Graph, bound: Mapping[str, str], root: Operator, merged: str, heads: int) -> Operator:
-    attributes: list[tuple[str, float | int]] = [("heads", heads)]
-    inputs: tuple[str, ...] = (merged,)
+    attributes: list[tuple[str, float | int]] = [("heads", heads), ("scale", _scale(graph, bound))]
+    inputs: tuple[str, ...] = (bound["q"], bound["k"], bound["v"])
     if "mask" in bound:
         masked_bias = graph.producers[bound["bias"]].attribute("masked_bias")
         assert isinstance(masked_bias, float)
         attributes.append(("masked_bias", masked_bias))
-        inputs = (merged, bound["mask"])
-    attributes.append(("scale", _scale(graph, bound)))
-    return Operator("attention", inputs, root.output, tuple(attributes), root.name)
+        inputs += (bound["mask"],)
+    return Replacement([Operator("attention", inputs, root.output, tuple(sorted(attributes)), root.name)])
 
 
 def _head_count(graph: Graph, bound: Mapping[str, str]) -> int | None:
@@ -117,25 +87,6 @@ def _scale(graph: Graph, bound: Mapping[str, str]) -> float:
     if "divisor" in bound:
         scale /= float(graph.constants[bound["divisor"]].reshape(-1)[0])
     return float(np.float32(scale))
-
-
-def _projection(graph: Graph, name: str) -> _Projection | None:
-    """The product (with or without bias) that makes a tensor, if that is what makes it."""
-    maker, bias = graph.producers.get(name), None
-    if maker is not None and maker.kind in {"add", "bias"}:
-        constants = [operand for operand in maker.inputs if operand in graph.constants]
-        others = [operand for operand in maker.inputs if operand not in graph.constants]
-        if len(constants) != 1:
-            return None
-        bias = graph.constants[constants[0]].reshape(-1)
-        maker = graph.producers.get(others[0])
-    if maker is None or maker.kind != "matmul" or maker.inputs[1] not in graph.constants:
-        return None
-    weights = graph.constants[maker.inputs[1]]
-    if weights.ndim != 2 or (bias is not None and bias.size != weights.shape[1]):
-        return None
-    zeros = np.zeros(weights.shape[1], np.float32)
-    return _Projection(maker.inputs[0], weights, zeros if bias is None else bias)
 
 
 ATTENTION_RULES: tuple[Rule, ...] = tuple(

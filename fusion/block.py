@@ -6,11 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from data.errors import InputError
 
-Anchor = Literal["embeddings", "gemm", "attention", "rowwise"]
+Anchor = Literal["embeddings", "gemm", "attention", "rowwise", "scores", "softmax", "context", "position_ids"]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
 
@@ -35,10 +36,11 @@ class Block:
     """A fused set of operators with known shapes.
 
     ``anchor`` is the operator that decides the loops; ``shape`` holds its sizes by name (``gemm``: rows, inner,
-    columns; ``attention``: rows, keys, heads, head_size; ``embeddings``: rows, hidden, tables; ``rowwise``: rows,
-    columns); ``epilogue`` names what is applied to the anchor's result, in order (``bias``, ``gelu``,
-    ``residual``, ``layer_norm`` ...); ``attributes`` are constants baked into the code. Two models that hold an
-    equal block share its code and its measurement.
+    columns; ``attention``, ``scores``, ``context``: rows, keys, heads, head_size; ``softmax``: rows, keys;
+    ``embeddings``: rows, hidden, tables; ``rowwise``: rows, columns; ``position_ids``: rows); ``epilogue`` names what
+    is applied to the anchor's result, in order (``bias``, ``gelu``, ``residual``, ``layer_norm`` ...); ``attributes``
+    are constants baked into the code, among them ``columns1``: the width of the tensor of which operand 1 is some
+    columns. Two models that hold an equal block share its code and its measurement.
     """
 
     anchor: str
@@ -124,14 +126,22 @@ _EPILOGUE_FLOPS = {
     "layer_norm": 8,
     "no_norm": 2,
 }
+# Vectors of constants, one element a column, that a step reads; ``add_rows`` reads one a row.
+EPILOGUE_VECTORS = MappingProxyType({"bias": 1, "layer_norm": 2, "no_norm": 2})
+_SOFTMAX_FLOPS = 20
+
+
+def epilogue_vectors(block: Block) -> int:
+    """Vectors of constants, as long as a row, that a block's epilogue reads."""
+    rows = block.sizes["rows"] * block.epilogue.count("add_rows")
+    return rows + sum(EPILOGUE_VECTORS.get(step, 0) for step in block.epilogue)
 
 
 def _epilogue_cost(block: Block, rows: int, columns: int) -> tuple[int, int, int]:
     """(flops, activation bytes read, weight bytes) of the epilogue on a rows x columns result."""
     flops = rows * columns * sum(_EPILOGUE_FLOPS.get(step, 1) for step in block.epilogue)
     residual = rows * columns * FLOAT_BYTES * block.epilogue.count("residual")
-    vectors = sum({"bias": 1, "layer_norm": 2, "no_norm": 2}.get(step, 0) for step in block.epilogue)
-    return flops, residual, vectors * columns * FLOAT_BYTES
+    return flops, residual, epilogue_vectors(block) * columns * FLOAT_BYTES
 
 
 def _gemm_cost(block: Block) -> Cost:
@@ -149,7 +159,7 @@ def _gemm_cost(block: Block) -> Cost:
 def _attention_cost(block: Block) -> Cost:
     rows, keys = block.sizes["rows"], block.sizes["keys"]
     width = block.sizes["heads"] * block.sizes["head_size"]
-    softmax = 20 * rows * keys * block.sizes["heads"]
+    softmax = _SOFTMAX_FLOPS * rows * keys * block.sizes["heads"]
     return Cost(
         flops=4 * rows * keys * width + softmax,
         bytes_read=(rows + 2 * keys) * width * FLOAT_BYTES,
@@ -160,11 +170,12 @@ def _attention_cost(block: Block) -> Cost:
 
 def _embeddings_cost(block: Block) -> Cost:
     rows, hidden, tables = block.sizes["rows"], block.sizes["hidden"], block.sizes["tables"]
-    flops, _, vectors = _epilogue_cost(block, rows, hidden)
-    gathered = rows * hidden * tables * FLOAT_BYTES
+    flops, residual, vectors = _epilogue_cost(block, rows, hidden)
+    constant_rows = block.epilogue.count("add_rows")
+    gathered = rows * hidden * (tables - constant_rows) * FLOAT_BYTES
     return Cost(
-        flops=rows * hidden * (tables - 1) + flops,
-        bytes_read=gathered + vectors,
+        flops=rows * hidden * (tables - constant_rows - 1) + flops,
+        bytes_read=gathered + residual + vectors,
         bytes_written=rows * hidden * FLOAT_BYTES,
         weight_bytes=gathered + vectors,
     )
@@ -181,9 +192,36 @@ def _rowwise_cost(block: Block) -> Cost:
     )
 
 
+def _scores_cost(block: Block) -> Cost:
+    rows, keys, heads = block.sizes["rows"], block.sizes["keys"], block.sizes["heads"]
+    width = heads * block.sizes["head_size"]
+    return Cost(2 * rows * keys * width, (rows + keys) * width * FLOAT_BYTES, heads * rows * keys * FLOAT_BYTES, 0)
+
+
+def _softmax_cost(block: Block) -> Cost:
+    elements = block.sizes["rows"] * block.sizes["keys"]
+    return Cost(_SOFTMAX_FLOPS * elements, elements * FLOAT_BYTES, elements * FLOAT_BYTES, 0)
+
+
+def _context_cost(block: Block) -> Cost:
+    rows, keys, heads = block.sizes["rows"], block.sizes["keys"], block.sizes["heads"]
+    width = heads * block.sizes["head_size"]
+    read = (heads * rows * keys + keys * width) * FLOAT_BYTES
+    return Cost(2 * rows * keys * width, read, rows * width * FLOAT_BYTES, 0)
+
+
+def _position_ids_cost(block: Block) -> Cost:
+    rows = block.sizes["rows"]
+    return Cost(3 * rows, rows * FLOAT_BYTES, rows * FLOAT_BYTES, 0)
+
+
 _COSTS = {
     "gemm": _gemm_cost,
     "attention": _attention_cost,
     "embeddings": _embeddings_cost,
     "rowwise": _rowwise_cost,
+    "scores": _scores_cost,
+    "softmax": _softmax_cost,
+    "context": _context_cost,
+    "position_ids": _position_ids_cost,
 }

@@ -97,6 +97,8 @@ class Graph:
 MAPPING_TYPES: Mapping[str, str] = MappingProxyType(
     {
         "gather": "one-to-many",
+        "position_ids": "rowwise",
+        "window": "one-to-many",
         "add_rows": "one-to-one",
         "add": "one-to-one",
         "bias": "one-to-one",
@@ -104,10 +106,15 @@ MAPPING_TYPES: Mapping[str, str] = MappingProxyType(
         "gelu_tanh": "one-to-one",
         "relu": "one-to-one",
         "tanh": "one-to-one",
+        "no_norm": "one-to-one",
         "layer_norm": "rowwise",
         "matmul": "many-to-many",
         "attention": "many-to-many",
+        "scores": "many-to-many",
+        "softmax": "rowwise",
+        "context": "many-to-many",
         "select_row": "reorganize",
+        "columns": "reorganize",
     }
 )
 CANONICAL = frozenset(MAPPING_TYPES)

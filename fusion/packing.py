@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fusion.block import Block
+from fusion.block import Block, epilogue_vectors
 from fusion.layout import round_up
 from fusion.target import Target
 from fusion.tiling import choose_tiling, packed_elements
@@ -47,13 +47,12 @@ def _vectors(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
 def weight_elements(block: Block, target: Target) -> int:
     """Length of what :func:`pack_weights` returns, known without the weights."""
     width = round_up(block.sizes.get("columns", block.sizes.get("hidden", 0)), target.lanes)
-    vectors = sum(
-        {"bias": 1, "layer_norm": 2, "positions": block.sizes["rows"]}.get(step, 0) for step in block.epilogue
-    )
-    total = vectors * width
+    total = epilogue_vectors(block) * width
     if block.anchor == "gemm":
         inner, columns = block.sizes["inner"], block.sizes["columns"]
         total += packed_elements(inner, columns, target, choose_tiling(block.sizes["rows"], inner, columns, target))
     if block.anchor == "embeddings":
-        total += width * sum(size for name, size in block.shape if name.startswith("entries"))
+        parts = len(str(dict(block.attributes).get("offsets", "0")).split(","))
+        entry = round_up(block.sizes["hidden"] // parts, target.lanes)
+        total += entry * sum(size for name, size in block.shape if name.startswith("entries"))
     return total

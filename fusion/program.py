@@ -10,10 +10,11 @@ from data.errors import ModelError
 from fusion.block import FLOAT_BYTES, Block
 from fusion.emit import Unit, emit_block
 from fusion.emit.rows import table_entries
+from fusion.fused_block import FusedBlock, View
 from fusion.graph import Graph, TensorType
 from fusion.layout import ALIGNMENT, round_up, row_stride
 from fusion.packing import weight_elements
-from fusion.plan import FusedBlock, Plan
+from fusion.plan import Plan
 from fusion.target import Target
 
 _INT_LIMIT = 2**31 - 1
@@ -80,7 +81,7 @@ def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
         name,
         tuple(steps),
         tuple(_input_port(source, graph.types[source], offsets[source], limits) for source in graph.inputs),
-        tuple(_output_port(result, graph.types[result], _place(plan, offsets, result)) for result in graph.outputs),
+        tuple(_output_port(plan, offsets, result) for result in graph.outputs),
         arena_bytes,
         weight_offset,
     )
@@ -88,30 +89,66 @@ def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
 
 def block_plan(block: Block) -> Plan:
     """A plan that holds one block alone, for measuring it; its weights have no values."""
-    sizes = block.sizes
-    types: dict[str, TensorType] = {}
-    inputs: list[str] = []
-    if block.anchor == "embeddings":
-        inputs = [f"ids{index}" for index in range(len(table_entries(block)))]
-        types |= {name: TensorType((1, sizes["rows"]), "int64") for name in inputs}
-    elif block.anchor == "attention":
-        inputs, types["merged"] = ["merged"], TensorType((1, sizes["keys"], 3 * sizes["heads"] * sizes["head_size"]))
-        if "masked_bias" in dict(block.attributes):
-            inputs.append("attention_mask")
-            types["attention_mask"] = TensorType((1, sizes["keys"]), "int64")
+    operands = _operands(block)
+    types = {name: type_ for name, type_, _ in operands}
+    views = {name: view for name, _, view in operands if view is not None}
+    for name, view in views.items():
+        outer = types.get(view.source, TensorType((1, 0, 0)))
+        rows, columns = max(types[name].rows, outer.rows), _outer_columns(block, list(types).index(name), types[name])
+        types[view.source] = TensorType((1, rows, columns))
+    types["result"] = _result_type(block)
+    fused = FusedBlock(block, tuple(name for name, _, _ in operands), (), "result", ())
+    ids = tuple(name for name, type_, _ in operands if type_.dtype == "int64")
+    return Plan(Graph(ids, (), (), types), (fused,), views)
+
+
+_Operand = tuple[str, TensorType, View | None]
+
+
+def _operands(block: Block) -> list[_Operand]:
+    """Name, type and place of each activation that a block reads."""
+    sizes, attributes = block.sizes, dict(block.attributes)
+    rows, keys = sizes["rows"], sizes.get("keys", 1)
+    width = sizes.get("heads", 1) * sizes.get("head_size", 1)
+    ids, mask = TensorType((1, rows), "int64"), ("attention_mask", TensorType((1, keys), "int64"), None)
+    masked = [mask] if "masked_bias" in attributes else []
+    scores = TensorType((sizes.get("heads", 1), rows, keys))
+    queries, others = TensorType((1, rows, width)), TensorType((1, keys, width))
+    if block.anchor == "attention":
+        sources = str(attributes["sources"])
+        places = [View(f"source{digit}", column=sources[:i].count(digit) * width) for i, digit in enumerate(sources)]
+        named = zip("qkv", (queries, others, others), places, strict=True)
+        return [*((name, type_, view) for name, type_, view in named), *masked]
+    if block.anchor in {"embeddings", "position_ids"}:
+        found: list[_Operand] = [(f"ids{i}", ids, None) for i in range(len(table_entries(block)) or 1)]
+    elif block.anchor == "scores":
+        found = [("q", queries, None), ("k", others, None)]
+    elif block.anchor == "softmax":
+        found = [("scores", TensorType((rows, keys)), None), *masked]
+    elif block.anchor == "context":
+        found = [("weights", scores, None), ("v", others, None)]
     else:
-        inputs, types["source"] = (
-            ["source"],
-            TensorType((1, sizes["rows"], sizes.get("inner", sizes.get("columns", 1)))),
-        )
-    columns = sizes.get("columns", sizes.get("hidden", sizes.get("heads", 1) * sizes.get("head_size", 1)))
-    for index in range(block.epilogue.count("residual")):
-        inputs.append(f"residual{index}")
-        types[f"residual{index}"] = TensorType((1, sizes["rows"], columns))
-    types["result"] = TensorType((1, sizes["rows"], columns))
-    fused = FusedBlock(block, tuple(inputs), (), "result", ())
-    ids = tuple(name for name in inputs if types[name].dtype == "int64")
-    return Plan(Graph(ids, (), (), types), (fused,), {})
+        found = [("source", TensorType((1, rows, sizes.get("inner", sizes.get("columns", 1)))), None)]
+    residuals = block.epilogue.count("residual")
+    found += [(f"residual{i}", _result_type(block), None) for i in range(residuals)]
+    return [
+        (name, type_, View(f"{name}/outer") if f"columns{index}" in attributes else view)
+        for index, (name, type_, view) in enumerate(found)
+    ]
+
+
+def _outer_columns(block: Block, operand: int, type_: TensorType) -> int:
+    return int(dict(block.attributes).get(f"columns{operand}", type_.columns))
+
+
+def _result_type(block: Block) -> TensorType:
+    sizes, rows = block.sizes, block.sizes["rows"]
+    if block.anchor == "position_ids":
+        return TensorType((1, rows), "int64")
+    if block.anchor in {"scores", "softmax"}:
+        return TensorType((sizes.get("heads", 1), rows, sizes["keys"]))
+    width = sizes.get("heads", 1) * sizes.get("head_size", 1)
+    return TensorType((1, rows, sizes.get("columns", sizes.get("hidden", width))))
 
 
 def _arena(plan: Plan) -> tuple[dict[str, int], int]:
@@ -135,7 +172,8 @@ def _arena(plan: Plan) -> tuple[dict[str, int], int]:
 def _initial(plan: Plan) -> list[str]:
     """Tensors that exist before the first block: model inputs, and sources that nobody makes (a block alone)."""
     made = {fused.output for fused in plan.blocks}
-    names = [name for fused in plan.blocks for name in fused.inputs if name not in made and name not in plan.views]
+    names = [_viewed(plan, name) for fused in plan.blocks for name in fused.inputs]
+    names = [name for name in names if name not in made]
     return list(dict.fromkeys([*plan.graph.inputs, *names]))
 
 
@@ -152,7 +190,7 @@ def _last_uses(plan: Plan) -> dict[str, int]:
 
 
 def _viewed(plan: Plan, name: str) -> str:
-    return plan.views[name][0] if name in plan.views else name
+    return plan.views[name].source if name in plan.views else name
 
 
 def _first_gap(live: Sequence[tuple[int, int, str]], size: int) -> int:
@@ -174,8 +212,13 @@ def tensor_bytes(type_: TensorType) -> int:
 def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
     if name not in plan.views:
         return offsets[name]
-    source, row = plan.views[name]
-    return offsets[source] + row * row_stride(plan.graph.types[source].columns) * FLOAT_BYTES
+    view = plan.views[name]
+    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * FLOAT_BYTES
+
+
+def _stride(plan: Plan, name: str) -> int:
+    """Elements from row to row of a tensor where it lies."""
+    return row_stride(plan.graph.types[_viewed(plan, name)].columns)
 
 
 def _limits(plan: Plan) -> dict[str, int]:
@@ -195,8 +238,11 @@ def _input_port(name: str, type_: TensorType, offset: int, limits: Mapping[str, 
     return Port(name, rows, 1, 1, limits.get(name, _INT_LIMIT), offset)
 
 
-def _output_port(name: str, type_: TensorType, offset: int) -> Port:
-    return Port(name, type_.rows, type_.columns, row_stride(type_.columns), 0, offset)
+def _output_port(plan: Plan, offsets: Mapping[str, int], name: str) -> Port:
+    type_ = plan.graph.types[name]
+    if type_.dtype != "float32":
+        raise ModelError(f"output {name!r} holds {type_.dtype}; only fp32 outputs are given")
+    return Port(name, type_.rows, type_.columns, _stride(plan, name), 0, _place(plan, offsets, name))
 
 
 def _tables(program: Program) -> tuple[str, str, str]:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
+from fusion.merge_products import merge_products
 
-# Operators that treat each row on its own, so that the selection of a row commutes with them.
-_ROW_BY_ROW = frozenset({"add", "bias", "gelu", "gelu_tanh", "layer_norm", "matmul", "relu", "tanh"})
+# Operators that treat each row on its own, so that the selection of a row commutes with them; attention does so
+# for its queries alone.
+_ROW_BY_ROW = frozenset({"add", "bias", "gelu", "gelu_tanh", "layer_norm", "matmul", "no_norm", "relu", "tanh"})
 _ALL_ROWS = -1
 
 
@@ -26,44 +28,52 @@ def simplify(graph: Graph) -> Graph:
 def select_rows_early(graph: Graph) -> Graph:
     """Computes only the rows that are read: a classifier looks at the first token alone, so the last layer's
     queries, output projection and feed-forward network are needed for one row, not for all."""
-    demand = _demanded_rows(graph)
-    single = {
-        operator.output
-        for operator in graph.operators
-        if operator.kind in _ROW_BY_ROW | {"attention"}
-        and demand.get(operator.output, _ALL_ROWS) != _ALL_ROWS
-        and graph.types[operator.output].rows > 1
-    }
+    single = _single_rows(graph)
     types = dict(graph.types)
     operators: list[Operator] = []
     renamed: dict[str, str] = {}
-    views: dict[str, str] = {}
+
+    def row_of(name: str, row: int) -> str:
+        """The tensor that holds one row of another, made when it is first asked for."""
+        if name in single or name in graph.constants:
+            return name
+        view = f"{name}/row{row}"
+        if view not in types:
+            types[view] = TensorType((1, 1, graph.types[name].columns))
+            operators.append(Operator("select_row", (name,), view, (("row", row),), view))
+        return view
+
     for operator in graph.operators:
         if operator.kind == "select_row" and operator.inputs[0] in single:
             renamed[operator.output] = operator.inputs[0]
             continue
-        if operator.output not in single:
-            operators.append(replace(operator, inputs=tuple(renamed.get(name, name) for name in operator.inputs)))
-            continue
-        row = demand[operator.output]
-        types[operator.output] = TensorType((1, 1, graph.types[operator.output].columns))
-        if operator.kind == "attention":
-            attributes = tuple(sorted((*operator.attributes, ("first_row", row))))
-            operators.append(replace(operator, attributes=attributes))
-            continue
-        inputs = []
-        for name in operator.inputs:
-            if name in single or name in graph.constants:
-                inputs.append(name)
-                continue
-            if name not in views:
-                views[name] = f"{name}/row"
-                types[views[name]] = TensorType((1, 1, graph.types[name].columns))
-                operators.append(Operator("select_row", (name,), views[name], (("row", row),), views[name]))
-            inputs.append(views[name])
-        operators.append(replace(operator, inputs=tuple(inputs)))
+        inputs = tuple(renamed.get(name, name) for name in operator.inputs)
+        if operator.output in single:
+            row, count = single[operator.output], _row_operands(operator)
+            inputs = (*(row_of(name, row) for name in inputs[:count]), *inputs[count:])
+            types[operator.output] = TensorType((1, 1, graph.types[operator.output].columns))
+        operators.append(replace(operator, inputs=inputs))
     outputs = tuple(renamed.get(name, name) for name in graph.outputs)
     return replace(graph, operators=tuple(operators), outputs=outputs, types=types)
+
+
+def _single_rows(graph: Graph) -> dict[str, int]:
+    """Tensors of several rows of which only one is read, with its index, and which can be computed alone."""
+    demand = _demanded_rows(graph)
+    return {
+        operator.output: demand[operator.output]
+        for operator in graph.operators
+        if _row_operands(operator)
+        and demand.get(operator.output, _ALL_ROWS) != _ALL_ROWS
+        and graph.types[operator.output].rows > 1
+    }
+
+
+def _row_operands(operator: Operator) -> int:
+    """How many of the first operands are needed only at the rows at which the result is needed."""
+    if operator.kind in _ROW_BY_ROW:
+        return len(operator.inputs)
+    return 1 if operator.kind == "attention" else 0
 
 
 def _demanded_rows(graph: Graph) -> dict[str, int]:
@@ -79,10 +89,10 @@ def _demanded_rows(graph: Graph) -> dict[str, int]:
             assert isinstance(row, int)
             ask(operator.inputs[0], row)
             continue
-        row = demand.get(operator.output, _ALL_ROWS) if operator.kind in _ROW_BY_ROW else _ALL_ROWS
-        for name in operator.inputs:
-            ask(name, row)
+        row, count = demand.get(operator.output, _ALL_ROWS), _row_operands(operator)
+        for index, name in enumerate(operator.inputs):
+            ask(name, row if index < count else _ALL_ROWS)
     return demand
 
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (select_rows_early,)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (select_rows_early, merge_products)

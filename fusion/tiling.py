@@ -50,6 +50,11 @@ def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling
     return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), min(depth_block, inner))
 
 
+def product_cost(rows: int, columns: int, target: Target) -> float:
+    """Cycles of one step along the inner dimension of a small product, with the best register tile."""
+    return min(_cost(rows, columns, tile, target.lanes) for tile in _REGISTER_TILES[target.registers])
+
+
 def packed_elements(inner: int, columns: int, target: Target, tiling: Tiling) -> int:
     """Elements of a packed matrix: whole panels, the last one cut to whole vectors."""
     panel = tiling.panel(target)

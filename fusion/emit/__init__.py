@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fusion.block import Block
 from fusion.emit.attention import emit_attention
+from fusion.emit.attention_parts import emit_context, emit_scores, emit_softmax
 from fusion.emit.gemm import emit_gemm
-from fusion.emit.rows import emit_embeddings, emit_rowwise
+from fusion.emit.rows import emit_embeddings, emit_position_ids, emit_rowwise
 from fusion.emit.unit import Unit
 from fusion.target import Target
 
@@ -16,6 +17,10 @@ _EMITTERS = {
     "attention": emit_attention,
     "embeddings": emit_embeddings,
     "rowwise": emit_rowwise,
+    "scores": emit_scores,
+    "softmax": emit_softmax,
+    "context": emit_context,
+    "position_ids": emit_position_ids,
 }
 
 

@@ -2,91 +2,127 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fusion.block import FLOAT_BYTES, Block
-from fusion.emit.unit import Unit, c_float, wrap
+from fusion.emit.product import product_function
+from fusion.emit.unit import Unit, c_float, operand_stride, wrap
 from fusion.layout import round_up, row_stride
 from fusion.target import Target
-from fusion.tiling import choose_tiling
+from fusion.tiling import product_cost
 
-_QUERY_BLOCK = 32
+_QUERY_BLOCKS = (16, 32, 48, 64)
+_KEY_BLOCK = 128
+# What a tile does besides its products, as rows of scores: transposing queries, copying values.
+_OVERHEAD_ROWS = 3
+
+
+@dataclass(frozen=True)
+class _Blocking:
+    """How queries and keys are cut; ``queries`` is the block, ``width`` its length in whole vectors."""
+
+    queries: int
+    width: int
+    keys: int
 
 
 def emit_attention(block: Block, target: Target) -> Unit:
-    """``output = softmax(scale * Q K^T + bias) V`` from merged rows [Q | K | V] and an optional key mask (int32).
+    """``output = softmax(scale * Q K^T + bias) V`` of queries, keys and values (rows x heads*head_size each, perhaps
+    columns of one tensor) and an optional key mask (int32).
 
-    A tile is one block of queries of one head. Keys and values are packed into the thread's scratch, so that the
-    same register tiles as in the matrix product apply, whatever the head size.
+    A tile is one block of queries of one head. Queries lie in the vectors' lanes, so that the softmax over keys needs
+    no sums across lanes; keys are taken a block at a time with running maxima and sums (online softmax, Milakov and
+    Gimelshein, 2018), so that the scratch does not grow with the number of keys.
     """
-    rows, keys = block.sizes["rows"], block.sizes["keys"]
-    heads, size = block.sizes["heads"], block.sizes["head_size"]
-    queries = min(_QUERY_BLOCK, rows)
-    blocks = -(-rows // queries)
-    padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
+    rows, heads = block.sizes["rows"], block.sizes["heads"]
+    blocking = _blocking(block, target)
+    size = block.sizes["head_size"]
     scratch = {
-        "keys_t": size * padded_keys,
-        "values": keys * padded_size,
-        "scores": queries * row_stride(keys),
-        "context": queries * padded_size,
-        "bias": padded_keys,
+        "queries": size * blocking.width,
+        "scores": blocking.keys * blocking.width,
+        "values": blocking.keys * round_up(size, target.lanes),
+        "context": blocking.queries * round_up(size, target.lanes),
+        "top": blocking.width,
+        "sums": blocking.width,
+        "factors": blocking.width,
     }
-    helpers = _product("scores", queries, rows, keys, target) + _product("context", queries, rows, size, target)
-    source = wrap(block, target, helpers, _body(block, target, queries, blocks, scratch))
-    return Unit(block, source, tiles=blocks * heads, scratch_bytes=FLOAT_BYTES * sum(scratch.values()))
+    source = wrap(block, target, _helpers(block, blocking, target), _body(block, blocking, target, scratch))
+    tiles = -(-rows // blocking.queries) * heads
+    return Unit(block, source, tiles=tiles, scratch_bytes=FLOAT_BYTES * sum(scratch.values()))
 
 
-def _product(name: str, queries: int, rows: int, columns: int, target: Target) -> str:
-    """A function that multiplies ``count`` rows with an unpacked matrix of ``columns`` columns, a panel at a time."""
-    tiling = choose_tiling(queries, columns, columns, target)
-    vectors = -(-columns // target.lanes)
-    whole, rest = divmod(vectors, tiling.vectors)
-    heights = sorted({tiling.rows, queries % tiling.rows, (rows % queries) % tiling.rows} - {0}, reverse=True)
-    text = (
-        f"static void {name}(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, "
-        f"long depth, int count) {{\n"
-    )
-    for width, first, last in ((tiling.vectors, 0, whole * tiling.vectors), (rest, whole * tiling.vectors, vectors)):
-        if first == last:
-            continue
-        step = width * target.lanes
-        text += f"  for (int n = {first * target.lanes}; n < {last * target.lanes}; n += {step}) {{\n    int r = 0;\n"
-        for height in heights:
-            text += (
-                f"    for (; r + {height} <= count; r += {height})\n"
-                f"      pb_tile({height}, {width}, 0, a + r * a_stride, a_stride, b + n, b_stride, "
-                f"c + r * c_stride + n, c_stride, depth);\n"
-            )
-        text += "  }\n"
-    return text + "}\n\n"
+def _blocking(block: Block, target: Target) -> _Blocking:
+    """The query block whose register tiles waste least, and keys in equal blocks."""
+    rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
+    parts = -(-keys // _KEY_BLOCK)
+    key_block = -(-keys // parts)
+
+    def cost(queries: int) -> float:
+        total = 0.0
+        for count in _counts(rows, queries):
+            total += product_cost(key_block, count, target) * size + product_cost(count, size, target) * key_block
+            total += _OVERHEAD_ROWS * key_block * size / target.lanes
+        return total
+
+    queries = min((min(size, rows) for size in _QUERY_BLOCKS), key=cost)
+    return _Blocking(queries, round_up(queries, target.lanes), key_block)
 
 
-def _body(block: Block, target: Target, queries: int, blocks: int, scratch: dict[str, int]) -> str:
-    rows, keys = block.sizes["rows"], block.sizes["keys"]
+def _counts(size: int, step: int) -> list[int]:
+    return [min(step, size - first) for first in range(0, size, step)]
+
+
+def _helpers(block: Block, blocking: _Blocking, target: Target) -> str:
+    """The two products: scores (keys x queries) and context (queries x head size)."""
+    rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
+    key_counts, query_counts = _counts(keys, blocking.keys), _counts(rows, blocking.queries)
+    text = product_function("scores", key_counts, blocking.width, target)
+    text += product_function("context", query_counts, size, target, transposed=True)
+    if len(key_counts) > 1:
+        text += product_function("add_context", query_counts, size, target, transposed=True, add=True)
+    return text
+
+
+def _body(block: Block, blocking: _Blocking, target: Target, scratch: dict[str, int]) -> str:
+    rows, keys, heads = block.sizes["rows"], block.sizes["keys"], block.sizes["heads"]
     size, width = block.sizes["head_size"], block.sizes["heads"] * block.sizes["head_size"]
-    attributes = dict(block.attributes)
-    scale, first_row = c_float(float(attributes["scale"])), int(attributes.get("first_row", 0))
-    stride, score_stride = row_stride(3 * width), row_stride(keys)
-    padded_size, padded_keys = round_up(size, target.lanes), round_up(keys, target.lanes)
+    queries, lanes = blocking.queries, target.lanes
+    strides = [operand_stride(block, operand, width) for operand in range(3)]
+    padded = round_up(size, lanes)
+    scale, wide = c_float(float(dict(block.attributes)["scale"])), blocking.width
+    pointers = "".join(
+        f"  const float *{name} = (const float *)o->inputs[{operand}] + head * {size};\n"
+        for operand, name in enumerate("qkv")
+    )
+    context = f"context(scores_s, {blocking.width}, values_s, {padded}, context_s, {padded}, n, count);"
     return (
-        f"  const int head = tile / {blocks}, first = tile % {blocks} * {queries};\n"
+        f"  const int head = tile % {heads}, first = tile / {heads} * {queries};\n"
         f"  const int count = first + {queries} < {rows} ? {queries} : {rows} - first;\n"
-        f"  const float *q = (const float *)o->inputs[0] + (long)(first + {first_row}) * {stride} + head * {size};\n"
-        f"  const float *k = (const float *)o->inputs[0] + {width} + head * {size}, *v = k + {width};\n"
+        f"{pointers}"
         f"{_scratch_pointers(scratch)}"
-        f"{_key_bias(attributes, keys, padded_keys)}"
-        f"  for (int j = 0; j < {keys}; j++) {{\n"
-        f"    for (int d = 0; d < {size}; d++) keys_t_s[d * {padded_keys} + j] = k[(long)j * {stride} + d];\n"
-        f"    for (int d = 0; d < {size}; d++) values_s[j * {padded_size} + d] = v[(long)j * {stride} + d];\n"
-        f"  }}\n"
-        f"  scores(q, {stride}, keys_t_s, {padded_keys}, scores_s, {score_stride}, {size}, count);\n"
-        f"  float sums[{queries}];\n"
+        f"  pb_transpose(q + (long)first * {strides[0]}, {strides[0]}, queries_s, {wide}, count, {size}, {scale});\n"
+        f"  for (int j = 0; j < {keys}; j += {blocking.keys}) {{\n"
+        f"    const int n = j + {blocking.keys} < {keys} ? {blocking.keys} : {keys} - j;\n"
+        f"    scores(k + (long)j * {strides[1]}, {strides[1]}, queries_s, {wide}, scores_s, {wide}, "
+        f"{size}, n);\n"
+        f"    for (int c = 0; c < {blocking.width}; c += {lanes})\n"
+        f"      pb_online_softmax(scores_s + c, {blocking.width}, n, j == 0, {_mask(block)}, top_s + c, sums_s + c, "
+        f"factors_s + c);\n"
+        f"    pb_copy_rows(v + (long)j * {strides[2]}, {strides[2]}, values_s, {padded}, n, {size});\n"
+        + (
+            f"    if (j == 0) {{\n"
+            f"      {context}\n"
+            f"    }} else {{\n"
+            f"      pb_scale_rows(context_s, {padded}, factors_s, count, {padded});\n"
+            f"      add_{context}\n"
+            f"    }}\n"
+            if keys > blocking.keys
+            else f"    {context}\n"
+        )
+        + f"  }}\n"
         f"  for (int r = 0; r < count; r++)\n"
-        f"    sums[r] = pb_softmax(scores_s + r * {score_stride}, {keys}, bias_s, {scale});\n"
-        f"  context(scores_s, {score_stride}, values_s, {padded_size}, context_s, {padded_size}, {keys}, count);\n"
-        f"  for (int r = 0; r < count; r++) {{\n"
-        f"    const float factor = 1.0f / sums[r];\n"
-        f"    float *out = o->output + (long)(first + r) * {row_stride(width)} + head * {size};\n"
-        f"    for (int d = 0; d < {size}; d++) out[d] = context_s[r * {padded_size} + d] * factor;\n"
-        f"  }}\n"
+        f"    pb_store_scaled(o->output + (long)(first + r) * {row_stride(width)} + head * {size}, "
+        f"context_s + r * {padded}, 1.0f / sums_s[r], {size});\n"
     )
 
 
@@ -98,13 +134,9 @@ def _scratch_pointers(scratch: dict[str, int]) -> str:
     return text
 
 
-def _key_bias(attributes: dict[str, float | int | str], keys: int, padded_keys: int) -> str:
-    """What is added to each key's scores: the mask's number, and minus infinity beyond the last key."""
+def _mask(block: Block) -> str:
+    """The mask from key ``j`` on, and what it adds to the scores of masked keys."""
+    attributes = dict(block.attributes)
     if "masked_bias" not in attributes:
-        return f"  for (int j = 0; j < {padded_keys}; j++) bias_s[j] = j < {keys} ? 0.0f : -__builtin_inff();\n"
-    masked = c_float(float(attributes["masked_bias"]))
-    return (
-        f"  const int *mask = o->inputs[1];\n"
-        f"  for (int j = 0; j < {padded_keys}; j++)\n"
-        f"    bias_s[j] = j >= {keys} ? -__builtin_inff() : mask[j] ? 0.0f : {masked};\n"
-    )
+        return "0, 0.0f"
+    return f"(const int *)o->inputs[3] + j, {c_float(float(attributes['masked_bias']))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fusion.block import Block
-from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, wrap
+from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.layout import round_up, row_stride
 from fusion.target import Target
 from fusion.tiling import Tiling, choose_tiling, packed_elements
@@ -23,7 +23,9 @@ def emit_gemm(block: Block, target: Target) -> Unit:
     body = _body(rows, inner, columns, panels, tiling, target, code)
     return Unit(
         block,
-        wrap(block, target, _panel_functions(rows, inner, columns, tiling, target), body),
+        wrap(
+            block, target, _panel_functions(rows, inner, columns, operand_stride(block, 0, inner), tiling, target), body
+        ),
         tiles=panels * row_blocks,
         ready_count=row_blocks if code.norm else 0,
     )
@@ -36,15 +38,15 @@ def _widths(columns: int, tiling: Tiling, target: Target) -> list[int]:
     return list(dict.fromkeys(([tiling.vectors] if columns >= panel else []) + ([rest] if rest else [])))
 
 
-def _panel_functions(rows: int, inner: int, columns: int, tiling: Tiling, target: Target) -> str:
+def _panel_functions(rows: int, inner: int, columns: int, a: int, tiling: Tiling, target: Target) -> str:
     return "".join(
-        _panel_function(rows, inner, columns, tiling, width, target) for width in _widths(columns, tiling, target)
+        _panel_function(rows, inner, columns, a, tiling, width, target) for width in _widths(columns, tiling, target)
     )
 
 
-def _panel_function(rows: int, inner: int, columns: int, tiling: Tiling, width: int, target: Target) -> str:
-    """A function that multiplies rows first .. last-1 with one panel of ``width`` vectors."""
-    a, c, b = row_stride(inner), row_stride(columns), width * target.lanes
+def _panel_function(rows: int, inner: int, columns: int, a: int, tiling: Tiling, width: int, target: Target) -> str:
+    """A function that multiplies rows first .. last-1, ``a`` elements apart, with one panel of ``width`` vectors."""
+    c, b = row_stride(columns), width * target.lanes
     heights = sorted({tiling.rows, rows % tiling.rows} - {0}, reverse=True)
     text = f"static void panel_{width}(const float *a, const float *b, float *c, int first, int last) {{\n"
     blocked = tiling.depth_block < inner
@@ -58,7 +60,7 @@ def _panel_function(rows: int, inner: int, columns: int, tiling: Tiling, width: 
         loop = f"for (; r + {height} <= last; r += {height})" if height == tiling.rows else f"if (r + {height} <= last)"
         for add in (0, 1) if blocked else (0,):
             guard = f"if (k {'>' if add else '=='} 0) " if blocked else ""
-            rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}", f"c + (long)r * {c}, {c}"
+            rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}, 1", f"c + (long)r * {c}, {c}"
             call = f"pb_tile({height}, {width}, {add}, {rows_in}, {line}, {b}, {rows_out}, {depth});"
             text += f"  {guard}{loop}\n    {call}\n"
     text += "  }\n" if blocked else ""

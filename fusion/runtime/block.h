@@ -8,10 +8,10 @@
 #define PB_MAX_ROWS 16
 #define PB_MAX_VECTORS 8
 
-/* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES]; rows, vectors and add are constants
-   after inlining, so that the accumulators live in registers. */
+/* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES], where a(r, k) lies at r * a_stride +
+   k * a_step; rows, vectors and add are constants after inlining, so that the accumulators live in registers. */
 PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const float *restrict a, const long a_stride,
-                       const float *restrict b, const long b_stride, float *restrict c, const long c_stride,
+                       const long a_step, const float *restrict b, const long b_stride, float *restrict c, const long c_stride,
                        const long depth) {
   pb_vec sums[PB_MAX_ROWS][PB_MAX_VECTORS];
   PB_UNROLL for (int r = 0; r < rows; r++)
@@ -21,7 +21,7 @@ PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const f
     pb_vec line[PB_MAX_VECTORS];
     PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
     PB_UNROLL for (int r = 0; r < rows; r++) {
-      const float x = a[r * a_stride + k];
+      const float x = a[r * a_stride + k * a_step];
       PB_UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += line[v] * x;
     }
   }
@@ -29,12 +29,20 @@ PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const f
     PB_UNROLL for (int v = 0; v < vectors; v++) pb_store(c + r * c_stride + v * PB_LANES, sums[r][v]);
 }
 
+/* The row of a table that position r of the ids looks up, or zeros where there is no such position. */
+PB_INLINE void pb_copy_neighbour(const float *table, const int *ids, const int r, const int rows, const int stride,
+                                 float *out, const int columns) {
+  const float *entry = r >= 0 && r < rows ? table + (long)ids[r] * stride : 0;
+  for (int n = 0; n < columns; n++) out[n] = entry ? entry[n] : 0.0f;
+}
+
 /* Layer normalisation of one row in place (Ba et al., 2016); lanes beyond `columns` become zero, as scale and shift
    are padded with zeros. */
 PB_INLINE void pb_layer_norm(float *row, const int columns, const float *scale, const float *shift, float epsilon) {
   const int vectors = PB_VECTORS(columns), tail = columns - (vectors - 1) * PB_LANES;
   pb_vec total = pb_splat(0.0f);
-  for (int v = 0; v < vectors; v++) total += pb_load(row + v * PB_LANES);
+  for (int v = 0; v < vectors - 1; v++) total += pb_load(row + v * PB_LANES);
+  total += pb_first(pb_load(row + (vectors - 1) * PB_LANES), tail);
   const float mean = pb_sum(total) / columns;
   pb_vec squares = pb_splat(0.0f);
   for (int v = 0; v < vectors - 1; v++) {
@@ -48,26 +56,6 @@ PB_INLINE void pb_layer_norm(float *row, const int columns, const float *scale, 
     pb_vec x = (pb_load(row + v * PB_LANES) - mean) * factor;
     pb_store(row + v * PB_LANES, x * pb_load(scale + v * PB_LANES) + pb_load(shift + v * PB_LANES));
   }
-}
-
-/* exp(scale * row + bias - max) in place over `keys` scores, lanes beyond them zero; returns the sum. */
-PB_INLINE float pb_softmax(float *row, const int keys, const float *bias, const float scale) {
-  const int vectors = PB_VECTORS(keys), tail = keys - (vectors - 1) * PB_LANES;
-  pb_vec top = pb_splat(-__builtin_inff());
-  for (int v = 0; v < vectors; v++) {
-    pb_vec x = pb_load(row + v * PB_LANES) * scale + pb_load(bias + v * PB_LANES);
-    pb_store(row + v * PB_LANES, x);
-    top = pb_max(x, top); /* in this order, what is not a number in a lane beyond the keys is ignored */
-  }
-  const float largest = pb_largest(top);
-  pb_vec total = pb_splat(0.0f);
-  for (int v = 0; v < vectors; v++) {
-    pb_vec x = pb_exp(pb_load(row + v * PB_LANES) - largest);
-    if (v == vectors - 1) x = pb_first(x, tail);
-    pb_store(row + v * PB_LANES, x);
-    total += x;
-  }
-  return pb_sum(total);
 }
 
 #endif

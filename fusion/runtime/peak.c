@@ -18,7 +18,7 @@ static float fetch(uint32_t *state) {
     (void)tile;                                                                                                        \
     if (b[0] == 0.0f)                                                                                                  \
       for (long i = 0; i < R * D + D * V * PB_LANES; i++) a[i] = fetch(&state) + 1e-3f;                                \
-    for (int i = 0; i < PB_PEAK_REPEATS; i++) pb_tile(R, V, 0, a, D, b, V * PB_LANES, c, V * PB_LANES, D);             \
+    for (int i = 0; i < PB_PEAK_REPEATS; i++) pb_tile(R, V, 0, a, D, 1, b, V * PB_LANES, c, V * PB_LANES, D);          \
   }                                                                                                                    \
   static const pb_step steps_##R##x##V[] = {{.hash = #R "x" #V, .kernel = peak_##R##x##V, .tiles = PEAK_STEPS}};
 PB_PEAK_TILES(PEAK)

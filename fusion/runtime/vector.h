@@ -39,6 +39,29 @@ PB_INLINE pb_vec pb_first(pb_vec v, int count) {
   return v;
 }
 
+/* The transpose of a square of PB_LANES vectors, in place: each stage deals the rows' lanes out like two halves of a
+   pack of cards. */
+#if PB_LANES == 4
+#define PB_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define PB_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#elif PB_LANES == 8
+#define PB_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define PB_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif PB_LANES == 16
+#define PB_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define PB_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#endif
+PB_INLINE void pb_transpose_square(pb_vec *rows) {
+  pb_vec next[PB_LANES];
+  PB_UNROLL for (int stage = 1; stage < PB_LANES; stage *= 2) {
+    PB_UNROLL for (int i = 0; i < PB_LANES / 2; i++) {
+      next[2 * i] = PB_ZIP_LOW(rows[i], rows[i + PB_LANES / 2]);
+      next[2 * i + 1] = PB_ZIP_HIGH(rows[i], rows[i + PB_LANES / 2]);
+    }
+    PB_UNROLL for (int i = 0; i < PB_LANES; i++) rows[i] = next[i];
+  }
+}
+
 /* exp(x), relative error below 2e-7 for x in [-87, 88]; smaller x give about 1e-38, larger ones exp(88). */
 PB_INLINE pb_vec pb_exp(pb_vec x) {
   x = pb_min(pb_max(x, pb_splat(-87.0f)), pb_splat(88.0f));

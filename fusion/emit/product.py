@@ -1,0 +1,46 @@
+"""C of a product of a few rows with an unpacked matrix that lies in cache, as attention needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from fusion.target import Target
+from fusion.tiling import choose_tiling
+
+
+def product_function(
+    name: str,
+    counts: Collection[int],
+    columns: int,
+    target: Target,
+    *,
+    transposed: bool = False,
+    add: bool = False,
+) -> str:
+    """``name(a, a_stride, b, b_stride, c, c_stride, depth, count)``: c[count x columns] (+)= a * b[depth x columns].
+
+    ``count`` is one of ``counts``; a ``transposed`` a holds depth x count. Lanes of the last vector beyond ``columns``
+    are computed and stored, too.
+    """
+    tiling = choose_tiling(max(counts), columns, columns, target)
+    vectors = -(-columns // target.lanes)
+    whole, rest = divmod(vectors, tiling.vectors)
+    heights = sorted({tiling.rows, *(count % tiling.rows for count in counts)} - {0}, reverse=True)
+    row_step, depth_step = ("1", "a_stride") if transposed else ("a_stride", "1")
+    text = (
+        f"static void {name}(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, "
+        f"long depth, int count) {{\n"
+    )
+    for width, first, last in ((tiling.vectors, 0, whole * tiling.vectors), (rest, whole * tiling.vectors, vectors)):
+        if first == last:
+            continue
+        step = width * target.lanes
+        text += f"  for (int n = {first * target.lanes}; n < {last * target.lanes}; n += {step}) {{\n    int r = 0;\n"
+        for height in heights:
+            text += (
+                f"    for (; r + {height} <= count; r += {height})\n"
+                f"      pb_tile({height}, {width}, {int(add)}, a + r * {row_step}, {row_step}, {depth_step}, b + n, "
+                f"b_stride, c + r * c_stride + n, c_stride, depth);\n"
+            )
+        text += "  }\n"
+    return text + "}\n\n"
