@@ -9,6 +9,7 @@ PocketBertError            exit 1   anything that failed
 ├── DeviceError            exit 4   the device is not available or was lost
 ├── StoreError             exit 1   the measurement store is damaged or cannot be written
 ├── ToolchainError         exit 1   the C compiler failed
+├── EngineUnavailableError exit 1   another runtime, to compare with, is missing or cannot take the model
 └── ModelError             exit 2   a graph that breaks the compiler's rules
 """
 
@@ -75,3 +76,7 @@ class StoreError(PocketBertError):
 
 class ToolchainError(PocketBertError):
     """The C compiler failed."""
+
+
+class EngineUnavailableError(PocketBertError):
+    """Another runtime, to compare with, is missing or cannot take the model; comparisons go on without it."""

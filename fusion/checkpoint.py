@@ -28,7 +28,7 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
     import torch
 
     directory, path = Path(directory), Path(path)
-    model, classifies = _load(directory)
+    model, classifies = load_checkpoint(directory)
     positions = getattr(model.config, "max_position_embeddings", seq_len)
     if not 1 <= seq_len <= positions:
         raise InputError(f"seq-len {seq_len} is not within the model's {positions} positions")
@@ -57,9 +57,13 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
     return path
 
 
-def _load(directory: Path) -> tuple[Any, bool]:
+def load_checkpoint(directory: Path, attention: str | None = "eager") -> tuple[Any, bool]:
     """The model on the CPU, and whether it has a classifier; eager attention, whose plain products and softmax the
-    compiler recognises."""
+    compiler recognises, or another of transformers' implementations; None leaves the choice to it.
+
+    Raises:
+        DataFileError: the directory holds no checkpoint that transformers can read.
+    """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
@@ -69,7 +73,7 @@ def _load(directory: Path) -> tuple[Any, bool]:
         maker = AutoModelForSequenceClassification if classifies else AutoModel
         with quiet_transformers():
             model = maker.from_pretrained(
-                directory, local_files_only=True, use_safetensors=True, attn_implementation="eager"
+                directory, local_files_only=True, use_safetensors=True, attn_implementation=attention
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]

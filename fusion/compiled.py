@@ -18,6 +18,7 @@ from data.home import home
 from fusion.block import Block
 from fusion.canonical import canonicalize
 from fusion.checkpoint import checkpoint_to_onnx
+from fusion.execution import Execution, execution_of, full_execution
 from fusion.graph import Graph
 from fusion.library import NativeModel
 from fusion.onnx_import import import_onnx
@@ -34,7 +35,10 @@ _OPTIONAL_INPUTS = {"attention_mask": 1, "token_type_ids": 0}
 
 @dataclass(frozen=True)
 class Summary:
-    """What fusion did: counts, work and memory; ``block_ms`` after :meth:`CompiledModel.time`, one a block."""
+    """What fusion did: operators before, blocks after, work and memory.
+
+    ``block_ms`` (medians, one a block) and ``execution`` are there after :meth:`CompiledModel.time`.
+    """
 
     operators: int
     blocks: int
@@ -46,7 +50,9 @@ class Summary:
     target: str
     threads: int
     block_names: tuple[str, ...]
+    block_flops: tuple[int, ...]
     block_ms: tuple[float, ...] = ()
+    execution: Execution | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -62,6 +68,7 @@ class CompiledModel:
         self.plan: Plan = plan_graph(graph, fuse=fuse)
         self.program: Program = build_program(self.plan, target)
         self._block_ms: tuple[float, ...] = ()
+        self._execution: Execution | None = None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -83,7 +90,9 @@ class CompiledModel:
             target=self.target.name,
             threads=self.threads,
             block_names=tuple(block.name for block in self.blocks),
+            block_flops=tuple(cost.flops for cost in costs),
             block_ms=self._block_ms,
+            execution=self._execution,
         )
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -101,7 +110,15 @@ class CompiledModel:
         ids = np.random.default_rng(0).integers(0, self._vocabulary, (1, self.seq_len))
         run_ms, step_ms = self._native.time(self._complete({"input_ids": ids}), warmup, runs)
         self._block_ms = tuple(float(value) for value in np.median(step_ms, axis=0))
+        flops = sum(block.cost.flops for block in self.blocks)
+        native = self._native
+        self._execution = execution_of(run_ms / 1e3, flops, native.utilisation, native.memory_bytes)
         return run_ms / 1e3
+
+    def measure_execution(self, warmup: int = 5, runs: int = 50) -> Execution:
+        """As :meth:`time`, and the share of this machine's measured peak and the static runner's memory with it."""
+        self._execution = full_execution(self, warmup, runs)
+        return self._execution
 
     def runner(self, target: Target | None = None) -> Runner:
         """A static runner with its weights, for this target or another; its program is called ``model``."""

@@ -27,6 +27,8 @@ class NativeModel:
         except OSError as error:
             raise PocketBertError(f"the compiled library {library} cannot be loaded ({error})") from error
         self._library.pb_open.restype = ctypes.c_void_p
+        self._library.pb_utilisation.restype = ctypes.c_double
+        self._library.pb_memory_bytes.restype = ctypes.c_long
         self._program = program
         message = ctypes.create_string_buffer(_ERROR_BYTES)
         name = program.name.encode()
@@ -49,6 +51,16 @@ class NativeModel:
         call = self._library.pb_time
         self._check(call(self._handle, _pointers(ids), _pointers(outputs), warmup, runs, *targets))
         return run_ms[warmup:], step_ms
+
+    @property
+    def utilisation(self) -> float:
+        """Processor time of the model's threads over wall time x threads, in the last :meth:`time`."""
+        return float(self._library.pb_utilisation(self._handle))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the open model holds: weights, activations, scratch of all threads."""
+        return int(self._library.pb_memory_bytes(self._handle))
 
     def close(self) -> None:
         """Ends the threads and unmaps the weights; a second call does nothing."""

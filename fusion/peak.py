@@ -46,7 +46,7 @@ def measure_peak(target: Target, threads: int, runs: int = 40) -> Peak:
 
 def peak_runner(target: Target) -> Runner:
     """A static runner with one program for each register tile, named ``12x2``: rows x vectors."""
-    tiles = " ".join(f"X({rows}, {vectors}, {_depth(rows, vectors, target)})" for rows, vectors in register_tiles(target))
+    tiles = " ".join(f"X({rows}, {width}, {_depth(rows, width, target)})" for rows, width in register_tiles(target))
     settings = f"#define PB_PEAK_TILES(X) {tiles}\n#define PB_PEAK_REPEATS {_REPEATS}\n"
     source = settings + (RUNTIME / "peak.c").read_text(encoding="utf-8")
     compiler = toolchain(target)

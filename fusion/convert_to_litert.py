@@ -1,0 +1,42 @@
+"""Run by a Python that has litert-torch, never imported: ``convert_to_litert.py CHECKPOINT OUT.tflite SEQ_LEN``.
+
+The model takes int32 [1, SEQ_LEN] inputs in the order input_ids, attention_mask and, where it has them,
+token_type_ids; it gives logits (a classifier's or regressor's checkpoint) or the last hidden state, fp32.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import litert_torch
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+
+class FirstOutput(torch.nn.Module):
+    """A model with positional inputs and one output."""
+
+    def __init__(self, model: torch.nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The first output, of inputs [1, seq_len] in the order of ``names``."""
+        return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=False)[0]
+
+
+def convert(checkpoint: str, path: str, seq_len: int) -> None:
+    """Writes the converted model; whatever fails ends the process with its message as the last line."""
+    config = AutoConfig.from_pretrained(checkpoint)
+    classifies = any("ForSequenceClassification" in name for name in config.architectures or [])
+    maker = AutoModelForSequenceClassification if classifies else AutoModel
+    ids = torch.zeros(1, seq_len, dtype=torch.int64)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if getattr(config, "type_vocab_size", 0):
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    model = FirstOutput(maker.from_pretrained(checkpoint).eval(), list(inputs))
+    litert_torch.convert(model.eval(), tuple(inputs.values())).export(path)
+
+
+if __name__ == "__main__":
+    convert(sys.argv[1], sys.argv[2], int(sys.argv[3]))
