@@ -41,7 +41,7 @@ def _pad_rows(array: np.ndarray, target: Target) -> np.ndarray:
 
 
 def _vectors(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
-    return [_pad_rows(array.reshape(1, -1), target).ravel() for array in arrays]
+    return [_pad_rows(array, target).ravel() for array in arrays]
 
 
 def weight_elements(block: Block, target: Target) -> int:

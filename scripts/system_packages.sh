@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# What the tests need of the system: qemu runs the aarch64 build, adb talks to the phones' test double.
+# What the tests need of the system: qemu runs the aarch64 build, adb talks to the phones' test double, GCC has the
+# sanitizers.
 # A package that cannot be installed is named in one line; the tests that need it then skip, saying so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 command -v qemu-aarch64-static >/dev/null || scripts/apt_install.sh "the aarch64 tests" qemu-user-static || true
 command -v adb >/dev/null || scripts/apt_install.sh "the tests of attached phones" adb || true
+command -v gcc >/dev/null || scripts/apt_install.sh "the sanitizers' tests" gcc libc6-dev || true

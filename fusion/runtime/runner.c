@@ -216,6 +216,12 @@ int main(int count, char **words) {
   printf("\"utilisation\": %.4f, \"model_bytes\": %ld, ", pb_utilisation(model), pb_memory_bytes(model));
   printf("\"peak_memory_bytes\": %ld, ", peak_memory());
   print_cpus();
+  for (int i = 0; i < p->input_count; i++) free(inputs[i]);
+  for (int i = 0; i < p->output_count; i++) free(outputs[i]);
+  free(inputs);
+  free(outputs);
+  free(run_ms);
+  free(step_ms);
   pb_close(model);
   return 0;
 }

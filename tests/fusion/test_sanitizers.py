@@ -1,0 +1,69 @@
+"""Generated code and runtime under AddressSanitizer, UBSan and ThreadSanitizer, which GCC brings and zig does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.architecture import Architecture
+from fusion import compile_model, host_target
+from fusion.compiled import CompiledModel
+from fusion.program import emit_table
+from fusion.toolchain import RUNTIME
+from tests.fusion.models import export, random_inputs, reference
+
+MARCH = {"x86_64-avx512": "x86-64-v4", "x86_64-avx2": "x86-64-v3", "x86_64-sse": "x86-64-v2", "aarch64-neon": "armv8-a"}
+WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
+SANITIZERS = ("address,undefined", "thread")
+ARCHITECTURES = {
+    "odd": Architecture(2, 60, 3, 100, vocab_size=300, seq_len=37),
+    "long": Architecture(1, 48, 2, 64, vocab_size=300, seq_len=300),
+    "short": Architecture(2, 64, 4, 200, vocab_size=300, seq_len=1, labels=1),
+}
+
+
+def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path:
+    """The model's runner built by GCC with a sanitizer."""
+    sources = [*(unit.source for unit in model.program.units), emit_table([model.program])]
+    files = []
+    for index, source in enumerate(sources):
+        files.append(folder / f"unit{index}.c")
+        files[-1].write_text(source)
+    target, runner = model.target, folder / "runner"
+    flags = ["-std=c11", "-O1", "-g", f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}"]
+    flags += [*WARNINGS, "-fno-math-errno", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-I", str(RUNTIME)]
+    runtime = [str(RUNTIME / name) for name in ("model.c", "runner.c")]
+    command = ["gcc", *flags, *map(str, files), *runtime, "-lpthread", "-o", str(runner)]
+    subprocess.run(command, check=True, timeout=300)
+    return runner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_generated_code_is_clean(name: str, sanitizer: str, fuse: bool, tmp_path: Path) -> None:
+    architecture = ARCHITECTURES[name]
+    path = export(architecture, tmp_path)
+    model = compile_model(path, seq_len=architecture.seq_len, fuse=fuse, target=host_target())
+    inputs = random_inputs(architecture, max(1, architecture.seq_len * 2 // 3))
+    words = [word for key, row in inputs.items() for word in ("--input", f"{key}={','.join(map(str, row[0]))}")]
+    runner = sanitized_runner(model, sanitizer, tmp_path)
+    command = [str(runner), "model", "--weights", str(model.weights()), "--threads", "3", "--runs", "3", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    logits = np.array(json.loads(done.stdout)["outputs"]["logits"])
+    assert np.abs(logits - reference(path, inputs)[0]).max() < 1e-4
