@@ -1,4 +1,6 @@
 # make demo    install into .venv and run the main job on this machine
+# make benchmark  install what peers there are, and time our compiled models beside them: tables in benchmark/
+#                 (POCKETBERT_LITERT_PYTHON names a Python that has litert-torch, for LiteRT)
 # make test    the same installation, then every check and test
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,13 +13,16 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 BUDGET ?= 8ms
 
-.PHONY: help demo install install-dev system-packages test check format wheel clean distclean
+.PHONY: help demo benchmark install install-dev system-packages test check format wheel clean distclean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
 demo: install
 	@scripts/demo.sh $(BIN) --device host --budget $(BUDGET)
+
+benchmark: $(VENV)/.installed-compare
+	@$(BIN)/python -m tests.benchmarks.peers --out benchmark
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -28,6 +33,10 @@ $(VENV)/.installed: pyproject.toml scripts/install.sh
 
 $(VENV)/.installed-dev: pyproject.toml scripts/install.sh
 	@scripts/install.sh $(VENV) '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-compare: pyproject.toml scripts/install.sh
+	@scripts/install.sh $(VENV) '.[compare]'
 	@touch $(VENV)/.installed $@
 
 system-packages:

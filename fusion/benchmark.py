@@ -11,6 +11,8 @@ from statistics import median
 # as each engine has it by default; before each turn we wait until the process uses next to no processor time.
 _LEAST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _SLICE_S, _QUIET_SHARE = 0.01, 0.1
+# Threads that were woken on one core may share it this long before the system moves one: no part of an engine's speed.
+_LEAST_WARMUP_S = 0.02
 PAUSE = (
     f"engines keep their own spinning; before each turn the process sleeps at least {_LEAST_PAUSE_S * 1e3:.0f} ms, "
     "until all threads are asleep"
@@ -53,7 +55,7 @@ def time_in_turn(
 ) -> TurnTimings:
     """Times each engine for a few runs, pauses, goes on to the next, and so on for all rounds.
 
-    So each engine meets the same moods of a shared machine, and none is slowed by another's spinning threads.
+    A turn begins with ``warmup`` runs, or more where these take less than 20 ms. So each engine meets the same moods of a shared machine, and none is slowed by another's spinning threads.
     Ctrl-C ends it early and keeps the finished rounds.
 
     Raises:
@@ -78,12 +80,16 @@ def time_in_turn(
 def _time_once(call: Callable[[], object], warmup: int, runs: int) -> list[float]:
     """Milliseconds of each run after the pause and the warm-up."""
     _wait_until_quiet()
+    warm, done = time.perf_counter() + _LEAST_WARMUP_S, 0
+    while done < warmup or (warmup and time.perf_counter() < warm):
+        call()
+        done += 1
     times = []
-    for _ in range(warmup + runs):
+    for _ in range(runs):
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)
-    return times[warmup:]
+    return times
 
 
 def _wait_until_quiet() -> None:

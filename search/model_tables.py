@@ -75,7 +75,7 @@ def _show_blocks(console: Console, summary: Mapping[str, Any]) -> None:
 def _show_bench(console: Console, bench: Mapping[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("engine", "median ms", "min ms", "median ratio", "min ratio", "runs", "largest difference")
+    table = Table("engine", "median ms", "min ms", "ratio", "min ratio", "runs", "max diff")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in bench["engines"]:

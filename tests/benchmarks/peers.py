@@ -1,0 +1,153 @@
+"""Our compiled models beside the runtimes that people use: ``python -m tests.benchmarks.peers --out benchmark``.
+
+Every finished model is kept in the output directory; the same command goes on from there after an interruption, as
+long as settings, versions and the compiler's source are the same.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data.errors import PocketBertError
+from data.progress import ProgressEvent
+from fusion.comparison import compare
+from fusion.compiled import compile_model
+from fusion.engines import ENGINES, EngineSettings, check_engine
+from search.commands._options import Command, ProgressPrinter, emit_json, run_command
+from tests.benchmarks.models import HELD_OUT, PUBLISHED, check_model, model_files
+from tests.benchmarks.provenance import provenance, result_key
+from tests.benchmarks.tables import markdown
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--models", default=",".join([*PUBLISHED, *HELD_OUT]), show_default=True, help="Names, or 2x64-h2-f128.")
+@click.option("--engines", default=",".join(ENGINES), show_default=True, help="Peers to time.")
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds, of 10 runs each.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="CPU threads of each engine.")
+@click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option("--litert-python", type=click.Path(exists=True), help="A Python that has litert-torch.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmark"), show_default=True, help="Results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of Markdown.")
+@run_command
+def main(
+    models: str,
+    engines: str,
+    rounds: int,
+    threads: int,
+    seq_len: int,
+    litert_python: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    names, peers = _names(models, check_model), _names(engines, check_engine)
+    settings = {"engines": peers, "rounds": rounds, "threads": threads, "seq_len": seq_len}
+    key = result_key(settings)
+    results: dict[str, Any] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with ProgressPrinter() as progress:
+            for index, name in enumerate(names):
+                done = index * rounds
+                progress(ProgressEvent("benchmark", done, len(names) * rounds, name))
+                results[name] = _kept(out, name, key) or _measure(
+                    name, settings, litert_python, _reporter(progress, name, done, len(names) * rounds)
+                )
+                _keep(out, name, key, results[name])
+    finally:
+        if results:
+            _report(out, results, settings, as_json)
+
+
+def _names(text: str, check: Callable[[str], None]) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        check(name)
+    return names
+
+
+def _reporter(progress: ProgressPrinter, name: str, before: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _: progress(ProgressEvent("benchmark", before + done, total, name))
+
+
+def _measure(
+    name: str, settings: Mapping[str, Any], litert_python: str | None, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """One model's figures, or ``{"error": ...}`` when our compiler does not take it."""
+    try:
+        files = model_files(name, settings["seq_len"])
+        fused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"])
+        unfused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"], fuse=False)
+        execution = fused.measure_execution()
+        engine_settings = EngineSettings(settings["threads"], litert_python)
+        comparison = compare(
+            fused, files, settings["engines"], engine_settings, settings["rounds"], unfused, progress=progress
+        )
+    except PocketBertError as error:
+        return {"error": str(error)}
+    if comparison.interrupted:
+        raise KeyboardInterrupt(f"{name} was not finished; the models before it are kept, the same command goes on")
+    document = comparison.to_dict()
+    summary = fused.summary
+    fused.close()
+    unfused.close()
+    gc.collect()
+    return {
+        "date": provenance()["date"],
+        "flops": summary.flops,
+        "operators": summary.operators,
+        "blocks": summary.blocks,
+        "saved_bytes": summary.saved_bytes,
+        "weight_bytes": summary.weight_bytes,
+        "activation_bytes": summary.activation_bytes,
+        "cpu_utilisation": execution.cpu_utilisation,
+        "model_bytes": execution.model_bytes,
+        "process_peak_bytes": execution.process_peak_bytes,
+        "peak_gflops": execution.peak_gflops,
+        "engines": {row.pop("engine"): row for row in document["engines"]},
+        "missing": document["missing_reasons"],
+        "max_abs_difference": document["max_abs_difference"],
+        "pause": document["pause"],
+    }
+
+
+def _kept(out: Path, name: str, key: str) -> dict[str, Any] | None:
+    """The model's finished result, if there is one of the same settings, versions and source."""
+    path = out / "models" / f"{name}.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return document["result"] if document.get("key") == key else None
+
+
+def _keep(out: Path, name: str, key: str, result: Mapping[str, Any]) -> None:
+    """Writes a finished result; one that failed is not kept, so that it is tried again."""
+    if "error" not in result:
+        _write(out / "models" / f"{name}.json", json.dumps({"key": key, "result": result}, indent=2))
+
+
+def _report(out: Path, results: Mapping[str, Any], settings: Mapping[str, Any], as_json: bool) -> None:
+    origin = provenance()
+    text = markdown(results, settings["engines"], origin, settings)
+    document = {"settings": settings, "provenance": origin, "models": results}
+    _write(out / "peers.md", text)
+    _write(out / "peers.json", json.dumps(document, indent=2, allow_nan=False))
+    if as_json:
+        emit_json(document)
+    else:
+        click.echo(text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()
