@@ -1,94 +1,154 @@
-"""The rule that finds attention: softmax(scale * Q K^T + bias) V between the reshapes that split and join heads."""
+"""The rule that finds attention: softmax(scale * Q K^T + bias) V of several heads, (heads, S, size) each.
+
+How heads are split and joined is left to views: the rule makes attention on whole rows, (1, S, heads * size), between
+views that lead there and back, and these cancel against those of the model.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from fusion.graph import Graph, Operator
-from fusion.patterns import Apply, Constant, Pattern, Replacement, Rule, Tensor, commutes
+from fusion.graph import Attribute, Operator, TensorType
+from fusion.key_mask import MOST_NEGATIVE
+from fusion.patterns import Apply, Constant, Draft, Replacement, Rule, Tensor
+from fusion.views import elements, make_view, normal_view
+
+# A masked score that is replaced rather than added to; only numbers this low make the two the same in fp32.
+_LOWEST_REPLACED = -1e9
 
 
-def _heads(name: str) -> Apply:
-    """(1, S, H) split into (1, heads, S, size)."""
-    return Apply("transpose", (Apply("reshape", (Tensor(name),), name=f"{name}_split"),), name=f"{name}_heads")
+@dataclass
+class _Scores:
+    """What stands between the product of queries and keys and the softmax."""
+
+    tensor: str
+    scale: float = 1.0
+    mask: str = ""
+    masked_bias: float = 0.0
 
 
-_KEYS: tuple[Pattern, ...] = (
-    _heads("k"),  # one transposition, (0, 2, 3, 1)
-    Apply("transpose", (_heads("k"),), name="k_again"),  # two of them
-)
+def _build(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    scores = _walk(draft, bound["scores"])
+    product = draft.producers.get(scores.tensor)
+    if product is None or product.kind != "matmul":
+        return None
+    q, k, v = *product.inputs, bound["v"]
+    sizes = _sizes(draft, q, k, v, product.output, root.output)
+    if sizes is None or any(name in draft.constants for name in (q, k, v)):
+        return None
+    heads, rows, size = sizes
+    made = Replacement()
+    names = {part: draft.fresh(f"{root.output}/{part}") for part in ("queries", "keys", "values", "context")}
+    made.types |= {name: TensorType((1, rows, heads * size)) for name in names.values()}
+    by_row = normal_view((heads, rows, size), (1, 0, 2))
+    attributes: list[tuple[str, Attribute]] = [("heads", heads), ("scale", float(np.float32(scores.scale)))]
+    inputs: tuple[str, ...] = (names["queries"], names["keys"], names["values"])
+    if scores.mask:
+        attributes.append(("masked_bias", scores.masked_bias))
+        inputs += (scores.mask,)
+    made.operators = [
+        make_view(q, names["queries"], by_row, root.name),
+        make_view(k, names["keys"], normal_view((heads, size, rows), (2, 0, 1)), root.name),
+        make_view(v, names["values"], by_row, root.name),
+        Operator("attention", inputs, names["context"], tuple(sorted(attributes)), root.name),
+        make_view(names["context"], root.output, normal_view((rows, heads, size), (1, 0, 2)), root.name),
+    ]
+    return made
 
 
-def _scaled(product: Apply) -> tuple[Pattern, ...]:
-    """The scores as exporters scale them: divided, multiplied, or not at all."""
-    return (
-        Apply("div", (product, Constant("divisor"))),
-        commutes("mul", product, Constant("factor")),
-        product,
+def _sizes(draft: Draft, q: str, k: str, v: str, scores: str, context: str) -> tuple[int, int, int] | None:
+    """(heads, rows, size), when queries and values are (..., rows, size) and keys (..., size, rows)."""
+    types = [draft.types[name] for name in (q, k, v)]
+    if any(len(type_.shape) < 2 or type_.dtype != "float32" for type_ in types):
+        return None
+    rows, size = types[0].shape[-2:]
+    heads = math.prod(types[0].shape[:-2])
+    expected = ((rows, size), (size, rows), (rows, size))
+    fits = all(
+        type_.shape[-2:] == last and math.prod(type_.shape[:-2]) == heads
+        for type_, last in zip(types, expected, strict=True)
     )
-
-
-def _factor(operand: Pattern, name: str) -> Apply:
-    return commutes("mul", operand, Constant(name))
-
-
-def _attention_patterns() -> tuple[Apply, ...]:
-    """Every combination of where the scale stands, how keys are transposed and whether there is a mask."""
-    found = []
-    for keys in _KEYS:
-        products = [Apply("matmul", (_heads("q"), keys))]
-        products.append(Apply("matmul", (_factor(_heads("q"), "q_factor"), _factor(keys, "k_factor"))))
-        products.append(Apply("matmul", (_factor(_heads("q"), "q_factor"), keys)))
-        products.append(Apply("matmul", (Apply("div", (_heads("q"), Constant("divisor"))), keys)))
-        for product in products:
-            for scores in _scaled(product):
-                bias = Apply("key_bias", (Tensor("mask"),), name="bias")
-                for masked in (commutes("add", scores, bias), scores):
-                    weighted = Apply("matmul", (Apply("softmax", (masked,), name="softmax"), _heads("v")))
-                    found.append(Apply("reshape", (Apply("transpose", (weighted,), name="joined"),)))
-    return tuple(found)
-
-
-def _build(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """Attention on queries, keys and values of whole rows, (1, S, H) each."""
-    heads = _head_count(graph, bound)
-    if heads is None:
+    unrepeated = elements(draft.types[scores]) == heads * rows * rows
+    if not fits or not unrepeated or elements(draft.types[context]) != heads * rows * size or not heads * rows * size:
         return None
-    attributes: list[tuple[str, float | int]] = [("heads", heads), ("scale", _scale(graph, bound))]
-    inputs: tuple[str, ...] = (bound["q"], bound["k"], bound["v"])
-    if "mask" in bound:
-        masked_bias = graph.producers[bound["bias"]].attribute("masked_bias")
-        assert isinstance(masked_bias, float)
-        attributes.append(("masked_bias", masked_bias))
-        inputs += (bound["mask"],)
-    return Replacement([Operator("attention", inputs, root.output, tuple(sorted(attributes)), root.name)])
+    return heads, rows, size
 
 
-def _head_count(graph: Graph, bound: Mapping[str, str]) -> int | None:
-    """Heads, when all transpositions are those of multi-head attention."""
-    split = graph.types[bound["q_split"]].shape
-    if len(split) != 4 or split != graph.types[bound["v_split"]].shape or split != graph.types[bound["k_split"]].shape:
-        return None
-    expected = {"q_heads": (0, 2, 1, 3), "v_heads": (0, 2, 1, 3), "joined": (0, 2, 1, 3)}
-    expected |= {"k_heads": (0, 2, 1, 3), "k_again": (0, 1, 3, 2)} if "k_again" in bound else {"k_heads": (0, 2, 3, 1)}
-    fits = all(graph.producers[bound[name]].attribute("perm", ()) == perm for name, perm in expected.items())
-    softmax_axis = graph.producers[bound["softmax"]].attribute("axis", -1)
-    return split[2] if fits and softmax_axis in (-1, 3) else None
+def _walk(draft: Draft, tensor: str) -> _Scores:
+    """Up from the softmax through masks and factors, as far as they are understood."""
+    scores = _Scores(tensor)
+    while True:
+        maker = draft.producers.get(scores.tensor)
+        if maker is None or not _step(draft, maker, scores):
+            return scores
 
 
-def _scale(graph: Graph, bound: Mapping[str, str]) -> float:
-    """The product of all factors that the scores carry, rounded to fp32."""
-    scale = 1.0
-    for name in ("factor", "q_factor", "k_factor"):
-        if name in bound:
-            scale *= float(graph.constants[bound[name]].reshape(-1)[0])
-    if "divisor" in bound:
-        scale /= float(graph.constants[bound["divisor"]].reshape(-1)[0])
-    return float(np.float32(scale))
+def _step(draft: Draft, maker: Operator, scores: _Scores) -> bool:
+    """Takes one operator into account, if it is one that scores may pass through."""
+    if maker.kind == "scale":
+        factor = maker.attribute("factor")
+        assert isinstance(factor, float)
+        scores.scale *= factor
+        scores.tensor = maker.inputs[0]
+        return True
+    if maker.kind in {"add", "bias"}:
+        return _added(draft, maker, scores)
+    return maker.kind == "where" and _chosen(draft, maker, scores)
 
 
-ATTENTION_RULES: tuple[Rule, ...] = tuple(
-    Rule(f"attention {index}", pattern, _build) for index, pattern in enumerate(_attention_patterns())
+def _added(draft: Draft, maker: Operator, scores: _Scores) -> bool:
+    """Scores plus the bias of masked keys, or plus zeros."""
+    for one, other in (maker.inputs, maker.inputs[::-1]):
+        bias = draft.producers.get(other)
+        if bias is not None and bias.kind == "key_bias" and _keeps(draft, one, maker):
+            masked_bias = bias.attribute("masked_bias")
+            assert isinstance(masked_bias, float)
+            return _take_mask(scores, bias.inputs[0], masked_bias, one)
+        if other in draft.constants and not draft.constants[other].any() and _keeps(draft, one, maker):
+            scores.tensor = one
+            return True
+    return False
+
+
+def _chosen(draft: Draft, maker: Operator, scores: _Scores) -> bool:
+    """Scores where a key is kept, and a very low number where it is masked."""
+    condition, yes, no = maker.inputs
+    choice = draft.producers.get(condition)
+    if choice is None or choice.kind != "key_keep":
+        return False
+    kept, masked = (yes, no) if choice.attribute("kept") == 1 else (no, yes)
+    value = draft.constants.get(masked)
+    if value is None or value.size != 1 or not value.reshape(()) <= _LOWEST_REPLACED:
+        return False
+    return _keeps(draft, kept, maker) and _take_mask(scores, choice.inputs[0], float(value.reshape(())), kept)
+
+
+def _take_mask(scores: _Scores, mask: str, masked_bias: float, tensor: str) -> bool:
+    if scores.mask:
+        return False
+    scores.mask, scores.tensor = mask, tensor
+    scores.masked_bias = min(max(masked_bias * scores.scale, MOST_NEGATIVE), -MOST_NEGATIVE)
+    return True
+
+
+def _keeps(draft: Draft, name: str, maker: Operator) -> bool:
+    """Whether the operator's result has its operand's shape, so that nothing is repeated."""
+    return draft.types[name].shape == draft.types[maker.output].shape
+
+
+def _unguarded(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """Where a softmax is not a number, zero: it always is one, unless every key is masked."""
+    maker = draft.producers.get(bound["x"])
+    same = draft.types[bound["x"]] == draft.types[root.output]
+    return Replacement(alias=bound["x"]) if maker is not None and maker.kind == "weigh" and same else None
+
+
+_X = Tensor("x")
+ATTENTION_RULES: tuple[Rule, ...] = (
+    Rule("guard", Apply("where", (Apply("isnan", (_X,)), Constant(value=0.0), _X)), _unguarded),
+    Rule("attention", Apply("matmul", (Apply("weigh", (Tensor("scores"),)), Tensor("v"))), _build),
 )

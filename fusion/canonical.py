@@ -1,157 +1,151 @@
-"""Rules that turn ONNX's primitive operators into the canonical ones that the planner takes."""
+"""Turns ONNX's primitive operators into the canonical ones that the planner takes.
+
+Three rule sets, one after the other: operators without axes (``lowering.py``); functions that exporters spell out, and
+the laws that bring their spellings together (``algebra.py``, ``views.py``, ``attention_rule.py``); what is left over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from data.errors import UnsupportedOperatorError
+from data.errors import ModelError
+from fusion.algebra import LAWS, LEFT_OVERS
 from fusion.attention_rule import ATTENTION_RULES
-from fusion.graph import CANONICAL, MAPPING_TYPES, Graph, Operator, check
-from fusion.patterns import Apply, Build, Constant, Pattern, Replacement, Rule, Tensor, commutes, rewrite
+from fusion.graph import Graph, Operator, check
+from fusion.legality import check_operators
+from fusion.lowering import LOWERING
+from fusion.patterns import Apply, Build, Constant, Draft, Pattern, Replacement, Rule, Tensor, commutes, rewrite
+from fusion.views import VIEW_RULES, same_rows
 
 _X = Tensor("x")
 
 
 def canonicalize(graph: Graph) -> Graph:
-    """The same computation in canonical operators only.
+    """The same computation in canonical operators only; outputs keep their names and shapes.
 
     Raises:
         UnsupportedOperatorError: an operator that no rule takes; names its node, its shape and what is supported.
+        ModelError: an operator breaks ONNX's rules, or an output does not depend on the ids.
     """
-    graph = rewrite(graph, RULES)
-    for operator in graph.operators:
-        if operator.kind not in CANONICAL:
-            shape = list(graph.types[operator.output].shape)
-            raise UnsupportedOperatorError(
-                f"operator {operator.kind} (node {operator.name or operator.output}, output {shape}) is not supported "
-                f"here. Supported after rewriting: {', '.join(sorted(MAPPING_TYPES))}"
-            )
-    return check(graph, canonical=True)
+    rewritten = graph
+    for rules in (LOWERING, RULES, (*RULES, *LEFT_OVERS)):
+        rewritten = check(rewrite(rewritten, rules))
+    return check(check_operators(_with_output_names(rewritten, graph)))
 
 
-def _replace_with(kind: str, *operands: str, **attributes: float) -> Build:
-    """Builds one operator of a kind from the bound tensors of these names."""
+def _with_output_names(graph: Graph, original: Graph) -> Graph:
+    """The graph whose outputs are called, and shaped, as in the original; of two that are one tensor, the first."""
+    names: dict[str, str] = {}
+    types = dict(graph.types)
+    for now, before in zip(graph.outputs, original.outputs, strict=True):
+        if now not in graph.producers:
+            raise ModelError(f"output {before!r} is not computed from the ids")
+        if now in names or not same_rows(graph.types[now], original.types[before]):
+            continue
+        taken = before in graph.producers and before != now
+        names[now] = now if taken else before
+        types[names[now]] = original.types[before]
+    operators = tuple(
+        replace(
+            operator,
+            inputs=tuple(names.get(name, name) for name in operator.inputs),
+            output=names.get(operator.output, operator.output),
+        )
+        for operator in graph.operators
+    )
+    outputs = tuple(names.get(name, name) for name in graph.outputs)
+    return replace(graph, operators=operators, outputs=outputs, types=types)
 
-    def build(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement:
-        inputs = tuple(bound[name] for name in operands)
-        return Replacement([Operator(kind, inputs, root.output, tuple(sorted(attributes.items())), root.name)])
+
+def _replace_with(kind: str) -> Build:
+    """Builds one operator of a kind on ``x``, which has the root's rows and columns."""
+
+    def build(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+        if not same_rows(draft.types[bound["x"]], draft.types[root.output]):
+            return None
+        return Replacement([Operator(kind, (bound["x"],), root.output, (), root.name)])
 
     return build
 
 
-def _alias(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """The operand itself, when the operator changes neither rows nor columns nor type; heads are left to attention."""
-    before, after = graph.types[bound["x"]], graph.types[root.output]
-    if max(len(before.shape), len(after.shape)) > 3:
-        return None
-    same = (before.rows, before.columns, before.dtype) == (after.rows, after.columns, after.dtype)
-    return Replacement(alias=bound["x"]) if same else None
-
-
-def _gemm(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """``Gemm`` with constant weights, transposed or not, as a product and a bias."""
-    plain = all(root.attribute(name, 1.0) == 1.0 for name in ("alpha", "beta")) and not root.attribute("transA", 0)
-    if not plain:
+def _normalised(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """Layer normalisation as exported before opset 17; its scale and shift are merged into it afterwards."""
+    type_ = draft.types[root.output]
+    if not same_rows(draft.types[bound["x"]], type_):
         return None
     made = Replacement()
-    matrix = graph.constants[bound["w"]]
-    weights = bound["w"]
-    if root.attribute("transB", 0):
-        weights = made.constant(f"{root.output}/weights", np.ascontiguousarray(matrix.T))
-    bias = root.inputs[2] if len(root.inputs) > 2 else ""
-    if bias and bias not in graph.constants:
-        return None
-    product = f"{root.output}/product" if bias else root.output
-    made.types[product] = graph.types[root.output]
-    made.operators.append(Operator("matmul", (bound["x"], weights), product, (), root.name))
-    if bias:
-        made.operators.append(Operator("bias", (product, bias), root.output, (), root.name))
+    scale = made.constant(draft.fresh(f"{root.output}/scale"), np.ones(type_.columns, np.float32))
+    shift = made.constant(draft.fresh(f"{root.output}/shift"), np.zeros(type_.columns, np.float32))
+    epsilon = float(draft.constants[bound["epsilon"]].reshape(-1)[0])
+    inputs = (bound["x"], scale, shift)
+    made.operators.append(Operator("layer_norm", inputs, root.output, (("epsilon", epsilon),), root.name))
     return made
 
 
-def _add_constant(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """A constant vector is a bias, a constant of one number a row is a sum of rows."""
-    value, type_ = graph.constants[bound["c"]], graph.types[root.output]
-    if graph.types[bound["x"]] != type_ or not value.shape:
+def _one_row(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    if root.attribute("count") != 1:
         return None
-    made = Replacement()
-    if value.size == value.shape[-1] == type_.columns:
-        vector = made.constant(f"{root.output}/vector", value.reshape(-1))
-        made.operators.append(Operator("bias", (bound["x"], vector), root.output, (), root.name))
-        return made
-    if value.size == type_.rows * type_.columns and value.shape[-1] == type_.columns:
-        rows = made.constant(f"{root.output}/rows", value.reshape(type_.rows, type_.columns))
-        made.operators.append(Operator("add_rows", (bound["x"], rows), root.output, (), root.name))
-        return made
-    return None
+    row = (("row", root.attribute("first")),)
+    return Replacement([Operator("select_row", (bound["x"],), root.output, row, root.name)])
 
 
-def _select_row(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """``Gather`` of one position of the sequence."""
-    index, type_ = graph.constants[bound["i"]], graph.types[bound["x"]]
-    if index.size != 1 or root.attribute("axis", 0) != len(type_.shape) - 2 or type_.dtype != "float32":
-        return None
-    row = int(index.reshape(())) % type_.shape[-2]
-    return Replacement([Operator("select_row", (bound["x"],), root.output, (("row", row),), root.name)])
+def _scaled(operand: Pattern, factor: float) -> Apply:
+    return Apply("scale", (operand,), factor=factor)
 
 
-def _layer_norm(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """``LayerNormalization`` over the last axis."""
-    axis = root.attribute("axis", -1)
-    rank = len(graph.types[root.output].shape)
-    if axis not in (-1, rank - 1) or len(root.inputs) < 3 or root.inputs[2] not in graph.constants:
-        return None
-    epsilon = float(root.attribute("epsilon", 1e-5))  # type: ignore[arg-type]
-    return Replacement([Operator("layer_norm", root.inputs[:3], root.output, (("epsilon", epsilon),), root.name)])
+def _half_of_product(function: Pattern) -> Apply:
+    """x * (1 + function) / 2, in the form to which the laws bring every order of its factors."""
+    return _scaled(commutes("mul", _X, commutes("add|bias", function, Constant(value=1.0))), 0.5)
 
 
-def _decomposed_layer_norm(graph: Graph, bound: Mapping[str, str], root: Operator) -> Replacement:
-    """Layer normalisation as exported before opset 17."""
-    epsilon = float(graph.constants[bound["epsilon"]].reshape(()))
-    inputs = (bound["x"], bound["scale"], bound["shift"])
-    return Replacement([Operator("layer_norm", inputs, root.output, (("epsilon", epsilon),), root.name)])
+_SQUARES = (Apply("pow", (_X, Constant(value=2.0))), commutes("mul", _X, _X))
+_CUBES = (Apply("pow", (_X, Constant(value=3.0))), *(commutes("mul", _X, square) for square in _SQUARES))
+_BENT = (
+    *(commutes("add", _X, _scaled(cube, 0.044715)) for cube in _CUBES),
+    *(commutes("mul", _X, commutes("add", _scaled(square, 0.044715), Constant(value=1.0))) for square in _SQUARES),
+)
+_GELU = (
+    Rule("gelu", _half_of_product(Apply("erf", (_scaled(_X, 0.5**0.5),))), _replace_with("gelu")),
+    *(
+        Rule(
+            f"gelu by tanh {index}",
+            _half_of_product(Apply("tanh", (_scaled(bent, (2 / np.pi) ** 0.5),))),
+            _replace_with("gelu_tanh"),
+        )
+        for index, bent in enumerate(_BENT)
+    ),
+)
 
-
-def _plus_one_erf(inner: Pattern) -> Pattern:
-    return commutes("add", Apply("erf", (inner,)), Constant(value=1.0))
-
-
-_SCALED = Apply("div", (_X, Constant(value=2**0.5)))
-_SCALED_TOO = commutes("mul", _X, Constant(value=0.5**0.5))
-_CENTRED = Apply("sub", (_X, Apply("reducemean", (_X,))))
-_VARIANCE = Apply("reducemean", (Apply("pow", (_CENTRED, Constant(value=2.0))),))
-_NORMALISED = Apply("div", (_CENTRED, Apply("sqrt", (commutes("add", _VARIANCE, Constant("epsilon")),))))
-
-_GELU = tuple(
-    Rule(f"gelu {index}", pattern, _replace_with("gelu", "x"))
-    for scaled in (_SCALED, _SCALED_TOO)
+_CENTRED = Apply("sub", (_X, Apply("mean", (_X,))))
+_VARIANCES = tuple(
+    commutes("add|bias", Apply("mean", (square,)), Constant("epsilon"))
+    for square in (Apply("pow", (_CENTRED, Constant(value=2.0))), Apply("mul", (_CENTRED, _CENTRED)))
+)
+_DEVIATIONS = tuple(
+    deviation
+    for variance in _VARIANCES
+    for deviation in (Apply("sqrt", (variance,)), Apply("pow", (variance, Constant(value=0.5))))
+)
+_NORMALISATIONS = tuple(
+    Rule(f"layer normalisation {index}", pattern, _normalised)
     for index, pattern in enumerate(
-        (
-            commutes("mul", commutes("mul", _X, _plus_one_erf(scaled)), Constant(value=0.5)),
-            commutes("mul", commutes("mul", _X, Constant(value=0.5)), _plus_one_erf(scaled)),
-            commutes("mul", _X, commutes("mul", _plus_one_erf(scaled), Constant(value=0.5))),
+        pattern
+        for deviation in _DEVIATIONS
+        for pattern in (
+            Apply("div", (_CENTRED, deviation)),
+            commutes("mul", _CENTRED, Apply("reciprocal", (deviation,))),
         )
     )
 )
 
-
 RULES: tuple[Rule, ...] = (
     *ATTENTION_RULES,
-    Rule(
-        "no-op",
-        Apply("identity|dropout|cast|reshape|flatten|squeeze|unsqueeze|expand", (_X,)),
-        _alias,
-    ),
-    Rule("gemm", Apply("gemm", (_X, Constant("w"))), _gemm),
+    *VIEW_RULES,
     *_GELU,
-    Rule("layer normalisation", Apply("layernormalization", (_X,)), _layer_norm),
-    Rule(
-        "decomposed layer normalisation",
-        commutes("add", commutes("mul", _NORMALISED, Constant("scale")), Constant("shift")),
-        _decomposed_layer_norm,
-    ),
-    Rule("bias", commutes("add", _X, Constant("c")), _add_constant),
-    Rule("first token", Apply("gather", (_X, Constant("i"))), _select_row),
+    *_NORMALISATIONS,
+    *LAWS,
+    Rule("one row", Apply("rows", (_X,)), _one_row),
 )

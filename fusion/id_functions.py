@@ -1,0 +1,111 @@
+"""Finds what a model makes of its ids, apart from looking them up: nothing, or RoBERTa's positions.
+
+As with the mask (``key_mask.py``), whole numbers that depend on one input alone are evaluated for a few values of it,
+rather than matched in each exporter's spelling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from data.errors import UnsupportedOperatorError
+from fusion.evaluation import evaluate_part
+from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
+
+_PROBE_ID = 7
+
+
+def position_ids(ids: np.ndarray, padding: int) -> np.ndarray:
+    """RoBERTa's positions of ids [1, S]: counted from padding + 1, and padding itself where the id is padding."""
+    kept = (ids != padding).astype(np.int64)
+    return np.cumsum(kept, axis=1) * kept + padding
+
+
+def replace_id_functions(graph: Graph, model: onnx.ModelProto) -> Graph:
+    """The graph with whole numbers that are made of ids as the ids themselves or as a ``position_ids`` operator.
+
+    Raises:
+        UnsupportedOperatorError: the ids are used in another way.
+    """
+    for source in graph.inputs:
+        graph = _replaced(graph, model, source)
+    return graph
+
+
+def _replaced(graph: Graph, model: onnx.ModelProto, source: str) -> Graph:
+    dependent = _dependent(graph, source)
+    frontier = _frontier(graph, dependent)
+    if not frontier:
+        return graph
+    shape, dtype = graph.types[source].shape, graph.types[source].dtype
+    probes = _probes(shape, dtype)
+    values = evaluate_part(graph, model, frontier, [{source: ids} for ids in probes])
+    aliases: dict[str, str] = {}
+    made: list[Operator] = []
+    for index, name in enumerate(frontier):
+        results = [value[index] for value in values]
+        if all(_equal(result, ids) for result, ids in zip(results, probes, strict=True)):
+            aliases[name] = source
+            continue
+        padding = _padding(graph, model, source, name, results)
+        made.append(Operator("position_ids", (source,), name, (("padding", padding),), name))
+    kept = [operator for operator in graph.operators if operator.output not in dependent]
+    renamed = [replace(one, inputs=tuple(aliases.get(name, name) for name in one.inputs)) for one in kept]
+    types = dict(graph.types) | {operator.output: TensorType(shape, "int64") for operator in made}
+    return check(without_dead_code(replace(graph, operators=(*made, *renamed), types=types)))
+
+
+def _dependent(graph: Graph, source: str) -> set[str]:
+    """Tensors of whole numbers or truth values that depend on one input and on nothing else."""
+    found = {source}
+    for operator in graph.operators:
+        sources = [name for name in operator.inputs if name and name not in graph.constants]
+        exact = np.dtype(graph.types[operator.output].dtype).kind in "biu"
+        if exact and sources and all(name in found for name in sources):
+            found.add(operator.output)
+    return found - {source}
+
+
+def _frontier(graph: Graph, dependent: set[str]) -> list[str]:
+    """Those that other operators read."""
+    found: dict[str, None] = {}
+    for operator in graph.operators:
+        if operator.output not in dependent:
+            found.update(dict.fromkeys(name for name in operator.inputs if name in dependent))
+    lost = [name for name in graph.outputs if name in dependent]
+    if lost:
+        raise UnsupportedOperatorError(f"output {lost[0]!r} is made of ids alone")
+    return list(found)
+
+
+def _probes(shape: tuple[int, ...], dtype: str) -> list[np.ndarray]:
+    """One id everywhere, small ids at random, and large ones, so that a limit on ids is noticed."""
+    generator = np.random.default_rng(0)
+    one = np.full(shape, _PROBE_ID)
+    return [ids.astype(dtype) for ids in (one, generator.integers(0, 9, shape), generator.integers(0, 1 << 30, shape))]
+
+
+def _padding(graph: Graph, model: onnx.ModelProto, source: str, name: str, results: list[np.ndarray]) -> int:
+    """The id that is padding, when the tensor holds RoBERTa's positions."""
+    start = int(results[0].reshape(-1)[0]) if results[0].size else -1
+    shape, dtype = graph.types[source].shape, graph.types[source].dtype
+    generator = np.random.default_rng(1)
+    for padding in (start - 1, start):
+        if not 0 <= padding < 1 << 30:
+            continue
+        probes = [(padding + generator.integers(-2, 3, shape)).clip(0).astype(dtype) for _ in range(4)]
+        probes.append(np.full(shape, padding).astype(dtype))
+        values = evaluate_part(graph, model, [name], [{source: ids} for ids in probes])
+        if all(_equal(value[0], position_ids(ids, padding)) for value, ids in zip(values, probes, strict=True)):
+            return padding
+    raise UnsupportedOperatorError(
+        f"tensor {name!r} of shape {list(graph.types[name].shape)} is made of {source} alone, but is neither the ids "
+        "nor positions counted from padding. Supported: gather of ids or of such positions"
+    )
+
+
+def _equal(value: np.ndarray, expected: np.ndarray) -> bool:
+    return value.dtype.kind in "iu" and value.size == expected.size and bool((value.ravel() == expected.ravel()).all())
