@@ -55,8 +55,9 @@ def time_in_turn(
 ) -> TurnTimings:
     """Times each engine for a few runs, pauses, goes on to the next, and so on for all rounds.
 
-    A turn begins with ``warmup`` runs, or more where these take less than 20 ms. So each engine meets the same moods of a shared machine, and none is slowed by another's spinning threads.
-    Ctrl-C ends it early and keeps the finished rounds.
+    A turn begins with ``warmup`` runs, or more where these take less than 20 ms. So each engine meets the same moods
+    of a shared machine, and none is slowed by another's spinning threads. Ctrl-C ends it early and keeps the finished
+    rounds.
 
     Raises:
         KeyboardInterrupt: before the first round was finished.

@@ -48,6 +48,25 @@ def save_checkpoint(architecture: Architecture, folder: Path, seed: int = 0) -> 
     return folder
 
 
+def tiny_checkpoint(folder: Path) -> Path:
+    """A checkpoint of one narrow layer whose weights are the same whatever the version of torch."""
+    config = BertConfig(
+        vocab_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=8,
+    )
+    model = BertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            values = np.sin(np.arange(parameter.numel(), dtype=np.float64) * 1.7).astype(np.float32)
+            parameter.copy_(torch.from_numpy(values * 0.5).reshape(parameter.shape))
+    model.save_pretrained(folder)
+    return folder
+
+
 def export(architecture: Architecture, folder: Path, seed: int = 0) -> Path:
     """The checkpoint as ONNX at the architecture's sequence length."""
     checkpoint = save_checkpoint(architecture, folder / "checkpoint", seed)

@@ -1,0 +1,83 @@
+"""`fuse-model` as a person meets it: execution information, engines in turn, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from data.architecture import Architecture
+from tests.fusion.models import export
+from tests.support import assert_one_error_line, command_line, environment
+from tests.test_command_line import RunCommand
+
+SMALL = Architecture(2, 64, 2, 128, vocab_size=100, seq_len=16)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return export(SMALL, tmp_path)
+
+
+def test_engines_and_execution_information(model: Path, run_command: RunCommand) -> None:
+    options = ("--seq-len", "16", "--compare", "onnxruntime,pytorch,litert", "--unfused", "--rounds", "2", "--json")
+    done = run_command("fuse-model", model.parent / "checkpoint", *options, timeout=240, POCKETBERT_LITERT_PYTHON="")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    summary, bench = document["summary"], document["bench"]
+    assert summary["operators"] > summary["blocks"] == len(summary["block_ms"])
+    assert summary["saved_bytes"] > 0
+    execution = summary["execution"]
+    positive = ("median_ms", "min_ms", "gflops", "peak_gflops", "peak_share", "model_bytes", "process_peak_bytes")
+    assert all(execution[name] > 0 for name in positive)
+    assert 0 < execution["cpu_utilisation"] < 1.1
+    assert [row["engine"] for row in bench["engines"]] == ["pocketbert", "pocketbert unfused", "onnxruntime", "pytorch"]
+    assert bench["missing"] == ["litert"]
+    assert bench["rounds"] == bench["planned_rounds"] == 2
+    assert "asleep" in bench["pause"]
+    shown = " ".join(done.stderr.split())
+    for part in (f"{summary['operators']} operators -> {summary['blocks']} blocks", "GFLOP/s", "of the measured peak"):
+        assert part in shown
+    assert "left out: litert" in shown
+
+
+def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: RunCommand) -> None:
+    done = run_command("fuse-model", model, "--seq-len", "16", "--compare", "pytorch", "--rounds", "1", timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "left out: pytorch runs a Hugging Face directory or a preset" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--compare", "onxruntime"), ("onxruntime", "onnxruntime")),
+        (("--litert-python", "/no/such/python"), ("/no/such/python",)),
+        (("--device", "s20", "--unfused"), ("host",)),
+    ],
+)
+def test_mistakes_are_one_line(options: tuple[str, ...], parts: tuple[str, ...], run_command: RunCommand) -> None:
+    assert_one_error_line(run_command("fuse-model", "deep-narrow", *options), 2, *parts)
+
+
+def test_ctrl_c_shows_the_finished_rounds(model: Path, tmp_path: Path, home: Path) -> None:
+    argv = command_line("fuse-model")
+    # A shell that started the tests in the background has this signal ignored.
+    argv[2] = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {argv[2]}"
+    argv += [str(model), "--seq-len", "16", "--compare", "onnxruntime", "--rounds", "100000", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=tmp_path, env=environment(home), stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        lines = [next(process.stderr)]
+        while not lines[-1].startswith("benchmark "):
+            lines.append(next(process.stderr))
+        process.send_signal(signal.SIGINT)
+        output, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    bench = json.loads(output)["bench"]
+    assert 1 <= bench["rounds"] < bench["planned_rounds"] == 100000
+    assert all(row["n"] == 10 * bench["rounds"] for row in bench["engines"])
+    error = said.splitlines()[-1]
+    assert error == f"error: interrupted: {bench['rounds']} of 100000 rounds were finished and are shown"
