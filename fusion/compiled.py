@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,16 +14,12 @@ import numpy as np
 from data.errors import InputError
 from data.home import home
 from fusion.block import Block
-from fusion.canonical import canonicalize
-from fusion.checkpoint import checkpoint_to_onnx
 from fusion.execution import Execution, execution_of, full_execution
-from fusion.graph import Graph
 from fusion.library import NativeModel
-from fusion.onnx_import import import_onnx
 from fusion.plan import Plan, plan_graph
 from fusion.program import Program, build_program, emit_table
-from fusion.rewrite import simplify
 from fusion.runner import Runner, link_runner
+from fusion.source import Source
 from fusion.target import Target, host_target
 from fusion.toolchain import toolchain
 from fusion.weights import write_weights
@@ -62,10 +56,10 @@ class Summary:
 class CompiledModel:
     """A model compiled for a target; on the host's own targets it runs in this process."""
 
-    def __init__(self, graph: Graph, seq_len: int, threads: int, fuse: bool, target: Target) -> None:
-        self.seq_len, self.threads, self.target = seq_len, threads, target
-        self._graph = graph
-        self.plan: Plan = plan_graph(graph, fuse=fuse)
+    def __init__(self, source: Source, threads: int, fuse: bool, target: Target) -> None:
+        self.seq_len, self.threads, self.target = source.seq_len, threads, target
+        self._source, self._graph = source, source.graph()
+        self.plan: Plan = plan_graph(self._graph, fuse=fuse)
         self.program: Program = build_program(self.plan, target)
         self._block_ms: tuple[float, ...] = ()
         self._execution: Execution | None = None
@@ -158,15 +152,10 @@ class CompiledModel:
         return min(port.limit for port in self.program.inputs if port.name == "input_ids")
 
     def _weights(self, program: Program, target: Target) -> Path:
-        path = home() / "weights" / f"{program.id}-{self._constants_digest}.bin"
-        return path if path.exists() else write_weights(self.plan, program, target, path)
-
-    @cached_property
-    def _constants_digest(self) -> str:
-        digest = hashlib.sha256()
-        for name in sorted(self.plan.graph.constants):
-            digest.update(name.encode() + np.ascontiguousarray(self.plan.graph.constants[name]).data)
-        return digest.hexdigest()[:16]
+        path = home() / "weights" / f"{program.id}-{self._source.key}.bin"
+        if path.exists():
+            return path
+        return write_weights(program, self._source.weighted_graph().constants, target, path)
 
     def _complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [port.name for port in self.program.inputs]
@@ -190,6 +179,8 @@ def compile_model(
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
+    What was compiled before is found in the cache, by content.
+
     Raises:
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
             does not know.
@@ -197,10 +188,4 @@ def compile_model(
     """
     if seq_len < 1 or threads < 1:
         raise InputError(f"seq_len and threads must be positive, not {seq_len} and {threads}")
-    path = Path(source)
-    if path.is_dir():
-        with tempfile.TemporaryDirectory() as folder:
-            graph = import_onnx(checkpoint_to_onnx(path, Path(folder) / "model.onnx", seq_len), seq_len)
-    else:
-        graph = import_onnx(path, seq_len)
-    return CompiledModel(simplify(canonicalize(graph)), seq_len, threads, fuse, target or host_target())
+    return CompiledModel(Source(Path(source), seq_len), threads, fuse, target or host_target())

@@ -15,33 +15,33 @@ from fusion.tiling import choose_tiling, packed_elements
 def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) -> np.ndarray:
     """fp32 [elements]: the constants of a block in the order of its plan, packed for the target."""
     arrays = [np.asarray(array, dtype=np.float32) for array in weights]
+    packed = np.zeros(weight_elements(block, target), np.float32)
+    rest = packed
     if block.anchor == "gemm":
-        return np.concatenate([_pack_matrix(block, arrays[0], target), *_vectors(arrays[1:], target)])
-    if block.anchor == "embeddings":
-        return np.concatenate([_pad_rows(array, target).ravel() for array in arrays] or [np.zeros(0, np.float32)])
-    return np.concatenate(_vectors(arrays, target) or [np.zeros(0, np.float32)])
+        rest = _pack_matrix(block, arrays.pop(0), target, packed)
+    for array in arrays:
+        rest = _pack_rows(array, target, rest)
+    return packed
 
 
-def _pack_matrix(block: Block, matrix: np.ndarray, target: Target) -> np.ndarray:
-    """(inner, columns) to panels: panel, inner, column; the last panel is cut to whole vectors."""
+def _pack_matrix(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(inner, columns) to panels: panel, inner, column; the last panel is cut to whole vectors. Returns what is left
+    of ``out``."""
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
     panel = choose_tiling(rows, inner, columns, target).panel(target)
     whole = columns // panel
-    pieces = [matrix[:, : whole * panel].reshape(inner, whole, panel).transpose(1, 0, 2).ravel()]
-    if columns % panel:
-        pieces.append(_pad_rows(matrix[:, whole * panel :], target).ravel())
-    return np.concatenate(pieces)
+    panels = out[: whole * inner * panel].reshape(whole, inner, panel)
+    panels[...] = matrix[:, : whole * panel].reshape(inner, whole, panel).transpose(1, 0, 2)
+    out = out[panels.size :]
+    return _pack_rows(matrix[:, whole * panel :], target, out) if columns % panel else out
 
 
-def _pad_rows(array: np.ndarray, target: Target) -> np.ndarray:
-    """(rows, columns) with zeros to whole vectors."""
+def _pack_rows(array: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(rows, columns) with zeros to whole vectors. Returns what is left of ``out``."""
     array = array.reshape(-1, array.shape[-1])
-    missing = round_up(array.shape[-1], target.lanes) - array.shape[-1]
-    return np.pad(array, ((0, 0), (0, missing))) if missing else array
-
-
-def _vectors(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
-    return [_pad_rows(array, target).ravel() for array in arrays]
+    width = round_up(array.shape[-1], target.lanes)
+    out[: len(array) * width].reshape(-1, width)[:, : array.shape[-1]] = array
+    return out[len(array) * width :]
 
 
 def weight_elements(block: Block, target: Target) -> int:

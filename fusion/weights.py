@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fusion.layout import ALIGNMENT, round_up
 from fusion.packing import pack_weights
-from fusion.plan import Plan
 from fusion.program import Program
 from fusion.target import Target
 
@@ -17,17 +17,17 @@ _MAGIC = b"PBWEIGHT"
 _VERSION = 1
 
 
-def write_weights(plan: Plan, program: Program, target: Target, path: Path) -> Path:
+def write_weights(program: Program, constants: Mapping[str, np.ndarray], target: Target, path: Path) -> Path:
     """Packs and writes all weights of a program; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     with partial.open("wb") as file:
         file.write(header(program))
         for step in program.steps:
-            arrays = [plan.graph.constants[name] for name in step.fused.weights]
-            data = pack_weights(step.fused.block, arrays, target).astype(np.float32, copy=False).tobytes()
-            file.write(data)
-            file.write(bytes(round_up(len(data), ALIGNMENT) - len(data)))
+            arrays = [constants[name] for name in step.fused.weights]
+            data = pack_weights(step.fused.block, arrays, target)
+            file.write(data.data)
+            file.write(bytes(round_up(data.nbytes, ALIGNMENT) - data.nbytes))
     partial.replace(path)
     return path
 
