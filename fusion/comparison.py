@@ -14,6 +14,8 @@ from fusion.compiled import CompiledModel
 from fusion.engines import Call, EngineSettings, Inputs, ModelFiles, open_engine
 
 OURS, UNFUSED = "pocketbert", "pocketbert unfused"
+# A median this much above the minimum tells of other programs, not of the engine.
+_UNSTEADY = 1.25
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Comparison:
             "planned_rounds": self.planned,
             "pause": PAUSE,
             "engines": [timing_row(timing, self.timings[0]) for timing in self.timings],
+            "unsteady": [timing.engine for timing in self.timings if timing.median_ms > _UNSTEADY * timing.min_ms],
             "missing": list(self.missing),
             "missing_reasons": dict(self.missing),
             "max_abs_difference": dict(self.max_abs_difference),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fusion.block import Block
 
 RUNNER_SCHEMA = 1
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Job:
 class RawSamples:
     """Raw wall-clock times of one job in milliseconds, and the medians of its blocks by block hash, in order.
 
-    ``preemptions_per_s`` counts how often other programs took a core away, where the device can tell.
+    ``preemptions_per_s`` counts how often other programs took a core away, where the device can tell; runners tell
+    ``cpu_utilisation`` (processor time over wall time x threads), the ``model_bytes`` that the runtime holds, and the
+    process's largest resident memory.
     """
 
     warmups_ms: tuple[float, ...]
@@ -89,6 +92,9 @@ class RawSamples:
     block_ms: tuple[tuple[str, float], ...] = ()
     cpus: tuple[int, ...] = ()
     preemptions_per_s: float | None = None
+    cpu_utilisation: float | None = None
+    model_bytes: int | None = None
+    process_peak_bytes: int | None = None
 
 
 @runtime_checkable
@@ -151,12 +157,20 @@ def parse_runner_output(text: str, program: str) -> RawSamples:
             samples_ms=_times(document["samples_ms"]),
             block_ms=tuple((str(entry["hash"]), float(entry["median_ms"])) for entry in document.get("blocks", ())),
             cpus=tuple(int(cpu) for cpu in document.get("cpus", ())),
+            cpu_utilisation=_optional(float, document, "utilisation"),
+            model_bytes=_optional(int, document, "model_bytes"),
+            process_peak_bytes=_optional(int, document, "peak_memory_bytes"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeviceError(f"the runner of {program} printed no valid result: {text.strip()[:120]!r}") from error
     if document.get("schema") != RUNNER_SCHEMA or not samples.samples_ms:
         raise DeviceError(f"the runner of {program} printed a result of another schema: {text.strip()[:120]!r}")
     return samples
+
+
+def _optional(type_: Callable[[Any], Number], document: Mapping[str, Any], name: str) -> Number | None:
+    """A number that older runners do not print."""
+    return type_(document[name]) if name in document else None
 
 
 def _times(values: Any) -> tuple[float, ...]:

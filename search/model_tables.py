@@ -93,6 +93,9 @@ def _show_bench(console: Console, bench: Mapping[str, Any]) -> None:
     if "pause" in bench:
         rounds = f"{bench['rounds']} of {bench['planned_rounds']} rounds in turn"
         console.print(f"{rounds}, {_count(bench['threads'], 'thread')} each; {bench['pause']}", markup=False)
+    if bench.get("unsteady"):
+        names = ", ".join(bench["unsteady"])
+        console.print(f"unsteady, medians far above minima: {names}; the machine was shared", soft_wrap=True)
     for reason in bench.get("missing_reasons", {}).values():
         console.print(f"left out: {reason}", markup=False, soft_wrap=True)
 

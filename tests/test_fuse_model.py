@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from data.architecture import Architecture
+from data.device_spec import load_device
+from profiling.host import HostDevice
+from search.commands.fuse_model import main
 from tests.fusion.models import export
 from tests.support import assert_one_error_line, command_line, environment
 from tests.test_command_line import RunCommand
@@ -60,6 +63,22 @@ def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: Ru
 )
 def test_mistakes_are_one_line(options: tuple[str, ...], parts: tuple[str, ...], run_command: RunCommand) -> None:
     assert_one_error_line(run_command("fuse-model", "deep-narrow", *options), 2, *parts)
+
+
+def test_a_phone_tells_its_execution_too(
+    model: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The host stands in for the phone: the same runner, behind the same protocol."""
+    monkeypatch.setenv("POCKETBERT_HOME", str(home))
+    monkeypatch.setattr("profiling.open_device", lambda _: HostDevice(load_device("host")))
+    with pytest.raises(SystemExit) as ended:
+        main.main([str(model), "--seq-len", "16", "--device", "s20", "--bench", "--json"], "fuse-model")
+    assert not ended.value.code
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert len(summary["block_ms"]) == summary["blocks"]
+    assert summary["execution"]["runs"] == 100
+    assert summary["execution"]["process_peak_bytes"] > 0
+    assert summary["execution"]["peak_gflops"] is None
 
 
 def test_ctrl_c_shows_the_finished_rounds(model: Path, tmp_path: Path, home: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
     from fusion.compiled import CompiledModel
     from fusion.engines import EngineSettings, ModelFiles
+    from profiling.device import RawSamples
 
 EXAMPLES = """\b
 Examples:
@@ -83,7 +84,7 @@ def main(
         if bench or engines or unfused:
             twin = _compile(files, spec, settings.threads, fuse=False) if unfused else None
             document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
-        document["summary"] = compiled.summary.to_dict()
+        document["summary"] = compiled.summary.to_dict() | document.get("bench", {}).pop("execution", {})
     _show(document, as_json)
 
 
@@ -160,6 +161,7 @@ def _bench(
 
 
 def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]:
+    """Raw times on the phone; ``execution`` holds what the summary can say of a run that was not in this process."""
     from fusion.benchmark import EngineTiming
     from fusion.comparison import OURS, timing_row
     from profiling import open_device
@@ -177,9 +179,28 @@ def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]
             "engines": [timing_row(timing, timing)],
             "missing": [],
             "max_abs_difference": {},
+            "execution": _execution_on_phone(compiled, samples),
         }
     finally:
         device.close()
+
+
+def _execution_on_phone(compiled: CompiledModel, samples: RawSamples) -> dict[str, Any]:
+    """``block_ms`` and ``execution`` of the summary, as far as the phone's runner told; analytic phones tell none."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from fusion.execution import execution_of
+
+    execution = None
+    if samples.cpu_utilisation is not None and samples.model_bytes is not None:
+        times_s = np.array(samples.samples_ms) / 1e3
+        flops = compiled.summary.flops
+        execution = asdict(execution_of(times_s, flops, samples.cpu_utilisation, samples.model_bytes))
+        execution["process_peak_bytes"] = samples.process_peak_bytes
+    block_ms = [time_ms for _, time_ms in samples.block_ms]
+    return {"block_ms": block_ms if len(block_ms) == len(compiled.blocks) else [], "execution": execution}
 
 
 def _show(document: dict[str, Any], as_json: bool) -> None:

@@ -111,6 +111,7 @@ def _measure(
         "process_peak_bytes": execution.process_peak_bytes,
         "peak_gflops": execution.peak_gflops,
         "engines": {row.pop("engine"): row for row in document["engines"]},
+        "unsteady": document["unsteady"],
         "missing": document["missing_reasons"],
         "max_abs_difference": document["max_abs_difference"],
         "pause": document["pause"],

@@ -18,12 +18,13 @@ Results = Mapping[str, Mapping[str, Any]]
 
 def markdown(results: Results, engines: Sequence[str], provenance: Mapping[str, Any], settings: Mapping) -> str:
     """The whole report: minima, medians, means over the models, what is missing and why, where it comes from."""
+    notes = [*conclusions(results), *_unsteady(results), *_absences(results), *_origin(provenance)]
     parts = [
         f"fp32, batch 1, {settings['seq_len']} tokens, {settings['threads']} threads, {settings['rounds']} rounds in "
         "turn in one process. Milliseconds; in brackets, times ours.\n",
         f"Minima:\n\n{_table(results, engines, 'min_ms')}",
         f"Medians:\n\n{_table(results, engines, 'median_ms')}",
-        "\n".join(f"- {line}" for line in [*conclusions(results), *_absences(results), *_origin(provenance)]) + "\n",
+        "".join(f"- {line}\n" for line in notes),
     ]
     return "\n".join(parts)
 
@@ -92,6 +93,12 @@ def _mean(ratios: Sequence[float]) -> float:
 
 def _of_all(ratios: Sequence[float]) -> str:
     return f"{len(ratios)} of the {len(PUBLISHED)} models"
+
+
+def _unsteady(results: Results) -> list[str]:
+    """The models of which an engine's median lies far above its minimum: other programs used the machine."""
+    found = [f"{name} ({', '.join(row['unsteady'])})" for name, row in results.items() if row.get("unsteady")]
+    return [f"unsteady, medians far above minima: {'; '.join(found)}"] if found else []
 
 
 def _absences(results: Results) -> list[str]:

@@ -28,6 +28,13 @@ def test_runs_the_executable_and_reads_its_output(host: Device, tmp_path: Path) 
     assert raw.block_ms == (("517158f404800c91", 0.328353),)
     assert raw.cpus == (0, 1)
     assert raw.preemptions_per_s is not None and raw.preemptions_per_s >= 0
+    assert raw.cpu_utilisation is None and raw.process_peak_bytes is None, "this runner did not tell"
+
+
+def test_what_newer_runners_tell_is_read(host: Device, tmp_path: Path) -> None:
+    told = {"utilisation": 0.97, "model_bytes": 1000, "peak_memory_bytes": 9000}
+    raw = host.run(job(printing(tmp_path / "runner", RECORDED | told)))
+    assert (raw.cpu_utilisation, raw.model_bytes, raw.process_peak_bytes) == (0.97, 1000, 9000)
 
 
 @pytest.mark.parametrize(
