@@ -8,7 +8,7 @@ runs. Where the table says "decide", the cheaper of fused and apart is taken: fu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from data.errors import ModelError
@@ -84,14 +84,11 @@ def plan_graph(graph: Graph, *, fuse: bool = True, cost: BlockCost = roofline_ms
     graph = check(_with_attention_settled(graph, fuse, cost), canonical=True)
     views = _views(graph)
     planner = _Planner(graph, views, fuse, cost)
-    taken: set[str] = set()
-    blocks: list[FusedBlock] = []
-    for operator in graph.operators:
-        if operator.output in taken or operator.output in views:
-            continue
-        members = planner.grow(operator, taken)
-        taken.update(member.output for member in members)
-        blocks.append(fused_block(graph, members, views))
+    blocks = [
+        fused_block(graph, planner.grow(operator), views)
+        for operator in graph.operators
+        if operator.output not in planner.block_of and operator.output not in views
+    ]
     return Plan(graph, _in_order(graph, blocks, views), views)
 
 
@@ -133,35 +130,41 @@ def _index(operator: Operator, name: str) -> int:
 
 @dataclass(frozen=True)
 class _Planner:
-    """Grows blocks in one graph."""
+    """Grows blocks in one graph; ``block_of`` finds the operators of the block that makes a tensor."""
 
     graph: Graph
     views: Mapping[str, View]
     fuse: bool
     cost: BlockCost
+    block_of: dict[str, list[Operator]] = field(default_factory=dict)
 
-    def grow(self, seed: Operator, taken: set[str]) -> list[Operator]:
+    def grow(self, seed: Operator) -> list[Operator]:
         """The seed and the consumers that fuse with it, in order."""
         members = [seed]
         while (successor := self._only_reader(members[-1])) is not None:
             if successor.kind == "window" and seed.kind == "gather" and len(members) == 1:
                 members.append(successor)  # the neighbours' rows are looked up, too
                 continue
-            addition = self._other_lookups(successor, members, taken)
+            addition = self._other_lookups(successor, members)
             if addition is None and not self._fuses(members, successor):
                 break
             members.extend([*(addition or []), successor])
+        self.block_of.update((member.output, members) for member in members)
         return members
 
     def _only_reader(self, operator: Operator) -> Operator | None:
+        """The one operator that reads a result, unless another block has it already."""
         readers = self.graph.consumers.get(operator.output, [])
-        return readers[0] if len(readers) == 1 and operator.output not in self.graph.outputs else None
+        if len(readers) != 1 or operator.output in self.graph.outputs or readers[0].output in self.block_of:
+            return None
+        return readers[0]
 
-    def _other_lookups(self, successor: Operator, members: list[Operator], taken: set[str]) -> list[Operator] | None:
+    def _other_lookups(self, successor: Operator, members: list[Operator]) -> list[Operator] | None:
         """The other embeddings of a sum of embeddings, or None when the successor is no such sum."""
         if not self.fuse or members[0].kind != "gather" or successor.kind != "add":
             return None
-        producers, inside = self.graph.producers, {member.output for member in members} | taken
+        producers = self.graph.producers
+        inside = {member.output for member in members} | self.block_of.keys()
         others = [producers[name] for name in successor.inputs if name in producers and name not in inside]
         plain = all(operator.kind == "gather" and self._only_reader(operator) for operator in others)
         summed = all(member.kind in {"gather", "add", "add_rows"} for member in members)
@@ -187,24 +190,21 @@ class _Planner:
     def _is_convex(self, members: list[Operator], successor: Operator) -> bool:
         """Whether every other operand of the successor exists without passing through the fused set."""
         inside = {member.output for member in members}
-        first = self.graph.positions[members[0].output]
-        for name in successor.inputs:
-            if name in inside or name not in self.graph.producers:
-                continue
-            if self.graph.positions[name] > first and self._depends_on(name, inside):
-                return False
-        return True
+        others = [name for name in successor.inputs if name not in inside]
+        return not self._depend_on(others, inside)
 
-    def _depends_on(self, name: str, targets: set[str]) -> bool:
+    def _depend_on(self, names: list[str], targets: set[str]) -> bool:
+        """Whether any tensor needs one of the targets, when each block that is grown already runs as a whole."""
         producers = self.graph.producers
-        pending, seen = [name], set()
+        pending, seen = list(names), set()
         while pending:
             current = pending.pop()
             if current in targets:
                 return True
             if current in producers and current not in seen:
-                seen.add(current)
-                pending.extend(producers[current].inputs)
+                makers = self.block_of.get(current, [producers[current]])
+                seen.update(maker.output for maker in makers)
+                pending.extend(name for maker in makers for name in maker.inputs)
         return False
 
 
