@@ -36,7 +36,7 @@ def test_engines_and_execution_information(model: Path, run_command: RunCommand)
     execution = summary["execution"]
     positive = ("median_ms", "min_ms", "gflops", "peak_gflops", "peak_share", "model_bytes", "process_peak_bytes")
     assert all(execution[name] > 0 for name in positive)
-    assert 0 < execution["cpu_utilisation"] < 1.1
+    assert 0 < execution["cpu_utilisation"] < 1.5
     assert [row["engine"] for row in bench["engines"]] == ["pocketbert", "pocketbert unfused", "onnxruntime", "pytorch"]
     assert bench["missing"] == ["litert"]
     assert bench["rounds"] == bench["planned_rounds"] == 2
