@@ -6,13 +6,15 @@ no file can keep the compiler busy or fill the memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from data.errors import ModelError, UnsupportedOperatorError
 from fusion.graph import Graph, TensorType
@@ -33,6 +35,15 @@ _MAX_PART_ELEMENTS = 1 << 25
 _MAX_WEIGHT_ELEMENTS = 1 << 29
 # Operators of weights, which may be as large as the file that holds them.
 _OF_WEIGHTS = frozenset("Cast Identity Reshape Squeeze Transpose Unsqueeze".split())
+
+
+class GatherElements(OpRun):
+    """In place of the evaluator's own, which takes at most 32 choices."""
+
+    def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        axis %= data.ndim
+        near = tuple(slice(None) if one == axis else slice(size) for one, size in enumerate(indices.shape))
+        return (np.take_along_axis(data[near], indices, axis),)
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -66,8 +77,8 @@ def evaluate_node(
         return [_constant_value(node)]
     check_computed(node, types)
     feeds = {name: constants[name] for name in node.input if name}
-    if node.op_type in {"Identity", "Transpose"}:
-        return [_moved(node, feeds[node.input[0]])]
+    if node.op_type in _DIRECT:
+        return [_directly(node, [feeds[name] for name in node.input if name])]
     values = [helper.make_value_info(name, type_proto(types[name])) for name in feeds]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     model = helper.make_model(helper.make_graph([node], "constant", values, outputs), opset_imports=list(opsets))
@@ -111,7 +122,7 @@ def evaluate_part(
 def _run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], subject: str) -> list[np.ndarray]:
     try:
         with np.errstate(all="ignore"):
-            results: list[Any] = list(ReferenceEvaluator(model).run(None, dict(feeds)))
+            results: list[Any] = list(ReferenceEvaluator(model, new_ops=[GatherElements]).run(None, dict(feeds)))
     except _EVALUATION_ERRORS as error:
         raise ModelError(f"{subject}: cannot be computed ({first_line(error)})") from error
     return [np.asarray(result) for result in results]
@@ -141,15 +152,21 @@ def constant_array(tensor: onnx.TensorProto) -> np.ndarray:
     return array
 
 
-def _moved(node: onnx.NodeProto, value: np.ndarray) -> np.ndarray:
-    """Weights transposed at import, without the evaluator's detour."""
-    if node.op_type == "Identity":
-        return value
-    perm = next((tuple(entry.ints) for entry in node.attribute if entry.name == "perm"), None)
+def _directly(node: onnx.NodeProto, operands: Sequence[np.ndarray]) -> np.ndarray:
+    """What NumPy does as well: without copies of weights."""
+    attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     try:
-        return np.ascontiguousarray(value.transpose(perm))
-    except ValueError as error:
-        raise ModelError(f"{describe(node)}: {first_line(error)}") from error
+        return _DIRECT[node.op_type](attributes, *operands)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ModelError(f"{describe(node)}: cannot be computed ({first_line(error)})") from error
+
+
+_DIRECT: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+    {
+        "Identity": lambda attributes, value: value,
+        "Transpose": lambda attributes, value: np.ascontiguousarray(value.transpose(attributes.get("perm"))),
+    }
+)
 
 
 def _needed_nodes(graph: Graph, model: onnx.ModelProto, wanted: set[str]) -> list[onnx.NodeProto]:

@@ -23,6 +23,7 @@ from fusion.views import IDENTITY, elements, make_view, normal_view
 
 _X = Tensor("x")
 _ID_CASTS = {"int32", "int64"}
+_MAX_LOOKED_UP = 1 << 24
 
 
 def _reshape(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
@@ -127,15 +128,31 @@ def _gemm(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement
 
 
 def _gather(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """One index along an axis: the whole of an axis of length one, or one row."""
+    """One index along an axis: the whole of an axis of length one, or one row; of constants, any indices."""
     index, type_ = draft.constants[bound["i"]], draft.types[bound["x"]]
     axis = root.attribute("axis", 0)
-    if index.size != 1 or not isinstance(axis, int):
+    if not isinstance(axis, int):
+        return None
+    if bound["x"] in draft.constants:
+        return _looked_up(draft, draft.constants[bound["x"]], index, axis, root)
+    if index.size != 1:
         return None
     axis, position = axis % len(type_.shape), int(index.reshape(()))
     if not -type_.shape[axis] <= position < type_.shape[axis]:
         raise ModelError(f"operator gather (node {root.name}): index {position} is not within {list(type_.shape)}")
     return _rows(type_, axis, position % type_.shape[axis], 1, bound["x"], root)
+
+
+def _looked_up(draft: Draft, table: np.ndarray, index: np.ndarray, axis: int, root: Operator) -> Replacement | None:
+    """Constant rows of a constant table."""
+    if elements(draft.types[root.output]) > _MAX_LOOKED_UP:
+        return None
+    made = Replacement()
+    try:
+        made.alias = made.constant(draft.fresh(f"{root.output}/rows"), np.take(table, index, axis))
+    except IndexError as error:
+        raise ModelError(f"operator gather (node {root.name}): {error}") from error
+    return made
 
 
 def _rows(type_: TensorType, axis: int, first: int, count: int, source: str, root: Operator) -> Replacement | None:

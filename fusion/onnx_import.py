@@ -23,6 +23,8 @@ _MAX_FOLDED_BYTES = 1 << 28
 _KNOWN_VALUES = 64
 _TAKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _ID_TYPES = ("int64", "int32")
+# Operators for which ONNX infers shapes only since a later opset than the one that brought them.
+_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16}
 
 
 def import_onnx(path: Path | str, seq_len: int) -> Graph:
@@ -154,8 +156,9 @@ class _Importer:
             raise UnsupportedOperatorError(f"{describe(node)}: operators with a graph inside are not supported")
         if key not in self.schemas:
             version = self.opsets.get(key[0], 0)
+            since = max(version, _INFERRED_SINCE.get(node.op_type, 0))
             try:
-                self.schemas[key] = onnx.defs.get_schema(node.op_type, version, key[0])
+                self.schemas[key] = onnx.defs.get_schema(node.op_type, since, key[0])
             except onnx.defs.SchemaError as error:
                 where = f"ONNX opset {version}" + (f" of domain {key[0]}" if key[0] else "")
                 raise UnsupportedOperatorError(f"{describe(node)}: unknown to {where}") from error
