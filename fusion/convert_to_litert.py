@@ -32,7 +32,7 @@ def convert(checkpoint: str, path: str, seq_len: int) -> None:
     maker = AutoModelForSequenceClassification if classifies else AutoModel
     ids = torch.zeros(1, seq_len, dtype=torch.int64)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if getattr(config, "type_vocab_size", 0):
+    if getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     model = FirstOutput(maker.from_pretrained(checkpoint).eval(), list(inputs))
     litert_torch.convert(model.eval(), tuple(inputs.values())).export(path)

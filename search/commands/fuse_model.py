@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.architecture import PRESETS
+from fusion.presets import PRESETS
 from search.commands._options import Command, ProgressPrinter, console, emit_json, run_command
 
 if TYPE_CHECKING:
