@@ -188,10 +188,10 @@ class _Planner:
         return self.cost(together.block) <= sum(self.cost(block) for block in apart)
 
     def _is_convex(self, members: list[Operator], successor: Operator) -> bool:
-        """Whether every other operand of the successor exists without passing through the fused set."""
-        inside = {member.output for member in members}
-        others = [name for name in successor.inputs if name not in inside]
-        return not self._depend_on(others, inside)
+        """Whether every operand of the successor but the last result exists without passing through the fused set."""
+        others = list(successor.inputs)
+        others.remove(members[-1].output)
+        return not self._depend_on(others, {member.output for member in members})
 
     def _depend_on(self, names: list[str], targets: set[str]) -> bool:
         """Whether any tensor needs one of the targets, when each block that is grown already runs as a whole."""

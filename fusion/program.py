@@ -29,6 +29,7 @@ class Step:
     inputs: tuple[int, ...]
     output: int
     weights: int
+    weight_bytes: int
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
     steps, weight_offset = [], 0
     for fused in plan.blocks:
         inputs = tuple(_place(plan, offsets, source) for source in fused.inputs)
-        steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset))
-        weight_offset += round_up(weight_elements(fused.block, target) * FLOAT_BYTES, ALIGNMENT)
+        weight_bytes = round_up(weight_elements(fused.block, target) * FLOAT_BYTES, ALIGNMENT)
+        steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))
+        weight_offset += weight_bytes
     limits = _limits(plan)
     graph = plan.graph
     return Program(
@@ -249,7 +251,8 @@ def _tables(program: Program) -> tuple[str, str, str]:
     """C initialisers of a program's steps, inputs and outputs."""
     steps = "".join(
         f'  {{"{step.unit.block.hash}", {step.unit.kernel}, {step.unit.tiles}, {len(step.inputs)}, '
-        f"{{{', '.join(f'{offset}L' for offset in step.inputs)}}}, {step.output}L, {step.weights}L}},\n"
+        f"{{{', '.join(f'{offset}L' for offset in step.inputs)}}}, {step.output}L, {step.weights}L, "
+        f"{step.weight_bytes}L}},\n"
         for step in program.steps
     )
     inputs, outputs = (

@@ -8,7 +8,7 @@ from fusion.layout import round_up
 from fusion.target import Target
 
 # Register tiles (rows, vectors) whose accumulators, one line of weights and a broadcast fit the registers.
-_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (4, 3), (5, 2), (4, 2))}
+_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (5, 2), (4, 2))}
 # One row alone: as many accumulators as hide the latency of a multiply-add.
 _SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16

@@ -48,21 +48,30 @@ def _panel_function(rows: int, inner: int, columns: int, a: int, tiling: Tiling,
     """A function that multiplies rows first .. last-1, ``a`` elements apart, with one panel of ``width`` vectors."""
     c, b = row_stride(columns), width * target.lanes
     heights = sorted({tiling.rows, rows % tiling.rows} - {0}, reverse=True)
-    text = f"static void panel_{width}(const float *a, const float *b, float *c, int first, int last) {{\n"
+    text = f"static void panel_{width}(const pb_operands *o, const float *b, float *c, int first, int last) {{\n"
+    text += "  const float *a = o->inputs[0];\n"
     blocked = tiling.depth_block < inner
     if blocked:
         text += f"  for (long k = 0; k < {inner}; k += {tiling.depth_block}) {{\n"
         text += f"  const long depth = {inner} - k < {tiling.depth_block} ? {inner} - k : {tiling.depth_block};\n"
+    else:
+        text += "  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
     offset, depth = ("k + ", "depth") if blocked else ("", str(inner))
     line = f"b + k * {b}" if blocked else "b"
     text += "  int r = first;\n"
     for height in heights:
+        rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}, 1", f"c + (long)r * {c}, {c}"
         loop = f"for (; r + {height} <= last; r += {height})" if height == tiling.rows else f"if (r + {height} <= last)"
-        for add in (0, 1) if blocked else (0,):
-            guard = f"if (k {'>' if add else '=='} 0) " if blocked else ""
-            rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}, 1", f"c + (long)r * {c}, {c}"
-            call = f"pb_tile({height}, {width}, {add}, {rows_in}, {line}, {b}, {rows_out}, {depth});"
-            text += f"  {guard}{loop}\n    {call}\n"
+        calls = [f"pb_tile({height}, {width}, {add}, {rows_in}, {line}, {b}, {rows_out}, {depth});" for add in (0, 1)]
+        if blocked:
+            text += f"  if (k == 0) {loop}\n    {calls[0]}\n  if (k > 0) {loop}\n    {calls[1]}\n"
+        elif height == tiling.rows:
+            text += (
+                f"  for (; r + {height} <= last && lines > 0; r += {height}, ahead += {64 * inner}, lines -= {inner})\n"
+                f"    pb_tile_ahead({height}, {width}, 0, {rows_in}, {line}, {b}, {rows_out}, {depth}, ahead);\n"
+            )
+        if not blocked:
+            text += f"  {loop}\n    {calls[0]}\n"
     text += "  }\n" if blocked else ""
     return text + "}\n\n"
 
@@ -76,7 +85,7 @@ def _body(rows: int, inner: int, columns: int, panels: int, tiling: Tiling, targ
         f"  const float *b = o->weights + (long)panel * {panel * inner};\n"
         f"  float *c = o->output + panel * {panel};\n"
     )
-    calls = [f"panel_{width}(o->inputs[0], b, c, first, last);" for width in widths]
+    calls = [f"panel_{width}(o, b, c, first, last);" for width in widths]
     if len(calls) == 2:
         text += f"  if (panel < {panels - 1}) {calls[0]}\n  else {calls[1]}\n"
     else:

@@ -9,16 +9,18 @@
 #define PB_MAX_VECTORS 8
 
 /* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES], where a(r, k) lies at r * a_stride +
-   k * a_step; rows, vectors and add are constants after inlining, so that the accumulators live in registers. */
-PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const float *restrict a, const long a_stride,
-                       const long a_step, const float *restrict b, const long b_stride, float *restrict c, const long c_stride,
-                       const long depth) {
+   k * a_step; rows, vectors and add are constants after inlining, so that the accumulators live in registers. With
+   `ahead`, a cache line from there on is fetched in each step of depth. */
+PB_INLINE void pb_tile_ahead(const int rows, const int vectors, const int add, const float *restrict a,
+                             const long a_stride, const long a_step, const float *restrict b, const long b_stride,
+                             float *restrict c, const long c_stride, const long depth, const char *ahead) {
   pb_vec sums[PB_MAX_ROWS][PB_MAX_VECTORS];
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++)
       sums[r][v] = add ? pb_load(c + r * c_stride + v * PB_LANES) : pb_splat(0.0f);
   for (long k = 0; k < depth; k++) {
     pb_vec line[PB_MAX_VECTORS];
+    if (ahead) __builtin_prefetch(ahead + 64 * k, 0, 2);
     PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
     PB_UNROLL for (int r = 0; r < rows; r++) {
       const float x = a[r * a_stride + k * a_step];
@@ -27,6 +29,12 @@ PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const f
   }
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++) pb_store(c + r * c_stride + v * PB_LANES, sums[r][v]);
+}
+
+PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const float *restrict a, const long a_stride,
+                       const long a_step, const float *restrict b, const long b_stride, float *restrict c,
+                       const long c_stride, const long depth) {
+  pb_tile_ahead(rows, vectors, add, a, a_stride, a_step, b, b_stride, c, c_stride, depth, 0);
 }
 
 /* The row of a table that position r of the ids looks up, or zeros where there is no such position. */

@@ -14,8 +14,15 @@
 
 #define PB_HEADER_BYTES 64
 #define PB_ALIGNMENT 64
+#define PB_LINE_BYTES 64
+#define PB_AHEAD_BYTES (3 << 19) /* more would not stay in a core's L2 cache until it is read */
 #define PB_SPINS_BEFORE_YIELD 4096
 #define PB_SPINS_BEFORE_SLEEP 20000
+
+typedef struct {
+  long weights; /* offset */
+  long lines;   /* a tile */
+} ahead;
 
 struct pb_model {
   const pb_program *program;
@@ -28,6 +35,7 @@ struct pb_model {
   int copies, copy;
   char *scratch;
   atomic_int *ready;
+  ahead *ahead; /* one a step */
   double *step_ends; /* milliseconds, one a step */
   double utilisation;
   int threads;
@@ -36,6 +44,7 @@ struct pb_model {
   pthread_mutex_t lock;
   pthread_cond_t wake;
   atomic_int sleepers;
+  atomic_int caller_cpu;
   atomic_int stop;
   _Alignas(64) atomic_uint job;
   _Alignas(64) atomic_int tile;
@@ -94,6 +103,18 @@ static void meet(pb_model *m, int step) {
   }
 }
 
+/* Finds for each step the next one that has weights, and how many cache lines of them each tile should fetch. */
+static void look_ahead(pb_model *m) {
+  const pb_program *p = m->program;
+  for (int s = 0; s < p->step_count; s++) {
+    int next = s + 1;
+    while (next < p->step_count && !p->steps[next].weight_bytes) next++;
+    if (next == p->step_count || p->steps[next].weight_bytes > PB_AHEAD_BYTES) continue;
+    long lines = (p->steps[next].weight_bytes + PB_LINE_BYTES - 1) / PB_LINE_BYTES;
+    m->ahead[s] = (ahead){p->steps[next].weights, (lines + p->steps[s].tiles - 1) / p->steps[s].tiles};
+  }
+}
+
 static void run_steps(pb_model *m, int thread) {
   const pb_program *p = m->program;
   pb_operands o;
@@ -104,25 +125,14 @@ static void run_steps(pb_model *m, int thread) {
     for (int i = 0; i < step->input_count; i++) o.inputs[i] = m->arena + step->inputs[i];
     o.output = (float *)(m->arena + step->output);
     o.weights = (const float *)(m->weights + step->weights);
+    o.ahead_lines = m->ahead[s].lines;
     int tile;
-    while ((tile = atomic_fetch_add_explicit(&m->tile, 1, memory_order_relaxed)) < step->tiles) step->kernel(&o, tile);
+    while ((tile = atomic_fetch_add_explicit(&m->tile, 1, memory_order_relaxed)) < step->tiles) {
+      o.ahead = m->weights + m->ahead[s].weights + tile * o.ahead_lines * PB_LINE_BYTES;
+      step->kernel(&o, tile);
+    }
     meet(m, s);
   }
-}
-
-/* Waits for a job other than `seen`: spins for some tens of microseconds, then sleeps. */
-static unsigned wait_for_job(pb_model *m, unsigned seen) {
-  for (int spins = 0; spins < PB_SPINS_BEFORE_SLEEP; spins++) {
-    unsigned job = atomic_load_explicit(&m->job, memory_order_acquire);
-    if (job != seen) return job;
-    relax();
-  }
-  pthread_mutex_lock(&m->lock);
-  atomic_fetch_add(&m->sleepers, 1);
-  while (atomic_load(&m->job) == seen) pthread_cond_wait(&m->wake, &m->lock);
-  atomic_fetch_sub(&m->sleepers, 1);
-  pthread_mutex_unlock(&m->lock);
-  return atomic_load(&m->job);
 }
 
 /* Moves the calling thread to a processor, then lets it go again. Left alone, the system may start all threads of a
@@ -145,19 +155,41 @@ static int other_cpu(int index) {
   return count ? others[index % count] : -1;
 }
 
+/* A thread that sleeps may be woken on the processor of the one that waits for it; there it would get no time. */
+static void leave_caller(pb_model *m, int thread) {
+  if (sched_getcpu() == atomic_load_explicit(&m->caller_cpu, memory_order_relaxed)) move_to(other_cpu(thread - 1));
+}
+
+/* Waits for a job other than `seen`: spins for some tens of microseconds, then sleeps. */
+static unsigned wait_for_job(pb_model *m, int thread, unsigned seen) {
+  for (int spins = 0; spins < PB_SPINS_BEFORE_SLEEP; spins++) {
+    unsigned job = atomic_load_explicit(&m->job, memory_order_acquire);
+    if (job != seen) return job;
+    relax();
+  }
+  pthread_mutex_lock(&m->lock);
+  atomic_fetch_add(&m->sleepers, 1);
+  while (atomic_load(&m->job) == seen) pthread_cond_wait(&m->wake, &m->lock);
+  atomic_fetch_sub(&m->sleepers, 1);
+  pthread_mutex_unlock(&m->lock);
+  leave_caller(m, thread);
+  return atomic_load(&m->job);
+}
+
 static void *worker(void *argument) {
   worker_start start = *(worker_start *)argument;
   free(argument);
   move_to(start.cpu);
   unsigned seen = 0;
   while (1) {
-    seen = wait_for_job(start.model, seen);
+    seen = wait_for_job(start.model, start.index, seen);
     if (atomic_load(&start.model->stop)) return NULL;
     run_steps(start.model, start.index);
   }
 }
 
 static void start_job(pb_model *m) {
+  atomic_store_explicit(&m->caller_cpu, sched_getcpu(), memory_order_relaxed);
   atomic_fetch_add(&m->job, 1);
   if (atomic_load(&m->sleepers)) {
     pthread_mutex_lock(&m->lock);
@@ -264,10 +296,12 @@ pb_model *pb_open(const char *name, const char *weights, int threads, long rotat
   m->arena = allocate(p->arena_bytes);
   m->scratch = allocate(p->scratch_bytes * threads);
   m->ready = allocate(sizeof(atomic_int) * (p->ready_count + 1));
+  m->ahead = allocate(sizeof *m->ahead * (p->step_count + 1));
   m->step_ends = allocate(sizeof(double) * (p->step_count + 1));
-  int failed = !m->arena || !m->scratch || !m->ready || !m->step_ends;
+  int failed = !m->arena || !m->scratch || !m->ready || !m->ahead || !m->step_ends;
   if (failed) snprintf(error, size, "not enough memory for %ld bytes of activations", p->arena_bytes);
   else failed = weights ? map_weights(m, weights, error, size) : fill_weights(m, rotate_bytes, error, size);
+  if (!failed) look_ahead(m);
   if (!failed && start_workers(m)) {
     snprintf(error, size, "cannot start %d threads", threads);
     failed = 1;
@@ -339,7 +373,8 @@ double pb_utilisation(const pb_model *m) { return m->utilisation; }
 long pb_memory_bytes(const pb_model *m) {
   const pb_program *p = m->program;
   long weights = m->mapping ? (long)m->mapping_bytes : m->copies * m->weight_stride;
-  long counters = (long)(sizeof(atomic_int) * (p->ready_count + 1) + sizeof(double) * (p->step_count + 1));
+  long counters = (long)(sizeof(atomic_int) * (p->ready_count + 1));
+  counters += (long)((sizeof(double) + sizeof(ahead)) * (p->step_count + 1));
   return weights + p->arena_bytes + p->scratch_bytes * m->threads + counters;
 }
 
@@ -357,6 +392,7 @@ void pb_close(pb_model *m) {
   free(m->arena);
   free(m->scratch);
   free(m->ready);
+  free(m->ahead);
   free(m->step_ends);
   free(m);
 }

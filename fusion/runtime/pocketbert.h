@@ -9,13 +9,16 @@
 #define PB_MAX_THREADS 64
 
 /* What a kernel reads and writes. `ready` counts finished tiles of each row block (zero again when all are done);
-   `scratch` belongs to the thread. */
+   `scratch` belongs to the thread. `ahead` are `ahead_lines` cache lines of weights that a later step will read: the
+   tile's share of what should be on its way to the cache by then. */
 typedef struct {
   const void *inputs[PB_MAX_INPUTS];
   float *output;
   const float *weights;
   float *scratch;
   atomic_int *ready;
+  const char *ahead;
+  long ahead_lines;
 } pb_operands;
 
 typedef void (*pb_kernel)(const pb_operands *operands, int tile);
@@ -29,6 +32,7 @@ typedef struct {
   long inputs[PB_MAX_INPUTS];
   long output;
   long weights;
+  long weight_bytes;
 } pb_step;
 
 /* A model input (int32 ids in the arena, each below `limit`) or output (rows of fp32, `stride` elements apart). */
