@@ -14,9 +14,10 @@ import numpy as np
 from data.errors import InputError
 from data.home import home
 from fusion.block import Block
+from fusion.cost import roofline_ms
 from fusion.execution import Execution, execution_of, full_execution
 from fusion.library import NativeModel
-from fusion.plan import Plan, plan_graph
+from fusion.plan import BlockCost, Plan, plan_graph
 from fusion.program import Program, build_program, emit_table
 from fusion.runner import Runner, link_runner
 from fusion.source import Source
@@ -56,10 +57,10 @@ class Summary:
 class CompiledModel:
     """A model compiled for a target; on the host's own targets it runs in this process."""
 
-    def __init__(self, source: Source, threads: int, fuse: bool, target: Target) -> None:
+    def __init__(self, source: Source, threads: int, fuse: bool, target: Target, cost: BlockCost) -> None:
         self.seq_len, self.threads, self.target = source.seq_len, threads, target
         self._source, self._graph = source, source.graph()
-        self.plan: Plan = plan_graph(self._graph, fuse=fuse)
+        self.plan: Plan = plan_graph(self._graph, fuse=fuse, cost=cost)
         self.program: Program = build_program(self.plan, target)
         self._block_ms: tuple[float, ...] = ()
         self._execution: Execution | None = None
@@ -176,10 +177,12 @@ def compile_model(
     threads: int = 2,
     fuse: bool = True,
     target: Target | None = None,
+    cost: BlockCost = roofline_ms,
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
-    What was compiled before is found in the cache, by content.
+    What was compiled before is found in the cache, by content. ``cost`` (milliseconds of a block) settles the fusions
+    that are legal but not always faster: modelled, or measured with :class:`fusion.measured_cost.MeasuredCost`.
 
     Raises:
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
@@ -188,4 +191,4 @@ def compile_model(
     """
     if seq_len < 1 or threads < 1:
         raise InputError(f"seq_len and threads must be positive, not {seq_len} and {threads}")
-    return CompiledModel(Source(Path(source), seq_len), threads, fuse, target or host_target())
+    return CompiledModel(Source(Path(source), seq_len), threads, fuse, target or host_target(), cost)

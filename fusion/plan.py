@@ -196,7 +196,8 @@ class _Planner:
     def _depend_on(self, names: list[str], targets: set[str]) -> bool:
         """Whether any tensor needs one of the targets, when each block that is grown already runs as a whole."""
         producers = self.graph.producers
-        pending, seen = list(names), set()
+        pending = list(names)
+        seen: set[str] = set()
         while pending:
             current = pending.pop()
             if current in targets:

@@ -23,15 +23,17 @@ PB_INLINE pb_vec pb_select(pb_ivec mask, pb_vec yes, pb_vec no) {
 PB_INLINE pb_vec pb_max(pb_vec a, pb_vec b) { return pb_select(a > b, a, b); }
 PB_INLINE pb_vec pb_min(pb_vec a, pb_vec b) { return pb_select(a < b, a, b); }
 
+/* Lanes i and i + half added, for each half down to one: a short chain of dependent additions. */
 PB_INLINE float pb_sum(pb_vec v) {
-  float s = 0;
-  PB_UNROLL for (int i = 0; i < PB_LANES; i++) s += v[i];
-  return s;
-}
-PB_INLINE float pb_largest(pb_vec v) {
-  float m = v[0];
-  PB_UNROLL for (int i = 1; i < PB_LANES; i++) m = v[i] > m ? v[i] : m;
-  return m;
+#if PB_LANES >= 16
+  v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
+#if PB_LANES == 16
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif PB_LANES == 8
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+  return (v[0] + v[2]) + (v[1] + v[3]);
 }
 /* v with all lanes from `count` on set to zero; count is a constant after inlining. */
 PB_INLINE pb_vec pb_first(pb_vec v, int count) {

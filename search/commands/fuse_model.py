@@ -40,6 +40,13 @@ Examples:
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--no-fusion", is_flag=True, help="One kernel an operator, for comparison.")
+@click.option(
+    "--fusion-cost",
+    type=click.Choice(["modelled", "measured"]),
+    default="modelled",
+    show_default=True,
+    help="Settle the fusions that may not pay by a model, or by timing both ways on this machine.",
+)
 @click.option("--bench", is_flag=True, help="Time the model on this machine or on the attached phone.")
 @click.option("--compare", default="", help="Other engines to time in turn: onnxruntime,openvino,litert,pytorch.")
 @click.option("--unfused", is_flag=True, help="Time the model without fusion in turn as well.")
@@ -59,6 +66,7 @@ def main(
     seq_len: int,
     threads: int | None,
     no_fusion: bool,
+    fusion_cost: str,
     bench: bool,
     compare: str,
     unfused: bool,
@@ -72,11 +80,12 @@ def main(
 
     spec = load_device(device)
     engines = _engines(compare)
-    _check(spec, unit, bool(engines) or unfused)
+    _check(spec, unit, bool(engines) or unfused or fusion_cost == "measured")
     settings = EngineSettings(threads or spec.default_threads, litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
-        compiled = _compile(files, spec, settings.threads, fuse=not no_fusion)
+        measured = fusion_cost == "measured" and not no_fusion
+        compiled = _compile(files, spec, settings.threads, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name}
         if export_dir is not None:
             compiled.export(export_dir)
@@ -104,7 +113,9 @@ def _check(spec: DeviceSpec, unit: str, compares: bool) -> None:
     if unit == "gpu":
         raise InputError("code is generated for CPUs only; --unit cpu")
     if compares and spec.kind != "host":
-        raise InputError("--compare and --unfused time on this machine; they need --device host")
+        raise InputError(
+            "--compare, --unfused and --fusion-cost measured time on this machine; they need --device host"
+        )
 
 
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
@@ -124,11 +135,14 @@ def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
     return ModelFiles(preset_to_onnx(model, folder, seq_len), seq_len, folder / model)
 
 
-def _compile(files: ModelFiles, spec: DeviceSpec, threads: int, fuse: bool) -> CompiledModel:
+def _compile(files: ModelFiles, spec: DeviceSpec, threads: int, fuse: bool, measured: bool = False) -> CompiledModel:
     from fusion import compile_model, host_target, target_named
+    from fusion.cost import roofline_ms
+    from fusion.measured_cost import MeasuredCost
 
     target = host_target() if spec.kind == "host" else target_named(spec.target)
-    return compile_model(files.onnx, seq_len=files.seq_len, threads=threads, fuse=fuse, target=target)
+    cost = MeasuredCost(threads, target) if measured else roofline_ms
+    return compile_model(files.onnx, seq_len=files.seq_len, threads=threads, fuse=fuse, target=target, cost=cost)
 
 
 def _bench(

@@ -17,6 +17,7 @@ from fusion.architecture_plan import architecture_plan
 from fusion.cost import roofline_ms
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 from fusion.library import NativeModel
+from fusion.measured_cost import MeasuredCost
 from fusion.plan import Plan, plan_graph
 from fusion.program import build_program, emit_table
 from fusion.rewrite import simplify
@@ -159,3 +160,15 @@ def test_the_interpreter_agrees_with_compiled_code(tmp_path: Path) -> None:
     inputs = random_inputs(architecture, 9)
     graph = canonicalize(import_onnx(path, 12))
     assert np.abs(evaluate(graph, inputs)[0] - reference(path, inputs)).max() < 1e-4
+
+
+def test_a_measured_cost_times_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    cost = MeasuredCost(threads=1)
+    plan = plan_graph(simplify(architecture_graph(Architecture(1, 32, 2, 64, vocab_size=50, seq_len=16))), cost=cost)
+    timed = {block.anchor for block in cost.known_ms}
+    assert {"attention", "scores", "softmax", "context", "gemm", "rowwise"} <= timed
+    assert all(value > 0 for value in cost.known_ms.values())
+    attention = [block for block in cost.known_ms if block.anchor == "attention"]
+    assert any(fused.block.anchor in {"attention", "scores"} for fused in plan.blocks) and attention
+    assert cost(attention[0]) == cost.known_ms[attention[0]]
