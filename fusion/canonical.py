@@ -7,16 +7,15 @@ the laws that bring their spellings together (``algebra.py``, ``views.py``, ``at
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from data.errors import ModelError
 from fusion.algebra import LAWS, LEFT_OVERS
 from fusion.attention_rule import ATTENTION_RULES
 from fusion.graph import Graph, Operator, check
 from fusion.legality import check_operators
 from fusion.lowering import LOWERING
+from fusion.outputs import with_outputs_of
 from fusion.patterns import Apply, Build, Constant, Draft, Pattern, Replacement, Rule, Tensor, commutes, rewrite
 from fusion.views import VIEW_RULES, same_rows
 
@@ -31,33 +30,10 @@ def canonicalize(graph: Graph) -> Graph:
         ModelError: an operator breaks ONNX's rules, or an output does not depend on the ids.
     """
     rewritten = graph
-    for rules in (LOWERING, RULES, (*RULES, *LEFT_OVERS)):
-        rewritten = check(rewrite(rewritten, rules))
-    return check(check_operators(_with_output_names(rewritten, graph)))
-
-
-def _with_output_names(graph: Graph, original: Graph) -> Graph:
-    """The graph whose outputs are called, and shaped, as in the original; of two that are one tensor, the first."""
-    names: dict[str, str] = {}
-    types = dict(graph.types)
-    for now, before in zip(graph.outputs, original.outputs, strict=True):
-        if now not in graph.producers:
-            raise ModelError(f"output {before!r} is not computed from the ids")
-        if now in names or not same_rows(graph.types[now], original.types[before]):
-            continue
-        taken = before in graph.producers and before != now
-        names[now] = now if taken else before
-        types[names[now]] = original.types[before]
-    operators = tuple(
-        replace(
-            operator,
-            inputs=tuple(names.get(name, name) for name in operator.inputs),
-            output=names.get(operator.output, operator.output),
-        )
-        for operator in graph.operators
-    )
-    outputs = tuple(names.get(name, name) for name in graph.outputs)
-    return replace(graph, operators=operators, outputs=outputs, types=types)
+    with np.errstate(over="ignore", invalid="ignore"):  # weights may be as large as they like
+        for rules in (LOWERING, RULES, (*RULES, *LEFT_OVERS)):
+            rewritten = check(rewrite(rewritten, rules))
+    return check(check_operators(with_outputs_of(rewritten, graph)))
 
 
 def _replace_with(kind: str) -> Build:

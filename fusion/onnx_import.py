@@ -16,6 +16,7 @@ from fusion.evaluation import INFERENCE_ERRORS, constant_array, describe, evalua
 from fusion.graph import Attribute, Graph, Operator, TensorType
 from fusion.id_functions import replace_id_functions
 from fusion.key_mask import replace_key_masks
+from fusion.node_check import check_node
 
 _MAX_ELEMENTS = 1 << 28
 # Folded constants may take this much beyond three times the weights of the file.
@@ -108,6 +109,7 @@ class _Importer:
             if name and name not in self.types:
                 raise ModelError(f"{describe(node)}: {name!r} is read before it is made")
         schema = self._schema(node)
+        check_node(node, schema, self.types)
         shapes = self._shapes(node, schema)
         for name, type_ in shapes.items():
             if name in self.types:
@@ -152,14 +154,12 @@ class _Importer:
 
     def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema:
         key = (_domain(node.domain), node.op_type)
-        if any(entry.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for entry in node.attribute):
-            raise UnsupportedOperatorError(f"{describe(node)}: operators with a graph inside are not supported")
         if key not in self.schemas:
             version = self.opsets.get(key[0], 0)
             since = max(version, _INFERRED_SINCE.get(node.op_type, 0))
             try:
                 self.schemas[key] = onnx.defs.get_schema(node.op_type, since, key[0])
-            except onnx.defs.SchemaError as error:
+            except (onnx.defs.SchemaError, TypeError) as error:  # no version at all, or one beyond 32 bits
                 where = f"ONNX opset {version}" + (f" of domain {key[0]}" if key[0] else "")
                 raise UnsupportedOperatorError(f"{describe(node)}: unknown to {where}") from error
         return self.schemas[key]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fusion.deduplicate import deduplicate
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 from fusion.merge_products import merge_products
+from fusion.outputs import with_outputs_of
 
 # Operators that treat each row on its own, so that the selection of a row commutes with them; attention does so
 # for its queries alone.
@@ -20,9 +22,10 @@ def simplify(graph: Graph) -> Graph:
     Raises:
         ModelError: the graph is not canonical.
     """
+    rewritten = graph
     for rewriting in PASSES:
-        graph = check(without_dead_code(rewriting(graph)), canonical=True)
-    return graph
+        rewritten = check(without_dead_code(rewriting(rewritten)), canonical=True)
+    return check(with_outputs_of(rewritten, graph), canonical=True)
 
 
 def select_rows_early(graph: Graph) -> Graph:
@@ -95,4 +98,4 @@ def _demanded_rows(graph: Graph) -> dict[str, int]:
     return demand
 
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (select_rows_early, merge_products)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (deduplicate, select_rows_early, merge_products)
