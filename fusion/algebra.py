@@ -219,7 +219,7 @@ def _maker(draft: Draft, name: str) -> str:
 def _rows_of_bias(draft: Draft, bound: Bound, root: Operator) -> Replacement | None:
     """Constants added to looked-up rows are one constant; a bias stays with the product that it follows."""
     inner = draft.producers[bound["inner"]]
-    if _maker(draft, inner.inputs[0]) == "matmul":
+    if inner.kind == "bias" and _maker(draft, inner.inputs[0]) == "matmul":
         return None
     rows = _exact(draft, root.inputs[1]) + _exact(draft, inner.inputs[1])
     return _make(root, "add_rows", bound["x"], Replacement(), draft, rows=rows)
