@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,14 @@ EXPORTS = (
 
 def names(exports: tuple[Export, ...]) -> list[str]:
     return [f"{export}-{len(export.inputs)}-{'-'.join(export.changes.values())}" for export in exports]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Blocks that several models share are compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.mark.parametrize("how", EXPORTS, ids=names(EXPORTS))
