@@ -17,7 +17,8 @@ class Measurement:
 
     Times are milliseconds of wall clock. ``signature`` is the canonical JSON of the block or of the
     architecture, ``subject_hash`` its content hash. ``reference_ms`` is the reference block's median next
-    to this measurement in the session, from which drift is corrected.
+    to this measurement in the session, from which drift is corrected. ``serial`` is the phone's, where several of
+    one model share the work; ``cpus`` are the processors that the program was allowed to run on, as it says itself.
     """
 
     subject: Subject
@@ -39,6 +40,8 @@ class Measurement:
     created_at: str
     state_before: Mapping[str, float] = field(default_factory=dict)
     state_after: Mapping[str, float] = field(default_factory=dict)
+    serial: str = ""
+    cpus: tuple[int, ...] = ()
 
     @property
     def median_ms(self) -> float:

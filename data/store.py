@@ -22,7 +22,7 @@ from data.measurement import Measurement
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_WAIT_S = 30.0
 
 _SCHEMA = """
@@ -47,12 +47,21 @@ CREATE TABLE IF NOT EXISTS measurements (
     created_at TEXT NOT NULL,
     state_before TEXT NOT NULL,
     state_after TEXT NOT NULL,
+    serial TEXT NOT NULL DEFAULT '',
+    cpus TEXT NOT NULL DEFAULT '[]',
     UNIQUE (session, position)
 );
 CREATE INDEX IF NOT EXISTS by_subject ON measurements (fingerprint, unit, threads, subject, subject_hash);
 """
+# What an older file lacks, by the version that it has.
+_UPGRADES = {
+    1: (
+        "ALTER TABLE measurements ADD COLUMN serial TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE measurements ADD COLUMN cpus TEXT NOT NULL DEFAULT '[]'",
+    ),
+}
 _COLUMNS = tuple(field.name for field in fields(Measurement))
-_LISTS = ("warmups_ms", "samples_ms")
+_LISTS = ("warmups_ms", "samples_ms", "cpus")
 _MAPS = ("state_before", "state_after")
 _FILTERS = ("device", "unit", "threads", "subject", "provenance", "fingerprint", "compiler", "session", "subject_hash")
 _INSERT = f"INSERT INTO measurements ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
@@ -171,6 +180,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     if not version:
         _create(connection, path)
+    elif version < SCHEMA_VERSION:
+        _upgrade(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring an older file to the current schema in one transaction, unless another process has just done so."""
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for older in range(version, SCHEMA_VERSION):
+        for statement in _UPGRADES[older]:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:

@@ -148,6 +148,8 @@ class Session:
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             state_before=before.to_dict(),
             state_after=after,
+            serial=self.device.describe().details.get("serial", ""),
+            cpus=raw.cpus,
         )
         self.store.add(measurement)
         self._disturbed = is_disturbed(measurement)

@@ -145,6 +145,20 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
         MeasurementStore.open(path)
 
 
+def test_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    with MeasurementStore.open(path) as store:
+        store.add(measurement(0))
+    with sqlite3.connect(path) as connection:
+        for column in ("serial", "cpus"):
+            connection.execute(f"ALTER TABLE measurements DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with MeasurementStore.open(path) as store:
+        store.add(measurement(1, serial="R5", cpus=(4, 5)))
+        assert [(row.serial, row.cpus) for row in store.measurements()] == [("", ()), ("R5", (4, 5))]
+
+
 def test_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     with sqlite3.connect(path) as connection:
