@@ -97,7 +97,8 @@ class CompiledModel:
             InputError: an input is missing, unknown, of another length, or holds an id outside the vocabulary.
         """
         outputs = self._native.run(self._complete(inputs))
-        shapes = [self.plan.graph.types[name].shape for name in self.plan.graph.outputs]
+        graph = self.plan.graph
+        shapes = graph.output_shapes or [graph.types[name].shape for name in graph.outputs]
         return [output.reshape(shape) for output, shape in zip(outputs, shapes, strict=True)]
 
     def time(self, warmup: int = 5, runs: int = 50) -> np.ndarray:

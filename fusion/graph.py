@@ -9,6 +9,7 @@ Primitive kinds are ONNX's own names in lower case; the rewriter turns them into
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,7 +38,7 @@ class TensorType:
     @property
     def rows(self) -> int:
         """Number of rows when all axes but the last are flattened."""
-        return int(np.prod(self.shape[:-1], dtype=np.int64)) if self.shape else 1
+        return math.prod(self.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Operator:
 @dataclass(frozen=True)
 class Graph:
     """A whole model. ``constants`` holds the weights; a graph made from an architecture alone holds
-    zero-stride arrays, which take no memory."""
+    zero-stride arrays, which take no memory. ``output_shapes`` are the source model's, where they are known: two of
+    its outputs may be one tensor in two shapes."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -71,6 +73,7 @@ class Graph:
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     source_operators: int = 0
+    output_shapes: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:

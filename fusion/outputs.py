@@ -10,7 +10,7 @@ from fusion.views import same_rows
 
 
 def with_outputs_of(graph: Graph, original: Graph) -> Graph:
-    """The graph whose outputs are called, and shaped, as in the original; of two that are one tensor, the first.
+    """The graph whose outputs are called, and shaped, as in the original; two that are one tensor share a name.
 
     Raises:
         ModelError: an output does not depend on the ids.
@@ -34,4 +34,5 @@ def with_outputs_of(graph: Graph, original: Graph) -> Graph:
         for operator in graph.operators
     )
     outputs = tuple(names.get(name, name) for name in graph.outputs)
-    return replace(graph, operators=operators, outputs=outputs, types=types)
+    shapes = original.output_shapes or tuple(original.types[name].shape for name in original.outputs)
+    return replace(graph, operators=operators, outputs=outputs, types=types, output_shapes=shapes)

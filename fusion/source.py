@@ -123,6 +123,7 @@ def _write(graph: Graph, file: Path) -> None:
         "types": {name: [type_.shape, type_.dtype] for name, type_ in graph.types.items()},
         "constants": {name: [value.shape, str(value.dtype)] for name, value in graph.constants.items()},
         "source_operators": graph.source_operators,
+        "output_shapes": graph.output_shapes,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
@@ -144,7 +145,8 @@ def _read(file: Path) -> Graph | None:
         }
         types = {name: TensorType(tuple(shape), dtype) for name, (shape, dtype) in document["types"].items()}
         inputs, outputs = tuple(document["inputs"]), tuple(document["outputs"])
-        graph = Graph(inputs, outputs, operators, types, constants, int(document["source_operators"]))
+        shapes = tuple(tuple(shape) for shape in document["output_shapes"])
+        graph = Graph(inputs, outputs, operators, types, constants, int(document["source_operators"]), shapes)
         return check(graph, canonical=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ModelError):
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from fusion.block import FLOAT_BYTES
 from fusion.layout import round_up
 from fusion.target import Target
 
@@ -12,18 +14,20 @@ _REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (5, 2), 
 # One row alone: as many accumulators as hide the latency of a multiply-add.
 _SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16
-_ROW_BLOCK = 32
+# Rows a tile, by the weights' share of a core's L2 cache: small tiles share out evenly, large ones read weights less.
+_ROW_BLOCKS = ((0.5, 32), (4.0, 64), (math.inf, 128))
 
 
 @dataclass(frozen=True)
 class Tiling:
     """``rows`` x ``vectors`` accumulators in registers; ``row_block`` rows and one panel a tile; ``depth_block``
-    elements of the inner dimension at a time."""
+    elements of the inner dimension at a time; ``panels_first`` goes through all row blocks before the next panel."""
 
     rows: int
     vectors: int
     row_block: int
     depth_block: int
+    panels_first: bool = False
 
     def panel(self, target: Target) -> int:
         """Columns of a panel."""
@@ -42,12 +46,14 @@ def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling
     tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target.lanes))
     tile_rows = min(tile_rows, rows)
     panels = -(-columns // (vectors * target.lanes))
-    fits = inner * columns * 4 <= target.l2_bytes // 2
-    row_block = round_up(_ROW_BLOCK if fits else 128, tile_rows)
+    weight_bytes = inner * columns * FLOAT_BYTES
+    fits = weight_bytes <= target.l2_bytes // 2
+    wanted = next(rows for share, rows in _ROW_BLOCKS if weight_bytes <= share * target.l2_bytes)
+    row_block = round_up(wanted, tile_rows)
     while row_block > tile_rows and panels * -(-rows // row_block) < _MIN_TILES:
         row_block = round_up(row_block // 2, tile_rows)
     depth_block = max(256, target.l2_bytes // 4 // (vectors * target.vector_bytes))
-    return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), min(depth_block, inner))
+    return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), min(depth_block, inner), not fits)
 
 
 def product_cost(rows: int, columns: int, target: Target) -> float:

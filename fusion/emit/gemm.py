@@ -78,9 +78,11 @@ def _panel_function(rows: int, inner: int, columns: int, a: int, tiling: Tiling,
 
 def _body(rows: int, inner: int, columns: int, panels: int, tiling: Tiling, target: Target, code: EpilogueCode) -> str:
     panel, stride = tiling.panel(target), row_stride(columns)
+    row_blocks = -(-rows // tiling.row_block)
     widths = _widths(columns, tiling, target)
     text = (
-        f"  const int block = tile / {panels}, panel = tile % {panels}, first = block * {tiling.row_block};\n"
+        f"{_tile_order(panels, row_blocks, tiling)}"
+        f"  const int first = block * {tiling.row_block};\n"
         f"  const int last = first + {tiling.row_block} < {rows} ? first + {tiling.row_block} : {rows};\n"
         f"  const float *b = o->weights + (long)panel * {panel * inner};\n"
         f"  float *c = o->output + panel * {panel};\n"
@@ -99,6 +101,14 @@ def _body(rows: int, inner: int, columns: int, panels: int, tiling: Tiling, targ
             f"    {norm_call(code, columns, f'o->output + (long)r * {stride}')}\n"
         )
     return text
+
+
+def _tile_order(panels: int, row_blocks: int, tiling: Tiling) -> str:
+    """Which panel and which block of rows a tile is. Weights that stay in cache are gone through for each block of
+    rows, so that rows are complete early; others a panel at a time, so that each is read from memory once."""
+    if tiling.panels_first:
+        return f"  const int panel = tile / {row_blocks}, block = tile % {row_blocks};\n"
+    return f"  const int block = tile / {panels}, panel = tile % {panels};\n"
 
 
 def _elementwise(columns: int, panel: int, stride: int, target: Target, code: EpilogueCode) -> str:

@@ -38,7 +38,7 @@ EXPORTS = (
     *(Export(family, head="regression", opset=20, attention="sdpa", seq_len=40) for family in FAMILIES),
     *(Export(family, head="hidden", opset=15, attention="sdpa", inputs=("input_ids",)) for family in FAMILIES),
     *(Export(family, inputs=INPUTS[:2], dtype=torch.int32, seq_len=40) for family in _FEW),
-    *(Export(family, head="states", opset=16, seq_len=1) for family in FAMILIES if family != "mobilebert-plain"),
+    *(Export(family, head="states", opset=16, seq_len=1) for family in FAMILIES),
     *(Export(family, "dynamo", 18, seq_len=40) for family in FAMILIES),
     *(Export(family, "dynamo", 20, "hidden", "sdpa", dynamic=True) for family in _FEW),
     *(Export("bert", "dynamo", opset, "regression", "sdpa") for opset in (19, 21)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,10 @@ from fusion import compile_model, host_target
 from fusion.compiled import CompiledModel
 from fusion.program import emit_table
 from fusion.toolchain import RUNTIME
+from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.models import export, random_inputs, reference
+
+Inputs = Mapping[str, np.ndarray]
 
 MARCH = {"x86_64-avx512": "x86-64-v4", "x86_64-avx2": "x86-64-v3", "x86_64-sse": "x86-64-v2", "aarch64-neon": "armv8-a"}
 WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
@@ -51,7 +54,21 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
+def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected: np.ndarray, folder: Path) -> None:
+    """Runs the model a few times on three threads; the sanitizer says nothing, and the numbers are right."""
+    words = [word for key, row in inputs.items() for word in ("--input", f"{key}={','.join(map(str, row[0]))}")]
+    runner = sanitized_runner(model, sanitizer, folder)
+    command = [str(runner), "model", "--weights", str(model.weights()), "--threads", "3", "--runs", "3", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (outputs,) = json.loads(done.stdout)["outputs"].values()
+    assert np.abs(np.array(outputs).reshape(expected.shape) - expected).max() < 1e-4
+
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
+
+
+@needs_gcc
 @pytest.mark.parametrize("fuse", [True, False])
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -60,10 +77,16 @@ def test_generated_code_is_clean(name: str, sanitizer: str, fuse: bool, tmp_path
     path = export(architecture, tmp_path)
     model = compile_model(path, seq_len=architecture.seq_len, fuse=fuse, target=host_target())
     inputs = random_inputs(architecture, max(1, architecture.seq_len * 2 // 3))
-    words = [word for key, row in inputs.items() for word in ("--input", f"{key}={','.join(map(str, row[0]))}")]
-    runner = sanitized_runner(model, sanitizer, tmp_path)
-    command = [str(runner), "model", "--weights", str(model.weights()), "--threads", "3", "--runs", "3", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    logits = np.array(json.loads(done.stdout)["outputs"]["logits"])
-    assert np.abs(logits - reference(path, inputs)[0]).max() < 1e-4
+    assert_clean(model, sanitizer, inputs, reference(path, inputs), tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("family", ["mobilebert", "roberta", "electra"])
+def test_code_of_other_families_is_clean(family: str, sanitizer: str, tmp_path: Path) -> None:
+    how = Export(family, seq_len=37)
+    path = export_family(how, tmp_path / "model.onnx")
+    inputs = ragged_inputs(how, 37, 20)
+    inputs = {port.name: inputs[port.name] for port in compile_model(path, seq_len=37).program.inputs}
+    (expected,) = runtime_outputs(how, path, inputs)
+    assert_clean(compile_model(path, seq_len=37), sanitizer, inputs, expected, tmp_path)

@@ -29,7 +29,8 @@ static void panel_1(const pb_operands *o, const float *b, float *c, int first, i
 
 void pb_bfd351c68a7bd4c8(const pb_operands *o, int tile);
 void pb_bfd351c68a7bd4c8(const pb_operands *o, int tile) {
-  const int block = tile / 4, panel = tile % 4, first = block * 12;
+  const int block = tile / 4, panel = tile % 4;
+  const int first = block * 12;
   const int last = first + 12 < 20 ? first + 12 : 20;
   const float *b = o->weights + (long)panel * 1280;
   float *c = o->output + panel * 32;

@@ -35,7 +35,8 @@ static void panel_1(const pb_operands *o, const float *b, float *c, int first, i
 
 void pb_17c3c69e092e1791(const pb_operands *o, int tile);
 void pb_17c3c69e092e1791(const pb_operands *o, int tile) {
-  const int block = tile / 13, panel = tile % 13, first = block * 12;
+  const int panel = tile / 2, block = tile % 2;
+  const int first = block * 12;
   const int last = first + 12 < 20 ? first + 12 : 20;
   const float *b = o->weights + (long)panel * 40000;
   float *c = o->output + panel * 8;
