@@ -13,11 +13,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from data.errors import DataFileError, UnknownNameError
+from data.home import home
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# The published system's runs of each program, and the usual gate on a phone's battery temperature, °C.
+PUBLISHED_RUNS, COOL_C = 100, 37.0
 
 # Every table of a device file refuses keys that it does not know.
 _STRICT = {"extra": "forbid"}
@@ -72,7 +76,9 @@ class Analytic:
     ``cpu_efficiency`` and ``gpu_efficiency`` are the shares of the fp32 peak that a large block reaches,
     ``bandwidth_efficiency`` the share of the theoretical bandwidth; ``block_us`` is what each block costs before its
     first tile (waking the threads, the barrier), ``model_us`` what each whole run costs; ``noise`` is the relative
-    standard deviation between runs.
+    standard deviation between runs. ``activation_gbps`` is the rate in GB/s at which activations pass from one block to
+    the next through the caches, ``raw_product`` the share of its speed that a matrix product keeps when it stores its
+    result before anything is applied to it, as without fusion; both have a second value for the GPU.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -83,6 +89,10 @@ class Analytic:
     model_us: NotNegative = 0.0
     noise: NotNegative = 0.01
     gpu_efficiency: Share = 0.1
+    activation_gbps: Positive = 5.0
+    raw_product: Share = 1.0
+    gpu_activation_gbps: Positive = 5.0
+    gpu_raw_product: Share = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,10 @@ class DeviceSpec:
     """What is known about a device before it is measured.
 
     ``target`` names the compiler's target (``host`` = detect). ``threads`` is the default number of CPU threads, or
-    ``all`` for every core that this process may use. ``models`` are the values of ``ro.product.model`` by which an
+    ``all`` for every core that this process may use; ``runs`` is how often each program is timed there, by default
+    ``PUBLISHED_RUNS`` on phones and as many as its size needs elsewhere. Nothing is measured while the battery is
+    warmer than ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all
+    for it to cool. ``models`` are the values of ``ro.product.model`` by which an
     attached phone is recognised.
     """
 
@@ -101,6 +114,9 @@ class DeviceSpec:
     kind: Literal["host", "android"]
     target: str
     threads: PositiveInt | Literal["all"] = "all"
+    runs: PositiveInt | None = None
+    hottest_c: Positive | None = None
+    cooling_limit_s: NotNegative = 600.0
     models: tuple[str, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     memory: Memory | None = None
@@ -112,6 +128,16 @@ class DeviceSpec:
     def default_threads(self) -> int:
         """Threads used where the user names none."""
         return len(os.sched_getaffinity(0)) if self.threads == "all" else self.threads
+
+    @property
+    def default_runs(self) -> int | None:
+        """Runs of each program; None where each gets as many as its size needs."""
+        return PUBLISHED_RUNS if self.runs is None and self.kind == "android" else self.runs
+
+    @property
+    def temperature_limit_c(self) -> float | None:
+        """Battery temperature above which nothing is measured, °C; None where there is no limit."""
+        return COOL_C if self.hottest_c is None and self.kind == "android" else self.hottest_c
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -135,20 +161,30 @@ def known_devices() -> tuple[str, ...]:
     return tuple(sorted(_bundled()))
 
 
+def own_device_path(name: str) -> Path:
+    """Where the specification of a phone that described itself is kept."""
+    return home() / "devices" / f"{name}.toml"
+
+
+def own_devices() -> tuple[str, ...]:
+    """Names of the phones that have described themselves, sorted."""
+    return tuple(sorted(path.stem for path in own_device_path("any").parent.glob("*.toml")))
+
+
 def load_device(name_or_path: str | Path) -> DeviceSpec:
-    """The bundled specification of that name, or the one in a TOML file of the user's own.
+    """The specification of that name, bundled or of a phone that has described itself, or the one in a TOML file.
 
     Raises:
-        UnknownNameError: neither a bundled name nor the path of a ``.toml`` file.
+        UnknownNameError: neither such a name nor the path of a ``.toml`` file.
         DataFileError: the file cannot be read, is not TOML, or has missing, unknown or impossible values.
     """
     name = str(name_or_path)
     bundled = _bundled()
     if name in bundled:
         return parse_device(bundled[name].read_text(encoding="utf-8"), f"{name}.toml")
-    path = Path(name)
+    path = own_device_path(name) if name in own_devices() else Path(name)
     if path.suffix != ".toml":
-        raise UnknownNameError("device", name, known_devices())
+        raise UnknownNameError("device", name, (*known_devices(), *own_devices()))
     try:
         return parse_device(path.read_text(encoding="utf-8"), path)
     except OSError as error:

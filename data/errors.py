@@ -7,6 +7,7 @@ PocketBertError            exit 1   anything that failed
 │   └── UnsupportedOperatorError    an ONNX operator that the compiler does not know
 ├── InfeasibleBudgetError  exit 3   no model of the search space fits the budget
 ├── DeviceError            exit 4   the device is not available or was lost
+│   └── DeviceLostError             the connection broke; it may come back
 ├── StoreError             exit 1   the measurement store is damaged or cannot be written
 ├── ToolchainError         exit 1   the C compiler failed
 ├── EngineUnavailableError exit 1   another runtime, to compare with, is missing or cannot take the model
@@ -68,6 +69,10 @@ class DeviceError(PocketBertError):
     """The device is not available, or was lost."""
 
     exit_code = 4
+
+
+class DeviceLostError(DeviceError):
+    """The connection to a device broke: unplugged, restarted, or its adb server gone. It may come back."""
 
 
 class StoreError(PocketBertError):

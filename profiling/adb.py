@@ -1,74 +1,89 @@
 """A phone over adb: the runner is pushed to /data/local/tmp and started through ``taskset`` in the phone's shell.
 
-Needs no root. Every call to the phone has a wall-clock limit on the phone's side (``timeout``) and a socket limit on
-this side; every error of adb becomes one line that says what to do.
+Needs no root. Every call has a wall-clock limit on the phone's side (``timeout``) and on this one; a connection that
+breaks is waited for; every error of adb becomes one line that says what to do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shlex
-import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from data.device_spec import DeviceSpec
-from data.errors import DeviceError
+from data.errors import DeviceError, DeviceLostError
 from data.measurement import Provenance
+from profiling import phone_readings as readings
+from profiling.adb_server import READY, advice_for, attached_phones
 from profiling.device import DeviceDescription, DeviceState, Job, RawSamples, parse_runner_output
+from profiling.phone_link import PhoneLink
 
 if TYPE_CHECKING:
-    import adbutils
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from fusion import Runner, Target
 
 REMOTE_ROOT = "/data/local/tmp"
-# Seconds: a shell command that only reads a few files; a socket read while a file is pushed; starting adb's server.
-_SHELL_S, _PUSH_S, _SERVER_S = 15.0, 60.0, 20.0
-# Added to a job's own limit before this side gives up, so that the phone's `timeout` ends the program first.
-_GRACE_S = 10.0
-_TIMEOUT_STATUS = 124
-# Battery temperature above which nothing is measured, and how long to wait before looking again.
-_COOL_C, _COOLING_STEP_S = 37.0, 5.0
-_STATES = {
-    "unauthorized": "unlock the phone and accept this computer's key, then call again",
-    "offline": "unplug the phone, plug it in again, and call again",
-    "no permissions": "this user may not open the USB device: see 'adb devices' for the missing udev rule",
-}
+_PREFIX = "pocketbert-"
+# Seconds by which two readings of the moment a process began may differ.
+_SAME_PROCESS_S = 3.0
+# Seconds: how long a phone that went away is waited for; a push, with so much added for each megabyte.
+RETURN_S, _PUSH_S, _PUSH_S_PER_MB = 60.0, 30.0, 1.0
+# Thermal status from which Android slows the processor, and how long to wait before looking again, in seconds.
+_THROTTLED, _STEP_S = 2.0, 1.0
+_IDENTITY = ("ro.product.model", "ro.soc.model", "ro.board.platform", "ro.build.fingerprint")
+_SEPARATOR = "-- pocketbert --"
+_STATE_LINE = f"; echo '{_SEPARATOR}'; ".join(
+    (readings.RESIDENCY_LINE, readings.CLOCK_LINE, "dumpsys thermalservice", "dumpsys battery")
+)
+Result = TypeVar("Result")
 
 
 class AdbDevice:
-    """One attached phone. Made by :meth:`connect`; :meth:`close` removes what was pushed."""
+    """One attached phone. Made by :meth:`connect`; :meth:`close` removes what was pushed.
 
-    def __init__(self, spec: DeviceSpec, phone: adbutils.AdbDevice) -> None:
+    ``return_limit_s`` is how long a phone that went away is waited for, in seconds.
+    """
+
+    def __init__(self, spec: DeviceSpec, link: PhoneLink, return_limit_s: float = RETURN_S) -> None:
         self.spec = spec
         self.unit = "cpu"
-        self._phone = phone
+        self.return_limit_s = return_limit_s
+        self._link = link
+        self._folder = f"{REMOTE_ROOT}/{_PREFIX}{_this_process()}-{uuid.uuid4().hex[:8]}"
         self._pushed: dict[str, str] = {}
+        self._residency: readings.Residency = {}
+        self._begun = False
 
     @classmethod
-    def connect(cls, spec: DeviceSpec, serial: str | None = None) -> AdbDevice:
+    def connect(cls, spec: DeviceSpec, serial: str | None = None, allow_mismatch: bool = False) -> AdbDevice:
         """The phone with that serial number, or the only one attached.
 
         Raises:
-            DeviceError: no adb, no phone, several phones and no serial, or one that is not ready or not 64-bit.
+            DeviceError: no adb, no phone, several phones and no serial, or one that is not ready, not 64-bit, or of
+                another model than the specification's (unless ``allow_mismatch``).
         """
-        import adbutils
-
-        _start_server()
-        client = adbutils.AdbClient(socket_timeout=_PUSH_S)
-        with _clear_errors(f"device {spec.name}"):
-            attached = {info.serial: info.state for info in client.list()}
-        device = cls(spec, client.device(serial=_choose(spec, attached, serial)))
-        device._refuse_32_bit()
+        device = cls(spec, PhoneLink(choose(attached_phones(), serial, f"device {spec.name}"), f"device {spec.name}"))
+        refuse_unfit(device.properties, device.serial)
+        model = device.properties.get("ro.product.model", "")
+        if spec.models and not allow_mismatch and not model.startswith(spec.models):
+            raise DeviceError(
+                f"the phone {device.serial} is a {model or 'phone without a model name'}, not a {spec.title}: "
+                "name its own device, or --device attached, or --allow-mismatch to measure it all the same"
+            )
         return device
+
+    @property
+    def serial(self) -> str:
+        """The phone's serial number, as adb knows it."""
+        return self._link.serial
 
     @property
     def provenance(self) -> Provenance:
@@ -84,63 +99,110 @@ class AdbDevice:
 
         return target_named(self.spec.target)
 
+    @cached_property
+    def properties(self) -> Mapping[str, str]:
+        """Everything that ``getprop`` says."""
+        return readings.properties(self._link.shell(["getprop"]))
+
     def describe(self) -> DeviceDescription:
         return self._description
 
     @cached_property
     def _description(self) -> DeviceDescription:
-        names = ("ro.product.model", "ro.soc.model", "ro.board.platform", "ro.build.fingerprint")
-        details = {name: self._shell(["getprop", name]) for name in names}
-        cores = self._shell(["nproc", "--all"])
+        details = {name: self.properties.get(name, "") for name in _IDENTITY}
+        cores = self._link.shell(["nproc", "--all"], check=False)
         identity = "|".join([*details.values(), cores, self.target.name])
         return DeviceDescription(
             name=self.spec.name,
             fingerprint=f"{self.spec.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
             processor=f"{details['ro.product.model']} ({details['ro.soc.model'] or details['ro.board.platform']})",
-            cores=int(cores) if cores.isdigit() else len(self.spec.cores),
-            details={**details, "serial": str(self._phone.serial)},
+            cores=int(cores) if cores.isdecimal() else len(self.spec.cores),
+            details={**details, "serial": self.serial},
         )
 
     def prepare(self, runner: Runner) -> None:
-        if runner.binary_hash in self._pushed:
-            return
-        folder = f"{REMOTE_ROOT}/pocketbert-{runner.binary_hash[:16]}"
-        self._pushed[runner.binary_hash] = folder
-        self._shell(["mkdir", "-p", folder])
-        self._push(runner.executable, f"{folder}/runner", 0o755)
-        if runner.weights is not None:
-            self._push(runner.weights, f"{folder}/weights.bin", 0o644)
+        self._persist(lambda: self._bring(runner))
 
     def run(self, job: Job) -> RawSamples:
-        command = replace(job, affinity="").command()  # taskset sets it, before the runner starts
         if job.runner is None:
             raise DeviceError(f"{job.program}: nothing was compiled for {self.spec.name}")
-        self.prepare(job.runner)
-        remote = self._on_phone(command, job.runner)
-        mask = ["taskset", job.affinity] if job.affinity else []
-        output = self._shell(["timeout", f"{job.time_limit_s:g}", *mask, *remote], job.time_limit_s + _GRACE_S)
-        return parse_runner_output(output, job.program)
+        return self._persist(lambda: self._run_once(job))
 
     def state(self) -> DeviceState:
-        clocks = self._numbers(["cat", "/sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq"])
-        lines = self._shell(["dumpsys", "battery"], check=False).splitlines()
-        battery = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        """Clocks are the mean since the last call, from time_in_state; the first call gives those of the moment."""
+        text = self._persist(lambda: self._link.script(_STATE_LINE, "reading the state"))
+        residency_text, clocks, thermal, battery_text = (text.split(_SEPARATOR) + [""] * 3)[:4]
+        battery, residency = readings.fields(battery_text), readings.residency(residency_text)
+        clock = readings.mean_clock_mhz(self._residency, residency)
+        self._residency = residency
+        level = battery.get("level", "")
         return DeviceState(
-            clock_mhz=sum(clocks) / len(clocks) / 1e3 if clocks else None,
-            temperature_c=_tenths(battery.get("temperature")),
-            battery_percent=float(battery["level"]) if battery.get("level", "").isdigit() else None,
+            clock_mhz=clock if clock is not None else readings.current_clock_mhz(clocks),
+            temperature_c=readings.temperature_c(thermal, battery),
+            battery_percent=float(level) if level.isdecimal() else None,
+            thermal_status=readings.thermal_status(thermal),
         )
 
     def settle(self, threads: int, limit_s: float) -> None:
-        """Wait until the battery is cool enough: a hot phone lowers its clocks."""
+        """Wait until Android slows nothing; the session's own gate looks after the temperature."""
         end = monotonic() + limit_s
-        while (self.state().temperature_c or 0.0) > _COOL_C and monotonic() < end:
-            sleep(_COOLING_STEP_S)
+        while (self.state().thermal_status or 0.0) >= _THROTTLED and monotonic() < end:
+            sleep(min(_STEP_S, max(0.0, end - monotonic())))
 
     def close(self) -> None:
-        for folder in self._pushed.values():
-            self._shell(["rm", "-rf", folder], check=False)
-        self._pushed.clear()
+        """End what may still run and remove what was pushed; a phone that is gone keeps it until the next session."""
+        if not self._begun:
+            return
+        try:
+            self._clean(self._folder)
+        except DeviceError:
+            return  # the next session removes the folder of one that has ended
+        finally:
+            self._pushed.clear()
+            self._begun = False
+
+    def _persist(self, action: Callable[[], Result]) -> Result:
+        """Do it; where the phone goes away meanwhile, wait for it and do it again, once."""
+        try:
+            return action()
+        except DeviceLostError:
+            self._pushed.clear()
+            if not self._link.await_return(self.return_limit_s):
+                self.return_limit_s = 0.0  # it was waited for once: whoever tries again learns at once
+                raise
+        return action()
+
+    def _bring(self, runner: Runner) -> None:
+        if runner.binary_hash in self._pushed:
+            return
+        if not self._begun:
+            self._remove_leftovers()
+        folder = f"{self._folder}/{runner.binary_hash[:16]}"
+        self._begun = True
+        self._link.shell(["mkdir", "-p", folder])
+        self._push(runner.executable, f"{folder}/runner", 0o755)
+        if runner.weights is not None:
+            self._push(runner.weights, f"{folder}/weights.bin", 0o644)
+        self._pushed[runner.binary_hash] = folder
+
+    def _push(self, source: Path, destination: str, mode: int) -> None:
+        megabytes = source.stat().st_size / 1e6
+        self._link.push(source, destination, mode, _PUSH_S + _PUSH_S_PER_MB * megabytes)
+
+    def _run_once(self, job: Job) -> RawSamples:
+        runner = job.runner
+        assert runner is not None  # run() has looked
+        self._bring(runner)
+        command = replace(job, affinity="").command()  # taskset sets it, before the runner starts
+        mask = ["taskset", job.affinity] if job.affinity else []
+        try:
+            output = self._link.shell([*mask, *self._on_phone(command, runner)], job.time_limit_s, name="the runner")
+        except DeviceError as error:
+            if isinstance(error, DeviceLostError):
+                raise
+            self._end_programs(self._folder)
+            raise DeviceError(f"{job.program}: {error}") from error
+        return parse_runner_output(output, job.program)
 
     def _on_phone(self, command: list[str], runner: Runner) -> list[str]:
         """The runner's arguments with this machine's paths replaced by the phone's."""
@@ -150,83 +212,75 @@ class AdbDevice:
             paths[str(runner.weights)] = f"{folder}/weights.bin"
         return [paths.get(word, word) for word in command]
 
-    def _push(self, source: Path, destination: str, mode: int) -> None:
-        with _clear_errors(f"pushing {source.name} to {self.spec.name}"):
-            self._phone.sync.push(source, destination, mode, check=True)
+    def _remove_leftovers(self) -> None:
+        """Remove the folders of sessions of this machine that were killed; living ones stay, others' for a day."""
+        names = self._link.script(f"cd {REMOTE_ROOT} && ls", "ls").split()
+        old = self._link.script(f"cd {REMOTE_ROOT} && find . -maxdepth 1 -mtime +0", "find").split()
+        for name in names:
+            if name.startswith(_PREFIX) and (f"./{name}" in old or is_leftover(name.removeprefix(_PREFIX))):
+                self._clean(f"{REMOTE_ROOT}/{name}")
 
-    def _shell(self, words: list[str], limit_s: float = _SHELL_S, check: bool = True) -> str:
-        """Standard output of a command on the phone; every word but a sysfs pattern is quoted."""
-        line = " ".join(word if word.startswith("/sys/") else shlex.quote(word) for word in words)
-        with _clear_errors(f"device {self.spec.name}"):
-            done = self._phone.shell2(line, timeout=limit_s, v2=True, rstrip=True)
-        if check and done.returncode == _TIMEOUT_STATUS:
-            raise DeviceError(f"device {self.spec.name}: {words[-1]} did not end within {limit_s:g} s and was stopped")
-        if check and done.returncode:
-            said = (done.stderr or done.output).strip().splitlines() or ["no message"]
-            raise DeviceError(f"device {self.spec.name}: {words[0]} ended with status {done.returncode}: {said[-1]}")
-        return str(done.stdout or "").strip()
+    def _clean(self, folder: str) -> None:
+        self._end_programs(folder)
+        self._link.shell(["rm", "-rf", folder], check=False)
 
-    def _numbers(self, words: list[str]) -> list[float]:
-        return [float(word) for word in self._shell(words, check=False).split() if word.isdigit()]
-
-    def _refuse_32_bit(self) -> None:
-        if "arm64" not in self._shell(["getprop", "ro.product.cpu.abilist64"]):
-            raise DeviceError(f"the phone {self._phone.serial} is not a 64-bit ARM device: no code for it")
+    def _end_programs(self, folder: str) -> None:
+        """Kill the programs that were started from a folder; the brackets keep pkill from finding its own shell."""
+        name = folder.rpartition("/")[2]
+        self._link.shell(["pkill", "-9", "-f", f"[{name[0]}]{name[1:]}/"], check=False)
 
 
-def _tenths(text: str | None) -> float | None:
-    """Android reports battery temperature in tenths of a degree."""
-    return int(text) / 10 if text and text.lstrip("-").isdigit() else None
+def cpus_of(mask: str) -> set[int]:
+    """The processors of a hexadecimal affinity mask."""
+    bits = int(mask, 16)
+    return {cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1}
 
 
-def _choose(spec: DeviceSpec, attached: dict[str, str], serial: str | None) -> str:
-    """The serial number to use, or a DeviceError that says what is missing."""
+def refuse_unfit(properties: Mapping[str, str], serial: str) -> None:
+    """DeviceError for a phone that generated code cannot run on."""
+    if "arm64" not in properties.get("ro.product.cpu.abilist64", ""):
+        raise DeviceError(f"the phone {serial} is not a 64-bit ARM device: no code can be generated for it")
+
+
+def choose(attached: Mapping[str, str], serial: str | None, what: str) -> str:
+    """The serial number to use of the attached phones and their states, or a DeviceError that says what is missing."""
     if serial is not None and serial not in attached:
         raise DeviceError(f"no phone with serial {serial} is attached; attached: {', '.join(attached) or 'none'}")
     if serial is None and len(attached) != 1:
         found = (
             f"several phones are attached ({', '.join(attached)}): choose one with --serial"
             if attached
-            else ("no phone is attached; enable USB debugging, plug it in and check 'adb devices'")
+            else "no phone is attached; enable USB debugging, plug it in and check 'adb devices'"
         )
-        raise DeviceError(f"device {spec.name} is not available: {found}")
+        raise DeviceError(f"{what} is not available: {found}")
     chosen = serial if serial is not None else next(iter(attached))
-    if attached[chosen] != "device":
-        advice = _STATES.get(attached[chosen], "check 'adb devices'")
-        raise DeviceError(f"device {spec.name} ({chosen}) is {attached[chosen]}: {advice}")
+    if attached[chosen] != READY:
+        raise DeviceError(f"{what} ({chosen}) is {attached[chosen]}: {advice_for(attached[chosen])}")
     return chosen
 
 
-def _start_server() -> None:
-    """Start adb's server quietly where none listens: the library would let adb write to standard output."""
-    import adbutils
+def is_leftover(session: str) -> bool:
+    """Whether a session's folder on the phone, by the name after the prefix, is of a process here that has ended."""
+    import psutil
 
-    host = os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
-    port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
+    words = session.split("-")
+    if len(words) < 3 or not all(word.isdecimal() for word in words[1:3]):
+        return True  # of an earlier version, which named folders by the binary's hash
+    machine, process, began = words[0], int(words[1]), int(words[2])
+    if machine != _machine():
+        return False
     try:
-        socket.create_connection((host, port), timeout=3).close()
-        return
-    except OSError:
-        pass  # no server yet: start one
-    try:
-        command = [adbutils.adb_path(), "-P", str(port), "start-server"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SERVER_S, check=False)
-    except (adbutils.AdbError, OSError, subprocess.TimeoutExpired) as error:
-        raise DeviceError(f"adb cannot be started ({error}): install Android's platform tools") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise DeviceError(f"adb's server cannot be started: {said[-1] if said else 'no message'}")
+        return abs(psutil.Process(process).create_time() - began) > _SAME_PROCESS_S
+    except psutil.NoSuchProcess:
+        return True
 
 
-@contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
-    """Turn adb's errors into one line."""
-    import adbutils
+def _this_process() -> str:
+    import psutil
 
-    try:
-        yield
-    except adbutils.AdbTimeout as error:
-        raise DeviceError(f"{what}: the phone did not answer in time; check the cable and call again") from error
-    except (adbutils.AdbError, OSError) as error:
-        reason = str(error).strip().splitlines()
-        raise DeviceError(f"{what}: adb failed ({reason[0] if reason else type(error).__name__})") from error
+    return f"{_machine()}-{os.getpid()}-{int(psutil.Process().create_time())}"
+
+
+def _machine() -> str:
+    """A name of this machine that differs from others' and holds nothing that a shell could take for its own."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

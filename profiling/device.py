@@ -32,12 +32,16 @@ class DeviceDescription:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Clocks (mean over readable cores), temperature and load at one moment; None where unreadable."""
+    """Clocks (mean over readable cores), temperature and load at one moment; None where unreadable.
+
+    ``thermal_status`` is Android's, 0 to 6: from 2 on the system slows the processor.
+    """
 
     clock_mhz: float | None = None
     temperature_c: float | None = None
     battery_percent: float | None = None
     load: float | None = None
+    thermal_status: float | None = None
 
     def to_dict(self) -> dict[str, float]:
         """Only what could be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +19,8 @@ Examples:
   profile-device --device host                       profile this machine with all its cores
   profile-device --device host --threads 1 --json    one thread, result as JSON on standard output
   profile-device --device s20 --serial R58M12ABCDE   one of several attached phones
+  profile-device --device s20 --serial A --serial B  two of one model share the work
+  profile-device --device attached                   any 64-bit phone: it describes itself
   profile-device --device my-phone.toml --time-limit 5m
   profile-device --list                              what devices there are, and how they can be used
 
@@ -32,9 +34,10 @@ A second call measures only what is missing, and ends at once when nothing is.
     help="Time fused compiled blocks on DEVICE and train its latency predictor.",
     context_settings={"max_content_width": 110},
 )
-@click.option("--device", help="Bundled device name (see --list) or a device .toml file.")
+@click.option("--device", help="Name (see --list), 'attached', or a .toml file.")
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to profile.")
-@click.option("--serial", multiple=True, help="Serial number of the phone, where several are attached.")
+@click.option("--serial", multiple=True, help="The phone's serial number; several of one model share the work.")
+@click.option("--allow-mismatch", is_flag=True, help="Measure a phone of another model than the device's.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: 160]")
 @click.option("--time-limit", type=DURATION_S, help="Roughly how long it may take, such as 10m.")
@@ -49,6 +52,7 @@ def main(
     device: str | None,
     unit: str,
     serial: tuple[str, ...],
+    allow_mismatch: bool,
     threads: int | None,
     blocks: int | None,
     time_limit: float | None,
@@ -64,15 +68,12 @@ def main(
         return
     if device is None:
         raise click.UsageError("Missing option '--device'.")
-    if len(serial) > 1:
-        raise click.UsageError("only one --serial at a time in this version")
 
-    from data.device_spec import load_device
     from data.store import MeasurementStore
     from search.profile_pipeline import profile
 
-    spec = load_device(device)
-    opened = open_or_advise(spec, serial[0] if serial else None, simulated, unit)
+    spec = specification(device, serial)
+    opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     threads = check_threads(spec, threads)
     try:
         with MeasurementStore.open() as store, ProgressPrinter() as progress:
@@ -92,13 +93,33 @@ def main(
     show(opened, threads, outcome, as_json)
 
 
-def open_or_advise(spec: DeviceSpec, serial: str | None, simulated: bool, unit: str) -> Device:
+def specification(device: str, serials: Sequence[str]) -> DeviceSpec:
+    """The specification of a named device, or of the attached phone, which is written for reuse.
+
+    Raises:
+        DeviceError: no such phone is attached.
+        InputError: the name or the file is wrong.
+    """
+    from data.device_spec import load_device
+
+    if device != "attached":
+        return load_device(device)
+    from profiling.attached import describe_attached
+
+    spec, path = describe_attached(serials[0] if serials else None)
+    console().print(f"{spec.title} is described in {path}: --device {spec.name} from now on", markup=False)
+    return spec
+
+
+def open_or_advise(
+    spec: DeviceSpec, serials: Sequence[str], simulated: bool, unit: str, allow_mismatch: bool
+) -> Device:
     """The device; an error about a phone that is not there names the way to do without it."""
     from data.errors import DeviceError
     from profiling import open_device
 
     try:
-        return open_device(spec, serial, simulated, unit)
+        return open_device(spec, serials, simulated, unit, allow_mismatch=allow_mismatch)
     except DeviceError as error:
         if simulated or spec.analytic is None:
             raise
@@ -178,31 +199,11 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
 
 
 def list_devices(as_json: bool) -> None:
-    """Every bundled device and what can be done with it."""
-    from rich.console import Console
-    from rich.table import Table
+    """Every known device and attached phone, and what can be done with it."""
+    from search.device_list import device_documents, print_devices
 
-    from data.device_spec import known_devices, load_device
-
-    documents = [_described(load_device(name)) for name in known_devices()]
+    documents = device_documents()
     if as_json:
-        emit_json({"devices": documents})
-        return
-    table = Table("device", "what", "units", "threads", "can be")
-    for document in documents:
-        can_be = "measured here" if document["kind"] == "host" else "measured over adb, or simulated"
-        units = ", ".join(document["units"])
-        table.add_row(document["name"], document["title"], units, str(document["threads"]), can_be)
-    # The list is what was asked for, so it goes to standard output.
-    Console(highlight=False).print(table)
-
-
-def _described(spec: DeviceSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "title": spec.title,
-        "kind": spec.kind,
-        "units": list(spec.units),
-        "threads": spec.default_threads,
-        "simulated": spec.analytic is not None,
-    }
+        emit_json(documents)
+    else:
+        print_devices(documents)

@@ -1,0 +1,58 @@
+"""The real adb server and doubles of phones that it connects to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.profiling.adb_double import descriptions
+from tests.profiling.adb_double.descriptions import Description
+from tests.profiling.adb_double.phone import PhoneDouble
+from tests.profiling.adb_double.server import ADB, QEMU, AdbServer
+
+
+@pytest.fixture(scope="session")
+def shared_adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
+    """One server for all tests of a process."""
+    if ADB is None:
+        pytest.skip("adb is not installed: apt-get install adb")
+    server = AdbServer(tmp_path_factory.mktemp("adb"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def adb(shared_adb: AdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[AdbServer]:
+    """The server, with no phone attached; this process and the commands it starts use it, and a home of their own."""
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(shared_adb.port))
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    yield shared_adb
+    shared_adb.forget_all()
+
+
+@pytest.fixture
+def attach(adb: AdbServer, tmp_path: Path) -> Iterator[Callable[..., PhoneDouble]]:
+    """Attaches phones: ``attach()`` an S20, ``attach(mali())`` another, ``attach(state="offline")`` a deaf one."""
+    phones: list[PhoneDouble] = []
+
+    def attach(description: Description | None = None, state: str = "device") -> PhoneDouble:
+        root = tmp_path / f"phone{len(phones)}"
+        locked, silent = state == "unauthorized", state == "offline"
+        phone = PhoneDouble(description or descriptions.s20(), root, locked=locked, silent=silent)
+        phones.append(phone)
+        adb.attach(phone, state)
+        return phone
+
+    yield attach
+    for phone in phones:
+        phone.stop()
+
+
+@pytest.fixture
+def qemu() -> str:
+    """The emulator of aarch64 programs."""
+    if QEMU is None:
+        pytest.skip("qemu-aarch64-static is not installed: apt-get install qemu-user-static")
+    return QEMU
