@@ -51,6 +51,21 @@ def attach(adb: AdbServer, tmp_path: Path) -> Iterator[Callable[..., PhoneDouble
 
 
 @pytest.fixture
+def adb_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PhoneDouble]:
+    """A phone behind a server that the test may kill."""
+    if ADB is None:
+        pytest.skip("adb is not installed: apt-get install adb")
+    server = AdbServer(tmp_path)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    phone = PhoneDouble(descriptions.s20(), tmp_path / "phone")
+    server.attach(phone)
+    yield phone
+    phone.stop()
+    server.stop()
+
+
+@pytest.fixture
 def qemu() -> str:
     """The emulator of aarch64 programs."""
     if QEMU is None:

@@ -31,7 +31,8 @@ class PhoneDouble:
 
     ``on_command`` sees each shell command and returns None to have it run, another command to run instead, or status,
     output and errors; ``refusal`` is why pushes fail; ``cut_push_at`` the bytes of a push after which it vanishes once;
-    ``locked`` never accepts the computer's key; ``silent`` accepts connections and says nothing.
+    ``lose_bytes`` of each file do not arrive; ``locked`` never accepts the computer's key; ``silent`` accepts
+    connections and says nothing.
     """
 
     def __init__(self, description: Description, root: Path, locked: bool = False, silent: bool = False) -> None:
@@ -39,6 +40,7 @@ class PhoneDouble:
         self.on_command: Callable[[str], Answer | str | None] = lambda line: None
         self.refusal = ""
         self.cut_push_at: int | None = None
+        self.lose_bytes = 0
         self.commands: list[str] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         self._connections: list[socket.socket] = []
@@ -60,7 +62,7 @@ class PhoneDouble:
 
     def vanish(self) -> None:
         """The cable is pulled: nothing listens, nothing answers."""
-        self._listener.close()
+        _shut(self._listener)  # a plain close would let the waiting accept take one more connection
         for connection in self._connections:
             _shut(connection)
         self._connections.clear()
@@ -145,7 +147,7 @@ class PhoneDouble:
         try:
             if kind == "sync":
                 stream.acknowledge_open()
-                SyncService(stream, self.place, lambda path: self.refusal, self._cut).serve()
+                SyncService(stream, self.place, lambda path: self.refusal, self._cut, self.lose_bytes).serve()
             elif kind.split(",")[0] in ("shell", "exec"):
                 stream.acknowledge_open()
                 self._shell(stream, line, "v2" in kind.split(","))

@@ -13,13 +13,19 @@ _CHUNK = 64 << 10
 
 
 class SyncService:
-    """Serves one stream. ``refuse`` gives the reason for which a write to a path fails, ``cut_after`` the number of
-    bytes of a file after which the phone vanishes (None: never)."""
+    """Serves one stream. ``refuse`` gives the reason for which a write to a path fails; ``cut`` is told how many bytes
+    of a file have arrived, and may end the service; ``lose_bytes`` at the end of each file are dropped."""
 
     def __init__(
-        self, stream: Stream, place: Callable[[str], Path], refuse: Callable[[str], str], cut: Callable[[int], None]
+        self,
+        stream: Stream,
+        place: Callable[[str], Path],
+        refuse: Callable[[str], str],
+        cut: Callable[[int], None],
+        lose_bytes: int = 0,
     ) -> None:
         self._stream, self._place, self._refuse, self._cut = stream, place, refuse, cut
+        self._lose_bytes = lose_bytes
 
     def serve(self) -> None:
         """Answer requests until QUIT or the end."""
@@ -54,7 +60,7 @@ class SyncService:
         if not reason:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+                target.write_bytes(content[: len(content) - self._lose_bytes])
                 target.chmod(int(mode) & 0o777)
                 os.utime(target, (length, length))
             except OSError as error:
