@@ -2,9 +2,12 @@
 
 It stands in for a phone that is not attached; every figure from it is marked ``simulated``. For each block the time is
 
-    block_us + max(makespan of its tiles over the cores, bytes from DRAM / bandwidth)
+    block_us + max(makespan of its tiles over the cores,
+                   bytes from DRAM / bandwidth + activation bytes / rate between blocks)
 
-where the cores take equal tiles as they become free, as the compiled runtime does.
+where the cores take equal tiles as they become free, as the compiled runtime does. On the GPU the launch takes the
+place of ``block_us`` and one rate that of the cores. A matrix product that stores its result as it is (only plans
+without fusion have such) keeps a share of its speed. The constants and their sources stand in ``data/devices/*.toml``.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 # Rows and columns of the register tile that the estimate assumes, and the multiply-adds below which a core idles.
 _TILE_ROWS, _TILE_COLUMNS = 8, 32
+# Anchors whose tiles are rows of one head.
+_BY_HEAD = frozenset({"attention", "scores", "context"})
 _MS_PER_S = 1e3
 
 
@@ -108,30 +113,45 @@ class SimulatedDevice:
         if self.unit == "gpu":
             return _gpu_ms(block, self.spec.gpu, self._analytic)
         tiles = tile_count(block)
-        speeds = np.array(self.spec.cores[:threads]) * self._analytic.cpu_efficiency * 1e9
+        efficiency = self._analytic.cpu_efficiency * (self._analytic.raw_product if is_raw_product(block) else 1.0)
+        speeds = np.array(self.spec.cores[:threads]) * efficiency * 1e9
         compute = makespan(block.cost.flops / tiles, tiles, speeds) * _MS_PER_S
         return self._analytic.block_us / 1e3 + max(compute, self._memory_ms(block))
 
     def _memory_ms(self, block: Block) -> float:
-        """Weights always come from DRAM, since a whole model's do not fit; activations only beyond the caches."""
+        """Weights always come from DRAM, since a whole model's do not fit; activations also from there beyond the
+        caches."""
         caches = (self._memory.l3_kib + self._memory.system_cache_kib) * 1024
-        activations = block.cost.bytes_moved - block.cost.weight_bytes
+        activations = activation_bytes(block)
         bytes_from_dram = block.cost.weight_bytes + max(0.0, activations - caches)
-        return bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9) * _MS_PER_S
+        dram_s = bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9)
+        return (dram_s + activations / (self._analytic.activation_gbps * 1e9)) * _MS_PER_S
 
 
 def _gpu_ms(block: Block, gpu: Gpu | None, analytic: Analytic) -> float:
     if gpu is None:
         raise DeviceError("the device has no GPU")
-    compute = block.cost.flops / (gpu.fp32_gflops * analytic.gpu_efficiency * 1e9)
-    memory = block.cost.bytes_moved / (gpu.memory_gbps * analytic.bandwidth_efficiency * 1e9)
-    return gpu.launch_us / 1e3 + max(compute, memory) * _MS_PER_S
+    efficiency = analytic.gpu_efficiency * (analytic.gpu_raw_product if is_raw_product(block) else 1.0)
+    compute = block.cost.flops / (gpu.fp32_gflops * efficiency * 1e9)
+    weights = block.cost.weight_bytes / (gpu.memory_gbps * analytic.bandwidth_efficiency * 1e9)
+    activations = activation_bytes(block) / (analytic.gpu_activation_gbps * 1e9)
+    return gpu.launch_us / 1e3 + max(compute, weights + activations) * _MS_PER_S
+
+
+def is_raw_product(block: Block) -> bool:
+    """Whether a matrix product stores its result before anything is applied to it."""
+    return block.anchor == "gemm" and not block.epilogue
+
+
+def activation_bytes(block: Block) -> int:
+    """Bytes that a block takes from earlier blocks and leaves for later ones."""
+    return block.cost.bytes_moved - block.cost.weight_bytes
 
 
 def tile_count(block: Block) -> int:
     """Tiles that the cores can take independently."""
     sizes = block.sizes
-    if block.anchor == "attention":
+    if block.anchor in _BY_HEAD:
         return sizes["heads"] * -(-sizes["rows"] // _TILE_ROWS)
     columns = sizes.get("columns", sizes.get("hidden", 1))
     return -(-sizes["rows"] // _TILE_ROWS) * (-(-columns // _TILE_COLUMNS) if block.anchor == "gemm" else 1)
