@@ -1,4 +1,4 @@
-"""Whether other programs took the processor away while something was timed.
+"""Whether a row can be trusted: other programs took no processor away, the clock held, the median is certain.
 
 A thread that waits at a barrier for one that was preempted makes the whole run late, so timings fall into two groups,
 undisturbed and several times slower; no average of the two means anything. The operating system counts preemptions.
@@ -8,20 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from data.measurement import Measurement
+from data.measurement import Mark, Measurement
 
 # Key in a measurement's ``state_after``: involuntary context switches a second while it ran.
 PREEMPTIONS = "preemptions_per_s"
 # An idle machine shows a few a second; one busy competitor, hundreds.
 DISTURBED_ABOVE = 60.0
+# Marks of a row whose figures are those of a slower machine.
+_SLOWED: frozenset[Mark] = frozenset({"clock dropped", "hot", "unsteady"})
 
 
 def is_disturbed(measurement: Measurement) -> bool:
-    """Whether preemptions were counted and are too many to trust the figures."""
-    return measurement.state_after.get(PREEMPTIONS, 0.0) > DISTURBED_ABOVE
+    """Whether the figures are not the undisturbed machine's: too many preemptions, heat, a clock that fell, or a
+    program that did not become steady."""
+    preempted = measurement.state_after.get(PREEMPTIONS, 0.0) > DISTURBED_ABOVE
+    return preempted or not _SLOWED.isdisjoint(measurement.marks)
+
+
+def is_good(measurement: Measurement) -> bool:
+    """Whether a row need not be taken again: undisturbed, with a median as certain as was asked for."""
+    return not is_disturbed(measurement) and "wide interval" not in measurement.marks
 
 
 def most_trusted(rows: Sequence[Measurement]) -> Measurement:
-    """Of several measurements of one thing, the first undisturbed one, or else the one of the lowest median."""
-    undisturbed = [row for row in rows if not is_disturbed(row)]
-    return undisturbed[0] if undisturbed else min(rows, key=lambda row: row.median_ms)
+    """Of several measurements of one thing, the first good one, else the first undisturbed one, or else the one of
+    the lowest median."""
+    for trusted in (is_good, lambda row: not is_disturbed(row)):
+        for row in rows:
+            if trusted(row):
+                return row
+    return min(rows, key=lambda row: row.median_ms)

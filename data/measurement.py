@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+from data.order_statistics import median_interval, relative_width
+
 Provenance = Literal["measured", "simulated", "published"]
 Subject = Literal["block", "model"]
+# What may be said against a row: the clock fell while it was measured; the device was warmer than its limit; the
+# program did not become steady; the median's interval is wider than asked for; the program could use fewer cores than
+# it has threads, or others than those of its affinity.
+Mark = Literal["clock dropped", "hot", "unsteady", "wide interval", "few cores", "other cores"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,7 @@ class Measurement:
     architecture, ``subject_hash`` its content hash. ``reference_ms`` is the reference block's median next
     to this measurement in the session, from which drift is corrected. ``serial`` is the phone's, where several of
     one model share the work; ``cpus`` are the processors that the program was allowed to run on, as it says itself.
+    ``outliers`` are indices of samples far from the median, which are kept; ``marks`` is what speaks against the row.
     """
 
     subject: Subject
@@ -42,8 +49,20 @@ class Measurement:
     state_after: Mapping[str, float] = field(default_factory=dict)
     serial: str = ""
     cpus: tuple[int, ...] = ()
+    outliers: tuple[int, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
     @property
     def median_ms(self) -> float:
         """Median of the raw samples, milliseconds: the statistic used everywhere."""
         return median(self.samples_ms)
+
+    @property
+    def interval_ms(self) -> tuple[float, float]:
+        """95% confidence interval of the median, milliseconds, from the order statistics of the samples."""
+        return median_interval(self.samples_ms)
+
+    @property
+    def relative_width(self) -> float:
+        """Width of :attr:`interval_ms` over the median."""
+        return relative_width(self.samples_ms)

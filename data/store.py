@@ -22,7 +22,7 @@ from data.measurement import Measurement
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_WAIT_S = 30.0
 
 _SCHEMA = """
@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS measurements (
     state_after TEXT NOT NULL,
     serial TEXT NOT NULL DEFAULT '',
     cpus TEXT NOT NULL DEFAULT '[]',
+    outliers TEXT NOT NULL DEFAULT '[]',
+    marks TEXT NOT NULL DEFAULT '[]',
     UNIQUE (session, position)
 );
 CREATE INDEX IF NOT EXISTS by_subject ON measurements (fingerprint, unit, threads, subject, subject_hash);
@@ -59,9 +61,13 @@ _UPGRADES = {
         "ALTER TABLE measurements ADD COLUMN serial TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE measurements ADD COLUMN cpus TEXT NOT NULL DEFAULT '[]'",
     ),
+    2: (
+        "ALTER TABLE measurements ADD COLUMN outliers TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE measurements ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'",
+    ),
 }
 _COLUMNS = tuple(field.name for field in fields(Measurement))
-_LISTS = ("warmups_ms", "samples_ms", "cpus")
+_LISTS = ("warmups_ms", "samples_ms", "cpus", "outliers", "marks")
 _MAPS = ("state_before", "state_after")
 _FILTERS = ("device", "unit", "threads", "subject", "provenance", "fingerprint", "compiler", "session", "subject_hash")
 _INSERT = f"INSERT INTO measurements ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"

@@ -14,9 +14,10 @@ from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.store import MeasurementStore
 from profiling.device import Device
+from profiling.items import compiler_for
 from profiling.quality import SessionQuality, session_quality
 from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, distinct_blocks, sample_architectures
-from profiling.session import compiler_for, measure_blocks, measure_models
+from profiling.session import measure_blocks, measure_models
 
 if TYPE_CHECKING:
     from data.architecture import Architecture

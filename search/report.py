@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from io import StringIO
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from search.figures import ACCENT, INK, QUIET, WARM, svg
 from search.records import Finalist, SearchResult, Timing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _ACCENT, _WARM, _QUIET = "#1d3557", "#2a9d8f", "#e76f51", "#8d99ae"
-_SIZE = (7.2, 4.2)  # inches
 _BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
 
 
@@ -31,9 +28,9 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
     )
     shares = result.winning_finalist.shares
     plots = {
-        "accuracy": _svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
-        "prediction": _svg("prediction", lambda axes: _plot_prediction(axes, result)),
-        "blocks": _svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
+        "accuracy": svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
+        "prediction": svg("prediction", lambda axes: _plot_prediction(axes, result)),
+        "blocks": svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
     }
     return environment.get_template("report.html").render(result=document, plots=plots)
 
@@ -47,23 +44,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _svg(name: str, draw: Callable[[Axes], None]) -> str:
-    """A figure as an ``<svg>`` element; the name keeps the identifiers of several on one page apart."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        draw(axes)
-        text = StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-
-
 def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     """Score against latency: trials at their predicted, finalists at their measured latency."""
     scored = [trial for trial in result.trials if trial.score is not None]
@@ -74,19 +54,19 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
         if finalist.timing and finalist.trained
     ]
     where = result.device.provenance
-    axes.scatter(*zip(*short, strict=True), color=_QUIET, label="short distillation, latency predicted")
-    axes.scatter(*zip(*full, strict=True), color=_ACCENT, label=f"full distillation, latency {where}", zorder=3)
+    axes.scatter(*zip(*short, strict=True), color=QUIET, label="short distillation, latency predicted")
+    axes.scatter(*zip(*full, strict=True), color=ACCENT, label=f"full distillation, latency {where}", zorder=3)
     front = pareto_front([*short, *full])
-    axes.step(*zip(*front, strict=True), where="post", color=_INK, linewidth=1, label="Pareto front")
+    axes.step(*zip(*front, strict=True), where="post", color=INK, linewidth=1, label="Pareto front")
     winner = result.winning_finalist
     if winner.timing and winner.trained:
         place = (winner.timing.median_ms, winner.trained.score)
-        axes.scatter(*place, s=160, facecolors="none", edgecolors=_INK, zorder=4)
+        axes.scatter(*place, s=160, facecolors="none", edgecolors=INK, zorder=4)
         name = result.winning_trial.candidate.architecture.name
         axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
     _draw_budget(axes, result, max(latency for latency, _ in [*short, *full]))
-    axes.axhline(result.teacher.score, color=_INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
-    axes.axhline(result.task.majority, color=_QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
+    axes.axhline(result.teacher.score, color=INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
+    axes.axhline(result.task.majority, color=QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"latency on {result.device.name}, ms")
     axes.set_ylabel(f"dev {result.task.metric}")
@@ -97,9 +77,9 @@ def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
     """The budget as a line, or only in the legend where it is so far off that it would squeeze all else."""
     label = f"budget {result.options.budget_ms:g} ms"
     if result.options.budget_ms <= _BUDGET_IN_SIGHT * highest_ms:
-        axes.axvline(result.options.budget_ms, color=_WARM, label=label)
+        axes.axvline(result.options.budget_ms, color=WARM, label=label)
     else:
-        axes.plot([], [], color=_WARM, label=f"{label}, off to the right")
+        axes.plot([], [], color=WARM, label=f"{label}, off to the right")
 
 
 def _timings(finalist: Finalist) -> list[Timing]:
@@ -110,19 +90,19 @@ def _plot_prediction(axes: Axes, result: SearchResult) -> None:
     """Predicted latency with its interval against every measured one of the finalists."""
     highest = 0.0
     for _, latency, predicted in result.feasible.quality.held_out:
-        axes.scatter(latency, predicted, color=_QUIET, s=12, label="models held out from the predictor")
+        axes.scatter(latency, predicted, color=QUIET, s=12, label="models held out from the predictor")
         highest = max(highest, latency, predicted)
     for finalist in result.finalists:
         candidate = result.trials[finalist.trial].candidate
         errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
         for timing in _timings(finalist):
-            color, label = _ACCENT, "finalists, fully distilled"
+            color, label = ACCENT, "finalists, fully distilled"
             if timing is finalist.screening:
-                color, label = _WARM, "finalists, before the full distillation"
+                color, label = WARM, "finalists, before the full distillation"
             x, y = timing.median_ms, candidate.predicted_ms
             axes.errorbar(x, y, yerr=errors, fmt="o", capsize=3, color=color, label=label)
             highest = max(highest, timing.median_ms, candidate.upper_ms)
-    axes.plot([0, highest], [0, highest], color=_QUIET, linewidth=1)
+    axes.plot([0, highest], [0, highest], color=QUIET, linewidth=1)
     _draw_budget(axes, result, highest)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -136,7 +116,7 @@ def _plot_blocks(axes: Axes, result: SearchResult) -> None:
     """Time of each block of the winner in one run, the longest on top."""
     shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
     labels = [f"{share.count} × {share.name}" for share in shares]
-    bars = axes.barh(labels, [share.total_ms for share in shares], color=_ACCENT)
+    bars = axes.barh(labels, [share.total_ms for share in shares], color=ACCENT)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel(f"ms of one run, {result.device.provenance}")
