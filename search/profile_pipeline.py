@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from data.errors import DataFileError, DeviceError, StoreError
+from data.errors import DataFileError, StoreError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.store import MeasurementStore
@@ -17,7 +16,9 @@ from profiling.device import Device
 from profiling.items import compiler_for
 from profiling.quality import SessionQuality, session_quality
 from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, distinct_blocks, sample_architectures
-from profiling.session import measure_blocks, measure_models
+from profiling.session import CARE, Care, measure_blocks, measure_models
+from search.device_lock import alone
+from search.profile_report import PAGE, write_profile_page
 
 if TYPE_CHECKING:
     from data.architecture import Architecture
@@ -33,8 +34,6 @@ _MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
 _FEWEST_BLOCKS = 40
 # Above this error on held-out models, whoever reuses a profile is told how to get a better one.
 _POOR_ERROR = 0.15
-# Another profiling of the same device would spoil both: the second waits this long for the first.
-_WAIT_FOR_OTHER_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,18 @@ class ProfilePlan:
 
 @dataclass(frozen=True)
 class Profile:
-    """The outcome: the predictor, whether it was there already, and how stable the machine was."""
+    """The outcome: the predictor, whether it was there already, how stable the machine was, and the page about it."""
 
     predictor: DevicePredictor
     directory: Path
     reused: bool
     quality: SessionQuality
     seconds: float
+
+    @property
+    def page(self) -> Path:
+        """The self-contained report with the parity plot."""
+        return self.directory / PAGE
 
 
 def profile_and_train(
@@ -91,6 +95,7 @@ def profile(
     seed: int = 0,
     seq_len: int = 128,
     again: bool = False,
+    care: Care = CARE,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what is missing, train the latency predictor, and save it in the state directory.
@@ -103,6 +108,7 @@ def profile(
         time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted.
         seq_len: sequence length of the models that will be predicted.
         again: train anew, and measure again what was only ever measured while other programs disturbed it.
+        care: how often each program runs, and how certain its median must be.
 
     Raises:
         DeviceError: the device is not available or was lost; what was measured is stored.
@@ -112,17 +118,20 @@ def profile(
     report = progress or no_progress
     begin = monotonic()
     directory = predictor_directory(device, threads, seq_len)
-    with _alone(device, report):
+    with alone(device, report):
         known = None if again else _reusable(directory, device, blocks, report)
         if known is not None:
             return Profile(known, directory, True, SessionQuality(0.0, 0.0), monotonic() - begin)
         plan = plan_profile(SamplingRange(seq_len=seq_len), _affordable(blocks, time_limit_s), seed)
-        block_rows, fit_rows, held_rows = _measure(device, store, plan, threads, seed, time_limit_s, report)
+        block_rows, fit_rows, held_rows = _measure(device, store, plan, threads, seed, time_limit_s, care, report)
         report(ProgressEvent("train predictor", 0, 1, f"{len(plan.blocks)} blocks"))
         predictor = _train(device, block_rows, fit_rows, held_rows, seed)
         _save(predictor, directory)
+        rows = [*block_rows, *fit_rows, *held_rows]
+        quality = session_quality(rows)
+        write_profile_page(directory, device, predictor, rows, quality)
     report(ProgressEvent("train predictor", 1, 1, str(predictor.errors)))
-    return Profile(predictor, directory, False, session_quality(block_rows), monotonic() - begin)
+    return Profile(predictor, directory, False, quality, monotonic() - begin)
 
 
 def load_predictor(device: Device, threads: int, seq_len: int = 128) -> DevicePredictor | None:
@@ -188,6 +197,7 @@ def _measure(
     threads: int,
     seed: int,
     time_limit_s: float | None,
+    care: Care,
     report: Progress,
 ) -> tuple[list[Measurement], list[Measurement], list[Measurement]]:
     """Rows of the blocks, of the models to fit to, and of the models kept aside."""
@@ -198,12 +208,12 @@ def _measure(
 
     report(ProgressEvent("compile blocks", 0, None, f"{len(plan.blocks)} blocks"))
     block_rows = measure_blocks(
-        device, plan.blocks, threads=threads, store=store, seed=seed, time_limit_s=left(0.6), progress=report
+        device, plan.blocks, threads=threads, store=store, seed=seed, time_limit_s=left(0.6), care=care, progress=report
     )
     models = (*plan.fit_models, *plan.held_out)
     report(ProgressEvent("compile models", 0, None, f"{len(models)} whole models"))
     model_rows = measure_models(
-        device, models, threads=threads, store=store, seed=seed, time_limit_s=left(1.0), progress=report
+        device, models, threads=threads, store=store, seed=seed, time_limit_s=left(1.0), care=care, progress=report
     )
     fit_texts = {architecture.to_json() for architecture in plan.fit_models}
     fit_rows = [row for row in model_rows if row.signature in fit_texts]
@@ -227,27 +237,3 @@ def _save(predictor: DevicePredictor, directory: Path) -> None:
         predictor.save(directory)
     except OSError as error:
         raise StoreError(f"the predictor cannot be saved in {directory}: {error.strerror}") from error
-
-
-@contextmanager
-def _alone(device: Device, report: Progress) -> Iterator[None]:
-    """Hold the device: a second profiling of it waits, since both would disturb each other."""
-    from filelock import FileLock, Timeout
-
-    folder = home() / "locks"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{device.describe().fingerprint}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            report(ProgressEvent("wait", 0, None, f"another process is profiling {device.spec.name}: waiting for it"))
-            lock.acquire(timeout=_WAIT_FOR_OTHER_S)
-    except Timeout as error:
-        raise DeviceError(f"another process still profiles {device.spec.name} after half an hour") from error
-    except OSError as error:
-        raise StoreError(f"the state directory {folder} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,7 @@ Examples:
   profile-device --device attached                   any 64-bit phone: it describes itself
   profile-device --device my-phone.toml --time-limit 5m
   profile-device --list                              what devices there are, and how they can be used
+  profile-device --export measurements.parquet       everything measured so far, as a table (or .csv)
 
 A second call measures only what is missing, and ends at once when nothing is.
 """
@@ -41,10 +43,19 @@ A second call measures only what is missing, and ends at once when nothing is.
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: 160]")
 @click.option("--time-limit", type=DURATION_S, help="Roughly how long it may take, such as 10m.")
+@click.option("--runs", type=click.IntRange(min=1), help="Runs of each program.  [default: 100 on phones]")
+@click.option(
+    "--interval-width",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Take again what has a 95% interval of its median wider than this share of it.",
+)
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--simulated", is_flag=True, help="Take the analytic model of a phone that is not attached.")
 @click.option("--again", is_flag=True, help="Measure again what other programs disturbed, and train anew.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of choice and order.")
+@click.option("--export", type=click.Path(path_type=Path), help="Write the device's rows (or all) as .parquet or .csv.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--list", "list_only", is_flag=True, help="List the devices and end.")
 @run_command
@@ -56,20 +67,29 @@ def main(
     threads: int | None,
     blocks: int | None,
     time_limit: float | None,
+    runs: int | None,
+    interval_width: float,
     seq_len: int,
     simulated: bool,
     again: bool,
     seed: int,
+    export: Path | None,
     as_json: bool,
     list_only: bool,
 ) -> None:
     if list_only:
         list_devices(as_json)
         return
+    if export is not None:
+        check_export(export, as_json, device)
     if device is None:
-        raise click.UsageError("Missing option '--device'.")
+        if export is None:
+            raise click.UsageError("Missing option '--device'.")
+        export_rows(export)
+        return
 
     from data.store import MeasurementStore
+    from profiling.session import Care
     from search.profile_pipeline import profile
 
     spec = specification(device, serial)
@@ -86,11 +106,36 @@ def main(
                 seed=seed,
                 seq_len=seq_len,
                 again=again,
+                care=Care(runs, interval_width),
                 progress=progress,
             )
     finally:
         opened.close()
     show(opened, threads, outcome, as_json)
+    if export is not None:
+        export_rows(export, opened.describe().fingerprint)
+
+
+def check_export(path: Path, as_json: bool, device: str | None) -> None:
+    """Refuse an export that cannot be written, before anything is measured."""
+    from data.export import check_export_path
+
+    if as_json and device is None:
+        raise click.UsageError("--json needs --device: an export alone prints nothing")
+    check_export_path(path)
+
+
+def export_rows(path: Path, fingerprint: str | None = None) -> None:
+    """Write the stored rows of one device, or of all, as a table."""
+    from data.export import export_measurements
+    from data.store import MeasurementStore
+
+    with MeasurementStore.open() as store:
+        rows = store.measurements(fingerprint=fingerprint)
+    export_measurements(rows, path)
+    console().print(
+        f"{len(rows)} measurements exported to {path}; columns: data/export.py", markup=False, soft_wrap=True
+    )
 
 
 def specification(device: str, serials: Sequence[str]) -> DeviceSpec:
@@ -149,6 +194,8 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
     for name, value in _rows(device, threads, outcome):
         table.add_row(name, value)
     console().print(table)
+    if outcome.page.exists():
+        console().print(f"report: {outcome.page}", markup=False, soft_wrap=True)
     if outcome.quality.warning:
         console().print(f"warning: {outcome.quality.warning} (--again)", markup=False)
     if as_json:
@@ -171,8 +218,14 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "reference_drift": outcome.quality.drift,
                 "sample_spread": outcome.quality.spread,
                 "stable": outcome.quality.stable,
+                "disturbed": outcome.quality.disturbed,
+                "interval_width": outcome.quality.interval_width,
+                "marks": dict(outcome.quality.marks),
+                "disagreement": outcome.quality.disagreement,
+                "statistic": "lowest drift-corrected median of a subject's good rows",
                 "seconds": round(outcome.seconds, 3),
                 "predictor": str(outcome.directory),
+                "report": str(outcome.page) if outcome.page.exists() else None,
             }
         )
 

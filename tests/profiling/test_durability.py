@@ -1,0 +1,148 @@
+"""Profilings that are killed at random moments, and two of one device at once: no row is lost, none comes twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from data.device_spec import load_device
+from data.errors import DeviceError
+from data.progress import ProgressEvent
+from data.store import MeasurementStore
+from profiling import open_device
+from profiling.device import Job, RawSamples
+from profiling.items import REFERENCE_BLOCK
+from profiling.sampling import SamplingRange
+from profiling.session import Care
+from profiling.simulated import SimulatedDevice
+from search import device_lock, profile_pipeline
+from search.device_lock import alone
+from search.profile_pipeline import plan_profile, profile
+
+KILLS = 50
+BLOCKS, REPEATS = 60, 3
+CARE = Care(runs=10, interval_width=10.0)
+# Children are forked from a process that has loaded everything, since each start of an interpreter takes seconds.
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+class SlowPhone(SimulatedDevice):
+    """A simulated phone that takes a moment for each job, as real ones do, so that kills hit every stage."""
+
+    def run(self, job: Job) -> RawSamples:
+        time.sleep(0.01)
+        return super().run(job)
+
+
+def profile_phone() -> None:
+    with MeasurementStore.open() as store:
+        profile(SlowPhone(load_device("s20")), store, threads=8, blocks=BLOCKS, care=CARE)
+
+
+def identities() -> list[tuple[str, int]]:
+    with MeasurementStore.open() as store:
+        return [(row.session, row.position) for row in store.measurements()]
+
+
+def killed_after(seconds: float) -> bool:
+    """Start a profiling and kill it after a while; whether it was still running."""
+    child = FORK.Process(target=profile_phone)
+    child.start()
+    child.join(seconds)
+    running = child.is_alive()
+    if running and child.pid is not None:
+        os.kill(child.pid, signal.SIGKILL)
+    child.join(30)
+    assert running or child.exitcode == 0
+    return running
+
+
+def test_fifty_kills_lose_no_row_and_repeat_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_profile(SamplingRange(), BLOCKS, 0)
+    # The children find the plan made, so that they are killed while they measure.
+    monkeypatch.setattr(profile_pipeline, "plan_profile", lambda *arguments: plan)
+    chance = random.Random(4)
+    kept: list[tuple[str, int]] = []
+    kills, grown = 0, 0
+    while kills < KILLS:
+        if not killed_after(chance.uniform(0.01, 0.15)):
+            break
+        kills += 1
+        now = identities()
+        assert now[: len(kept)] == kept and len(set(now)) == len(now)
+        grown += len(now) > len(kept)
+        kept = now
+    profile_phone()
+    assert identities()[: len(kept)] == kept
+    with MeasurementStore.open() as store:
+        rows = store.measurements()
+    subjects = Counter(row.subject_hash for row in rows if row.subject_hash != REFERENCE_BLOCK.hash)
+    assert set(subjects.values()) == {REPEATS}
+    assert kills == KILLS and grown >= KILLS // 5, f"{kills} kills, {grown} of them after new rows"
+    assert {row.provenance for row in rows} == {"simulated"}
+
+
+def hold(ready: str, seconds: float) -> None:
+    with alone(open_device(load_device("s20"), simulated=True), lambda event: None):
+        Path(ready).touch()
+        time.sleep(seconds)
+
+
+def holder(ready: Path, seconds: float) -> BaseProcess:
+    """Another process that holds the phone."""
+    child = FORK.Process(target=hold, args=(str(ready), seconds))
+    child.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    return child
+
+
+def test_second_profiling_says_who_holds_the_device_and_waits(tmp_path: Path) -> None:
+    other = holder(tmp_path / "ready", 0.4)
+    events: list[ProgressEvent] = []
+    began = time.monotonic()
+    with alone(open_device(load_device("s20"), simulated=True), events.append):
+        waited = time.monotonic() - began
+    other.join(10)
+    assert 0.1 < waited < 10
+    assert f"process {other.pid} (" in events[0].message and "is profiling s20: waiting for it" in events[0].message
+
+
+def test_waiting_has_an_end_and_a_killed_holder_frees_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = holder(tmp_path / "ready", 60)
+    monkeypatch.setattr(device_lock, "WAIT_S", 0.1)
+    device = open_device(load_device("s20"), simulated=True)
+    with (
+        pytest.raises(DeviceError, match=rf"process {other.pid} .* still profiles s20 after 0.1 s"),
+        alone(device, lambda event: None),
+    ):
+        pass
+    other.kill()
+    other.join(10)
+    with alone(device, lambda event: None):
+        pass
+
+
+def test_another_device_is_not_waited_for(tmp_path: Path) -> None:
+    other = holder(tmp_path / "ready", 60)
+    events: list[ProgressEvent] = []
+    with alone(open_device(load_device("s10"), simulated=True), events.append):
+        assert events == []
+    other.kill()
+    other.join(10)
