@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 REMOTE_ROOT = "/data/local/tmp"
 _PREFIX = "pocketbert-"
+# Only these names are ever removed; nothing in them means anything to a shell or to a pattern.
+_FOLDER = re.compile(rf"{_PREFIX}[A-Za-z0-9-]+")
 # Seconds by which two readings of the moment a process began may differ.
 _SAME_PROCESS_S = 3.0
 # Seconds: how long a phone that went away is waited for; a push, with so much added for each megabyte.
@@ -43,6 +46,8 @@ _SEPARATOR = "-- pocketbert --"
 _STATE_LINE = f"; echo '{_SEPARATOR}'; ".join(
     (readings.RESIDENCY_LINE, readings.CLOCK_LINE, "dumpsys thermalservice", "dumpsys battery")
 )
+# Folders on phones that devices of this process use now.
+_IN_USE: set[str] = set()
 Result = TypeVar("Result")
 
 
@@ -160,6 +165,7 @@ class AdbDevice:
         finally:
             self._pushed.clear()
             self._begun = False
+            _IN_USE.discard(self._folder)
 
     def _persist(self, action: Callable[[], Result]) -> Result:
         """Do it; where the phone goes away meanwhile, wait for it and do it again, once."""
@@ -179,6 +185,7 @@ class AdbDevice:
             self._remove_leftovers()
         folder = f"{self._folder}/{runner.binary_hash[:16]}"
         self._begun = True
+        _IN_USE.add(self._folder)
         self._link.shell(["mkdir", "-p", folder])
         self._push(runner.executable, f"{folder}/runner", 0o755)
         if runner.weights is not None:
@@ -214,11 +221,12 @@ class AdbDevice:
 
     def _remove_leftovers(self) -> None:
         """Remove the folders of sessions of this machine that were killed; living ones stay, others' for a day."""
-        names = self._link.script(f"cd {REMOTE_ROOT} && ls", "ls").split()
-        old = self._link.script(f"cd {REMOTE_ROOT} && find . -maxdepth 1 -mtime +0", "find").split()
-        for name in names:
-            if name.startswith(_PREFIX) and (f"./{name}" in old or is_leftover(name.removeprefix(_PREFIX))):
-                self._clean(f"{REMOTE_ROOT}/{name}")
+        names = self._link.script(f"cd {REMOTE_ROOT} && ls", "ls").splitlines()
+        old = self._link.script(f"cd {REMOTE_ROOT} && find . -maxdepth 1 -mtime +0", "find").splitlines()
+        ours = {f"{REMOTE_ROOT}/{name}": name for name in names if _FOLDER.fullmatch(name)}
+        for folder in ours.keys() - _IN_USE:
+            if f"./{ours[folder]}" in old or is_leftover(ours[folder].removeprefix(_PREFIX)):
+                self._clean(folder)
 
     def _clean(self, folder: str) -> None:
         self._end_programs(folder)
@@ -260,15 +268,16 @@ def choose(attached: Mapping[str, str], serial: str | None, what: str) -> str:
 
 
 def is_leftover(session: str) -> bool:
-    """Whether a session's folder on the phone, by the name after the prefix, is of a process here that has ended."""
+    """Whether a folder on the phone that is not in use by this process, named by what follows the prefix, is of a
+    session here that has ended: of this process, or of one that is gone."""
     import psutil
 
     words = session.split("-")
     if len(words) < 3 or not all(word.isdecimal() for word in words[1:3]):
         return True  # of an earlier version, which named folders by the binary's hash
     machine, process, began = words[0], int(words[1]), int(words[2])
-    if machine != _machine():
-        return False
+    if machine != _machine() or process == os.getpid():
+        return machine == _machine()
     try:
         return abs(psutil.Process(process).create_time() - began) > _SAME_PROCESS_S
     except psutil.NoSuchProcess:

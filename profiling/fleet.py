@@ -51,7 +51,7 @@ class Fleet:
     def lose(self, member: Device) -> None:
         """Give no more work to a phone; the last one stays, so that its error is the fleet's."""
         if len(self._members) > 1:
-            self._members.remove(member)
+            self._members = [each for each in self._members if each is not member]
             member.close()
 
     @property

@@ -7,7 +7,8 @@ what is missing. A row whose median is not certain enough, or that was disturbed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Generator, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,16 @@ import numpy as np
 
 from data.architecture import Architecture
 from data.disturbance import is_disturbed, is_good, most_trusted
+from data.errors import DeviceError
 from data.measurement import Measurement
 from data.progress import Progress, ProgressEvent, no_progress
 from data.store import MeasurementStore
 from fusion.block import Block
 from profiling.device import Device
+from profiling.fleet import Fleet
 from profiling.items import REFERENCE_BLOCK, Item, block_item, compiler_of, model_item, reference_runner
 from profiling.recording import CARE, REFERENCE_EVERY, Care, Session
+from profiling.shared_work import hand_out
 
 if TYPE_CHECKING:
     from fusion import Runner
@@ -140,7 +144,9 @@ class _Rounds:
         self._items = {item.hash: item for item in items}
         self._runner = runner
         self._rows = stored(device, store, threads, compiler_of(reference), self._items)
-        self._session = Session(device, store, threads, reference, care=care)
+        self._device = device
+        members = device.members if isinstance(device, Fleet) else (device,)
+        self._sessions = [Session(member, store, threads, reference, care=care) for member in members]
 
     def measure(
         self, repeats: int, seed: int, time_limit_s: float | None, progress: Progress, stage: str
@@ -148,17 +154,36 @@ class _Rounds:
         """All rows of the items, once each has ``repeats`` of them, or the time has run out."""
         deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
         for extra in range(_EXTRA_ROUNDS + 1):
-            if extra and not self._session.patient:
+            if extra and not any(session.patient for session in self._sessions):
                 break
             due = self._due(repeats, extra, seed)
-            for done, item in enumerate(due):
+            measured = self._measured(due, progress, stage)
+            for done in range(len(due)):
                 if monotonic() > deadline:
                     progress(ProgressEvent(stage, done, len(due), "stopped at the time limit"))
+                    measured.close()
                     return self._rows
-                self._rows.append(self._session.measure(item, self._runner))
+                self._rows.append(next(measured))
+                item = self._items[self._rows[-1].subject_hash]
                 note = f"{'again: ' if extra else ''}{item.title}: {self._rows[-1].median_ms:.3g} ms"
                 progress(ProgressEvent(stage, done + 1, len(due), note))
         return self._rows
+
+    def _measured(self, due: Sequence[Item], progress: Progress, stage: str) -> Generator[Measurement, None, None]:
+        """Rows of the items as they are made, one after another; several phones share them."""
+        sessions, fleet = list(self._sessions), self._device
+        measures = [partial(session.measure, runner=self._runner) for session in sessions]
+        if len(measures) == 1 or not isinstance(fleet, Fleet):
+            yield from map(measures[0], due)
+            return
+
+        def lost(number: int, error: DeviceError) -> None:
+            if len(self._sessions) > 1:
+                progress(ProgressEvent(stage, 0, None, f"the other phones go on without one: {error}"))
+                self._sessions.remove(sessions[number])
+                fleet.lose(sessions[number].device)
+
+        yield from hand_out(due, measures, lost)
 
     def _due(self, repeats: int, extra: int, seed: int) -> list[Item]:
         """What the round measures: an extra one, with more runs, what was measured often enough but never well."""

@@ -199,13 +199,15 @@ timed(open_device(SPEC), FakeRunner(Path({str(tmp_path / "runner")!r})), time_li
     old = phone.storage / "pocketbert-0123abcd-1-1-x"
     old.mkdir()
     os.utime(old, (0, 0))
-    (phone.storage / "something else").mkdir()
+    others = ("pocketbert-; touch injected", "pocketbert-.*", "something else")
+    for name in others:
+        (phone.storage / name).mkdir()
     device = open_device(SPEC)
     timed(device, shell_runner(tmp_path / "third"))
     wait_for(lambda: not phone.running())
     device.close()
     living.close()
-    assert [path.name for path in phone.storage.iterdir()] == ["something else"]
+    assert sorted(path.name for path in phone.storage.iterdir()) == sorted(others)
 
 
 def test_server_that_ends_midway_is_started_again(adb_of_its_own: PhoneDouble, tmp_path: Path) -> None:

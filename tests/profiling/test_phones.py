@@ -50,7 +50,7 @@ def test_adb_itself_works_with_the_double(adb: AdbServer, attach: Attach, tmp_pa
 def test_runner_is_pushed_started_and_removed(attach: Attach, tmp_path: Path) -> None:
     phone = attach()
     device = open_device(SPEC)
-    runner = shell_runner(tmp_path / "runner", 'echo "$@" > arguments')
+    runner = shell_runner(tmp_path / "runner", "taskset -p $$ >> affinity")
     raw = timed(device, runner, affinity="1")
     timed(device, runner)
     assert raw.samples_ms == tuple(RECORDED["samples_ms"])  # type: ignore[arg-type]
@@ -58,6 +58,8 @@ def test_runner_is_pushed_started_and_removed(attach: Attach, tmp_path: Path) ->
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["runner"]
     started = [line for line in phone.commands if "/runner " in line]
     assert len(started) == 2 and " taskset 1 /data/local/tmp/pocketbert-" in started[0] and "taskset" not in started[1]
+    masks = [line.rpartition(" ")[2] for line in (phone.root / "affinity").read_text().splitlines()]
+    assert masks[0] == "1" and len(masks) == 2
     device.close()
     assert not list(phone.storage.iterdir())
 
