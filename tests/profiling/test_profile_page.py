@@ -1,0 +1,68 @@
+"""What a profiling leaves: the page with the parity plot, and the rows as a table, marked with where they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.device_spec import load_device
+from data.store import MeasurementStore
+from profiling import open_device
+from search.profile_pipeline import profile
+from tests.profiling.doubles import ScriptedDevice
+from tests.support import Completed
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(state_home: Path) -> Iterator[MeasurementStore]:
+    with MeasurementStore.open() as opened:
+        yield opened
+
+
+def test_page_is_self_contained_and_says_that_it_is_simulated(store: MeasurementStore) -> None:
+    outcome = profile(open_device(load_device("s20"), simulated=True), store, threads=8, blocks=50)
+    page = outcome.page.read_text()
+    assert page.count("<svg") == 1 and "<script" not in page and "src=" not in page and "<link" not in page
+    assert "Every latency on this page is <b>simulated</b>" in page and "simulated latency, ms" in page
+    assert "measured ms" not in page and "50 distinct blocks\n(simulated)" in page
+    for name, _, _ in outcome.predictor.held_out:
+        assert name in page
+    assert {row.provenance for row in store.measurements()} == {"simulated"}
+
+
+def test_page_of_a_measured_device_warns_beside_the_figures(store: MeasurementStore) -> None:
+    noisy = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0 if number % 2 else 0.0))
+    page = profile(noisy, store, threads=8, blocks=50).page.read_text()
+    assert "Warning: the machine was unstable" in page and "measured latency, ms" in page and "simulated" not in page
+
+
+def test_command_prints_the_page_and_exports(run_command: Callable[..., Completed], tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    options = ("--device", "s20", "--simulated", "--blocks", "50", "--runs", "20", "--json", "--export", table)
+    done = run_command("profile-device", *options, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert Path(document["report"]).exists() and f"report: {document['report']}" in done.stderr
+    rows = pd.read_csv(table)
+    assert set(rows.provenance) == {"simulated"} and set(rows.fingerprint) == {document["fingerprint"]}
+    assert {len(json.loads(samples)) for samples in rows.samples_ms} == {20}
+    everything = run_command("profile-device", "--export", tmp_path / "all.csv")
+    assert everything.returncode == 0 and len(pd.read_csv(tmp_path / "all.csv")) == len(rows)
+    for arguments, problem in (
+        (("--export", "rows.xlsx"), ".parquet or .csv"),
+        (("--export", "rows.csv", "--json"), "--device"),
+        (("--device", "s20", "--simulated", "--interval-width", "0"), "--interval-width"),
+    ):
+        bad = run_command("profile-device", *arguments)
+        assert bad.returncode == 2 and problem in bad.stderr and len(bad.stderr.strip().splitlines()) == 1
