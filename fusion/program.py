@@ -206,9 +206,13 @@ def _first_gap(live: Sequence[tuple[int, int, str]], size: int) -> int:
 
 
 def tensor_bytes(type_: TensorType) -> int:
-    """Bytes of a tensor in the arena: ids as int32, activations as padded rows."""
-    elements = type_.rows * type_.columns if type_.dtype != "float32" else type_.rows * row_stride(type_.columns)
-    return round_up(elements * 4, ALIGNMENT)
+    """Bytes of a tensor in the arena: ids as int32, activations as padded rows.
+
+    A whole vector may be read at a view's last columns: activations end in a line that nobody writes.
+    """
+    if type_.dtype != "float32":
+        return round_up(type_.rows * type_.columns * 4, ALIGNMENT)
+    return round_up(type_.rows * row_stride(type_.columns) * FLOAT_BYTES, ALIGNMENT) + ALIGNMENT
 
 
 def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
