@@ -59,6 +59,12 @@ class PhoneLink:
 
         return adbutils.AdbClient(socket_timeout=_SOCKET_S).device(serial=self.serial)
 
+    @cached_property
+    def _features(self) -> frozenset[str]:
+        """What of adb's protocol the phone speaks."""
+        with clear_errors(self.title):
+            return frozenset(self._phone.get_features().split(","))
+
     def shell(self, words: Sequence[str], limit_s: float = SHELL_S, check: bool = True, name: str = "") -> str:
         """Standard output of one command; every word is quoted, so that no name can become a command.
 
@@ -127,6 +133,10 @@ class PhoneLink:
 
     def _finished(self, line: str, limit_s: float, name: str) -> Finished:
         deadline = monotonic() + limit_s
+        if "shell_v2" not in self._features:
+            raise DeviceError(
+                f"{self.title} ({self.serial}) tells no exit status over adb: Android 7 or later is needed"
+            )
         with clear_errors(f"{self.title}: {name}"), self._phone.open_transport(timeout=_SOCKET_S) as connection:
             connection.send_command(f"shell,v2:{line}")
             connection.check_okay()

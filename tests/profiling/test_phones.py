@@ -112,6 +112,14 @@ def test_model_that_differs_is_refused(attach: Attach) -> None:
     assert open_device(load_device("mali")).describe().cores == 8
 
 
+def test_mismatch_and_missing_serial_as_commands(attach: Attach, run_command: Callable[..., Completed]) -> None:
+    phone = attach(descriptions.unknown())
+    done = run_command("profile-device", "--device", "s20", "--serial", phone.serial)
+    assert_one_error_line(done, 4, 'is a Pocket "7" $(touch x), not a Galaxy S20', "--allow-mismatch")
+    done = run_command("profile-device", "--device", "s20", "--serial", "x; touch injected")
+    assert_one_error_line(done, 4, "no phone with serial x; touch injected", phone.serial)
+
+
 def test_any_phone_describes_itself(attach: Attach) -> None:
     attach(descriptions.unknown())
     spec, path = describe_attached()
@@ -167,6 +175,7 @@ def test_no_phone_no_adb_and_a_foreign_server(adb: AdbServer, run_command: Calla
     assert_one_error_line(run_command(*command, **nowhere), 4, "install Android's platform tools")
     assert_one_error_line(run_command(*command, ANDROID_ADB_SERVER_PORT="x"), 4, "is not a port")
     assert "install Android" in run_command("profile-device", "--list", **nowhere).stdout
+    assert_one_error_line(run_command("profile-device", "--device", "attached"), 4, "no phone is attached")
 
 
 @pytest.mark.parametrize(
@@ -185,3 +194,9 @@ def test_32_bit_phone(attach: Attach) -> None:
         open_device(SPEC)
     with pytest.raises(DeviceError, match="not a 64-bit"):
         describe_attached()
+
+
+def test_phone_whose_adb_is_too_old(attach: Attach) -> None:
+    attach(descriptions.ancient())
+    with pytest.raises(DeviceError, match="Android 7 or later is needed"):
+        open_device(SPEC)

@@ -78,7 +78,14 @@ def unknown() -> Description:
 
 def old() -> Description:
     """A 32-bit phone."""
-    return Description("GT-I9505", "", "", (Cluster(0, 4, (384000, 1890000), "0x06f", 0),), "5.1", thermal=False)
+    return Description("GT-I9505", "", "", (Cluster(0, 4, (384000, 1890000), "0x06f", 0),), "9", thermal=False)
+
+
+def ancient() -> Description:
+    """A 64-bit phone with Android 6, whose adb tells no exit status."""
+    return Description(
+        "SM-G920F", "", "arm64-v8a", (Cluster(0, 8, (400000, 1500000), "0xd03", 0),), "6.0.1", thermal=False
+    )
 
 
 def write(description: Description, root: Path) -> None:

@@ -21,6 +21,7 @@ from tests.profiling.adb_double.sync import SyncService
 from tests.profiling.adb_double.wire import MAX_DATA, VERSION, Message, receive
 
 _FEATURES = "shell_v2,cmd,stat_v2,fixed_push_mkdir"
+_SHELL_V2_SINCE = 7  # Android
 _MAPPED = re.compile(r"/data/local/tmp|/sys/|/proc/cpuinfo")
 _AUTH_TOKEN, _AUTH_KEY = 1, 3
 Answer = tuple[int, bytes, bytes]
@@ -139,7 +140,8 @@ class PhoneDouble:
             if message.first != _AUTH_KEY or message.command == b"CNXN":
                 send(Message(b"AUTH", _AUTH_TOKEN, 0, bytes(range(20))))
             return
-        banner = f"device::ro.product.name=double;ro.product.model=double;ro.product.device=double;features={_FEATURES}"
+        banner = "device::ro.product.name=double;ro.product.model=double;ro.product.device=double;features="
+        banner += _FEATURES if int(self.description.release.split(".")[0]) >= _SHELL_V2_SINCE else "cmd"
         send(Message(b"CNXN", VERSION, MAX_DATA, banner.encode()))
 
     def _service(self, stream: Stream, name: str) -> None:

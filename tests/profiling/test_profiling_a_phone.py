@@ -1,0 +1,86 @@
+"""``profile-device`` as a whole on phones: real adb, real aarch64 runners under qemu, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from time import monotonic, sleep
+
+from data.disturbance import is_good
+from data.measurement import Measurement
+from data.store import MeasurementStore
+from tests.profiling.test_phones import Attach
+from tests.support import Completed, environment, run_in
+
+# The command itself, on a small part of the search space and a small reference block: qemu is slow.
+SMALL_COMMAND = """
+import sys
+from dataclasses import replace
+from functools import partial
+from fusion.block import make_block
+from profiling import items, recording, session
+from search import profile_pipeline
+from search.commands.profile_device import main
+
+small = make_block("gemm", {"rows": 8, "inner": 64, "columns": 128}, ("bias", "gelu"))
+for module in (items, recording, session):
+    module.REFERENCE_BLOCK = small
+whole = profile_pipeline.SamplingRange
+profile_pipeline.SamplingRange = partial(
+    whole, layers=(1, 2), hidden=(32, 64), sparse_hidden=(), intermediate_ratio=(1.0, 2.0), vocab_size=64
+)
+profile_pipeline.FIT_MODELS = profile_pipeline.HELD_OUT_MODELS = 3
+sys.argv[0] = "profile-device"
+sys.exit(main())
+"""
+FIRST = ("--device", "s20", "--blocks", "40")
+OPTIONS = ("--runs", "5", "--interval-width", "100", "--threads", "2", "--seq-len", "8", "--json")
+
+
+def small_command(*words: str) -> list[str]:
+    return [sys.executable, "-c", SMALL_COMMAND, *words, *OPTIONS]
+
+
+def run_small(folder: Path, *words: str) -> Completed:
+    return run_in(folder, small_command(*words), environment(folder / "home"), timeout=240)
+
+
+def test_killed_resumed_and_reused(attach: Attach, qemu: str, tmp_path: Path) -> None:
+    phone = attach()
+    killed = subprocess.Popen(small_command(*FIRST), cwd=tmp_path, env=environment(tmp_path / "home"))
+    path = tmp_path / "home" / "measurements.sqlite"
+    deadline = monotonic() + 200
+    while not path.exists() or len(rows_of(path)) < 10:
+        assert killed.poll() is None and monotonic() < deadline
+        sleep(0.2)
+    killed.kill()
+    killed.wait()
+    before = rows_of(path)
+    done = run_small(tmp_path, *FIRST)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    rows = rows_of(path)
+    assert rows[: len(before)] == before
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    assert {(row.provenance, row.serial, row.cpus) for row in rows} == {("measured", phone.serial, cores)}
+    # Three times each, whatever the kill; only the reference, and what was never measured well, more often.
+    taken = defaultdict(list)
+    for row in rows:
+        taken[row.subject_hash].append(is_good(row))
+    reference = rows[0].subject_hash
+    assert all(len(good) == 3 or not any(good[:3]) for subject, good in taken.items() if subject != reference)
+    assert document["provenance"] == "measured" and document["held_out"] and document["measured_blocks"] >= 10
+    assert all("clock_mhz" in row.state_after and row.state_after["temperature_c"] == 31.2 for row in rows)
+    assert not list(phone.storage.iterdir()) and not phone.running()
+    again = run_small(tmp_path, "--device", "s20")
+    assert again.returncode == 0 and json.loads(again.stdout)["reused"], again.stderr
+    assert rows_of(path) == rows
+
+
+def rows_of(path: Path) -> list[Measurement]:
+    with MeasurementStore.open(path) as store:
+        return store.measurements()
