@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 
 import numpy as np
@@ -89,6 +90,7 @@ def _pick(values: Sequence[int], share: float) -> int:
     return values[min(int(share * len(values)), len(values) - 1)]
 
 
+@cache
 def candidate_blocks(space: SamplingRange, seed: int) -> tuple[Block, ...]:
     """Distinct blocks of many architectures of the space, in a stable order."""
     # Two layers hold every block that more layers hold; the last one differs, as only its first row is read.

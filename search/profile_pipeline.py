@@ -18,6 +18,7 @@ from profiling.quality import SessionQuality, session_quality
 from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, distinct_blocks, sample_architectures
 from profiling.session import CARE, Care, measure_blocks, measure_models
 from search.device_lock import alone
+from search.growing import measure_growing
 from search.profile_report import PAGE, write_profile_page
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from fusion.block import Block
     from surrogate import DevicePredictor
 
-DEFAULT_BLOCKS = 160
+# Without a number asked for, so many blocks are spread over the space; then uncertain ones are added, up to the most.
+FIRST_BLOCKS, MOST_BLOCKS = 100, 240
 FIT_MODELS = 14
 HELD_OUT_MODELS = 14
 # Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
 _MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
 _FEWEST_BLOCKS = 40
+# Of what a time limit leaves, the share that blocks may take; whole models take the rest.
+_BLOCKS_SHARE = 0.6
 # Above this error on held-out models, whoever reuses a profile is told how to get a better one.
 _POOR_ERROR = 0.15
 
@@ -43,6 +47,17 @@ class ProfilePlan:
     blocks: tuple[Block, ...]
     fit_models: tuple[Architecture, ...]
     held_out: tuple[Architecture, ...]
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How much is measured, and how: threads, seed of choice and order, seconds, care with each row, most blocks."""
+
+    threads: int
+    seed: int
+    time_limit_s: float | None
+    care: Care
+    most_blocks: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,8 @@ def profile(
     least as many blocks; measurements in the store are never repeated.
 
     Args:
-        blocks: number of blocks to measure; None takes the default, fewer under a short ``time_limit_s``.
+        blocks: number of blocks to measure, spread over the space; None begins with fewer and adds those of which the
+            predictor is most uncertain, until its error no longer falls or a short ``time_limit_s`` allows no more.
         time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted.
         seq_len: sequence length of the models that will be predicted.
         again: train anew, and measure again what was only ever measured while other programs disturbed it.
@@ -122,9 +138,12 @@ def profile(
         known = None if again else _reusable(directory, device, blocks, report)
         if known is not None:
             return Profile(known, directory, True, SessionQuality(0.0, 0.0), monotonic() - begin)
-        plan = plan_profile(SamplingRange(seq_len=seq_len), _affordable(blocks, time_limit_s), seed)
-        block_rows, fit_rows, held_rows = _measure(device, store, plan, threads, seed, time_limit_s, care, report)
-        report(ProgressEvent("train predictor", 0, 1, f"{len(plan.blocks)} blocks"))
+        space = SamplingRange(seq_len=seq_len)
+        most = _affordable(blocks, time_limit_s)
+        plan = plan_profile(space, most if blocks else min(most, FIRST_BLOCKS), seed)
+        effort = _Effort(threads, seed, time_limit_s, care, most)
+        block_rows, fit_rows, held_rows = _measure(device, store, plan, space, effort, report)
+        report(ProgressEvent("train predictor", 0, 1, f"{len({row.subject_hash for row in block_rows})} blocks"))
         predictor = _train(device, block_rows, fit_rows, held_rows, seed)
         _save(predictor, directory)
         rows = [*block_rows, *fit_rows, *held_rows]
@@ -158,8 +177,8 @@ def _affordable(blocks: int | None, time_limit_s: float | None) -> int:
     if blocks is not None:
         return blocks
     if time_limit_s is None:
-        return DEFAULT_BLOCKS
-    return min(DEFAULT_BLOCKS, max(_FEWEST_BLOCKS, int(time_limit_s * (1 - _MEASURING_SHARE) / _SECONDS_PER_BLOCK)))
+        return MOST_BLOCKS
+    return min(MOST_BLOCKS, max(_FEWEST_BLOCKS, int(time_limit_s * (1 - _MEASURING_SHARE) / _SECONDS_PER_BLOCK)))
 
 
 def _reusable(directory: Path, device: Device, blocks: int | None, report: Progress) -> DevicePredictor | None:
@@ -191,29 +210,50 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
 
 
 def _measure(
-    device: Device,
-    store: MeasurementStore,
-    plan: ProfilePlan,
-    threads: int,
-    seed: int,
-    time_limit_s: float | None,
-    care: Care,
-    report: Progress,
+    device: Device, store: MeasurementStore, plan: ProfilePlan, space: SamplingRange, effort: _Effort, report: Progress
 ) -> tuple[list[Measurement], list[Measurement], list[Measurement]]:
     """Rows of the blocks, of the models to fit to, and of the models kept aside."""
     begin = monotonic()
 
     def left(share: float) -> float | None:
-        return None if time_limit_s is None else max(0.0, time_limit_s - (monotonic() - begin)) * share
+        limit_s = effort.time_limit_s
+        return None if limit_s is None else max(0.0, limit_s * share - (monotonic() - begin))
 
-    report(ProgressEvent("compile blocks", 0, None, f"{len(plan.blocks)} blocks"))
-    block_rows = measure_blocks(
-        device, plan.blocks, threads=threads, store=store, seed=seed, time_limit_s=left(0.6), care=care, progress=report
+    def measure(blocks: Sequence[Block]) -> list[Measurement]:
+        report(ProgressEvent("compile blocks", 0, None, f"{len(blocks)} blocks"))
+        return measure_blocks(
+            device,
+            blocks,
+            threads=effort.threads,
+            store=store,
+            seed=effort.seed,
+            time_limit_s=left(_BLOCKS_SHARE),
+            care=effort.care,
+            progress=report,
+        )
+
+    block_rows = measure_growing(
+        measure,
+        plan.blocks,
+        () if len(plan.blocks) >= effort.most_blocks else candidate_blocks(space, effort.seed),
+        effort.most_blocks,
+        vector_bytes=device.target.vector_bytes,
+        threads=effort.threads,
+        seed=effort.seed,
+        out_of_time=lambda: left(_BLOCKS_SHARE) == 0.0,
+        report=report,
     )
     models = (*plan.fit_models, *plan.held_out)
     report(ProgressEvent("compile models", 0, None, f"{len(models)} whole models"))
     model_rows = measure_models(
-        device, models, threads=threads, store=store, seed=seed, time_limit_s=left(1.0), care=care, progress=report
+        device,
+        models,
+        threads=effort.threads,
+        store=store,
+        seed=effort.seed,
+        time_limit_s=left(1.0),
+        care=effort.care,
+        progress=report,
     )
     fit_texts = {architecture.to_json() for architecture in plan.fit_models}
     fit_rows = [row for row in model_rows if row.signature in fit_texts]

@@ -44,8 +44,8 @@ class BlockPredictor:
         if len(blocks) < _FEWEST_FOR_A_LAW:
             raise InputError(f"a block predictor needs at least {_FEWEST_FOR_A_LAW} measured blocks, not {len(blocks)}")
         times_ms = np.asarray(times_ms, dtype=np.float64)
-        laws = _fit_laws(blocks, times_ms, vector_bytes)
-        base = _apply_laws(laws, blocks, vector_bytes)
+        laws = fit_laws(blocks, times_ms, vector_bytes)
+        base = apply_laws(laws, blocks, vector_bytes)
         residual = fit_residual(block_features(blocks, vector_bytes, threads), np.log(times_ms / base), seed)
         return cls(laws, residual, vector_bytes, threads)
 
@@ -53,7 +53,7 @@ class BlockPredictor:
         """(n,) predicted milliseconds of each block."""
         if not blocks:
             return np.zeros(0)
-        base = _apply_laws(self.laws, blocks, self.vector_bytes)
+        base = apply_laws(self.laws, blocks, self.vector_bytes)
         return base * np.exp(self.residual.predict(block_features(blocks, self.vector_bytes, self.threads)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,8 @@ class BlockPredictor:
         return cls(laws, residual, int(document["vector_bytes"]), int(document["threads"]))
 
 
-def _fit_laws(blocks: Sequence[Block], times_ms: np.ndarray, vector_bytes: int) -> dict[str, tuple[float, ...]]:
+def fit_laws(blocks: Sequence[Block], times_ms: np.ndarray, vector_bytes: int) -> dict[str, tuple[float, ...]]:
+    """The base's coefficients by kind of block, and over all kinds, from measured blocks and their times (n,) in ms."""
     terms = base_features(blocks, vector_bytes)
     members: dict[str, list[int]] = defaultdict(list)
     for index, block in enumerate(blocks):
@@ -90,6 +91,7 @@ def _law(terms: np.ndarray, times_ms: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in solution / scale)
 
 
-def _apply_laws(laws: dict[str, tuple[float, ...]], blocks: Sequence[Block], vector_bytes: int) -> np.ndarray:
+def apply_laws(laws: dict[str, tuple[float, ...]], blocks: Sequence[Block], vector_bytes: int) -> np.ndarray:
+    """(n,) milliseconds of blocks by the base alone."""
     coefficients = np.array([laws.get(kind_of(block), laws[_ALL_KINDS]) for block in blocks])
     return np.maximum((base_features(blocks, vector_bytes) * coefficients).sum(axis=1), _SMALLEST_MS)

@@ -41,7 +41,7 @@ A second call measures only what is missing, and ends at once when nothing is.
 @click.option("--serial", multiple=True, help="The phone's serial number; several of one model share the work.")
 @click.option("--allow-mismatch", is_flag=True, help="Measure a phone of another model than the device's.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
-@click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: 160]")
+@click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: until enough]")
 @click.option("--time-limit", type=DURATION_S, help="Roughly how long it may take, such as 10m.")
 @click.option("--runs", type=click.IntRange(min=1), help="Runs of each program.  [default: 100 on phones]")
 @click.option(
