@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import Completed, command_line, environment, run_in
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_phones() -> Iterator[None]:
+    """Tests neither see a developer's phones nor leave an adb server behind; those that need one bring their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", "1")
+        patch.setenv("ADBUTILS_ADB_PATH", "/nowhere/adb")
+        yield
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ def shared_adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
 @pytest.fixture
 def adb(shared_adb: AdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[AdbServer]:
     """The server, with no phone attached; this process and the commands it starts use it, and a home of their own."""
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(shared_adb.port))
+    for name, value in shared_adb.environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
     yield shared_adb
     shared_adb.forget_all()

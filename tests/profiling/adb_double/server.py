@@ -20,9 +20,18 @@ class AdbServer:
 
     def __init__(self, home: Path) -> None:
         self.port = free_port()
-        self.environment = {"ANDROID_ADB_SERVER_PORT": str(self.port), "HOME": str(home)}
+        self.environment = {
+            "ANDROID_ADB_SERVER_PORT": str(self.port),
+            "ADBUTILS_ADB_PATH": str(ADB),
+        }
         # The range of emulators' ports that adb looks for phones in by itself is made empty.
-        self._all = {**os.environ, **self.environment, "ADB_LOCAL_TRANSPORT_MAX_PORT": "5550", "ADB_MDNS": "0"}
+        self._all = {
+            **os.environ,
+            **self.environment,
+            "HOME": str(home),
+            "ADB_LOCAL_TRANSPORT_MAX_PORT": "5550",
+            "ADB_MDNS": "0",
+        }
         self.adb("start-server")
 
     def adb(self, *words: str, timeout: float = 30) -> str:
