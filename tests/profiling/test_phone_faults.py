@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -178,19 +179,42 @@ def test_phone_that_stays_away(attach: Attach, tmp_path: Path) -> None:
     device.close()
 
 
-def test_leftovers_of_a_killed_session_are_removed(attach: Attach, tmp_path: Path) -> None:
-    phone = attach()
-    shell_runner(tmp_path / "runner", "sleep 300")
-    script = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
+HANGING = """
+import sys
 from pathlib import Path
 from profiling import open_device
-from tests.profiling.test_phones import SPEC, timed
 from tests.profiling.doubles import FakeRunner
-timed(open_device(SPEC), FakeRunner(Path({str(tmp_path / "runner")!r})), time_limit_s=300.0)
+from tests.profiling.test_phones import SPEC, timed
+device = open_device(SPEC)
+try:
+    timed(device, FakeRunner(Path(sys.argv[1])), time_limit_s=300.0)
+finally:
+    device.close()
 """
-    killed = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def hanging_session(phone: PhoneDouble, folder: Path) -> subprocess.Popen[bytes]:
+    """A session in a process of its own, whose program runs for minutes."""
+    runner = shell_runner(folder / "hanging", "sleep 300")
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", HANGING, str(runner.executable)]
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
     wait_for(lambda: any("/runner " in line for line in phone.running()))
+    return process
+
+
+def test_interrupted_session_leaves_nothing(attach: Attach, tmp_path: Path) -> None:
+    phone = attach()
+    process = hanging_session(phone, tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.wait(SOON_S)
+    wait_for(lambda: not phone.running())
+    assert not list(phone.storage.iterdir())
+
+
+def test_leftovers_of_a_killed_session_are_removed(attach: Attach, tmp_path: Path) -> None:
+    phone = attach()
+    killed = hanging_session(phone, tmp_path)
     living = open_device(SPEC)
     living.prepare(shell_runner(tmp_path / "other"))  # type: ignore[arg-type]
     assert len(list(phone.storage.iterdir())) == 2  # the other session lives

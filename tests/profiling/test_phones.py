@@ -132,6 +132,15 @@ def test_any_phone_describes_itself(attach: Attach) -> None:
     assert open_device(load_device(path)).describe().name == spec.name
 
 
+def test_attached_as_a_command_writes_the_specification(attach: Attach, run_command: Callable[..., Completed]) -> None:
+    attach(descriptions.unknown())
+    for device in ("attached", "pocket-7-touch-x", str(own_device_path("pocket-7-touch-x"))):
+        done = run_command("profile-device", "--device", device, "--threads", "99")
+        assert done.returncode == 2 and "device pocket-7-touch-x has 8 cores" in done.stderr
+        told = "".join(done.stderr.split())
+        assert (str(own_device_path("pocket-7-touch-x")) in told) == (device == "attached")
+
+
 def test_which_phone(attach: Attach) -> None:
     first, second = attach(), attach()
     with pytest.raises(DeviceError, match="choose one with --serial"):
