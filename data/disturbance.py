@@ -18,23 +18,19 @@ DISTURBED_ABOVE = 60.0
 _SLOWED: frozenset[Mark] = frozenset({"clock dropped", "hot", "unsteady"})
 
 
-def is_disturbed(measurement: Measurement) -> bool:
+def is_slowed(measurement: Measurement) -> bool:
     """Whether the figures are not the undisturbed machine's: too many preemptions, heat, a clock that fell, or a
     program that did not become steady."""
     preempted = measurement.state_after.get(PREEMPTIONS, 0.0) > DISTURBED_ABOVE
     return preempted or not _SLOWED.isdisjoint(measurement.marks)
 
 
-def is_good(measurement: Measurement) -> bool:
-    """Whether a row need not be taken again: undisturbed, with a median as certain as was asked for."""
-    return not is_disturbed(measurement) and "wide interval" not in measurement.marks
+def is_disturbed(measurement: Measurement) -> bool:
+    """Whether a row should be taken again: it was slowed, or its median is not as certain as was asked for."""
+    return is_slowed(measurement) or "wide interval" in measurement.marks
 
 
 def most_trusted(rows: Sequence[Measurement]) -> Measurement:
-    """Of several measurements of one thing, the first good one, else the first undisturbed one, or else the one of
-    the lowest median."""
-    for trusted in (is_good, lambda row: not is_disturbed(row)):
-        for row in rows:
-            if trusted(row):
-                return row
-    return min(rows, key=lambda row: row.median_ms)
+    """Of several measurements of one thing, the first undisturbed one, or else the one of the lowest median."""
+    undisturbed = [row for row in rows if not is_disturbed(row)]
+    return undisturbed[0] if undisturbed else min(rows, key=lambda row: row.median_ms)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from data.disturbance import is_disturbed, is_good
+from data.disturbance import is_disturbed, is_slowed
 from data.errors import InputError, StoreError
 from data.measurement import Measurement
 
@@ -32,7 +32,7 @@ COLUMNS = MappingProxyType(
         "session": "one unbroken series of measurements; it begins with its UTC time",
         "position": "place of the row in its session, from 0",
         "created_at": "UTC time at which the row was committed (ISO 8601)",
-        "median_ms": "median of samples_ms: the statistic that predictors learn (the lowest of a subject's good rows)",
+        "median_ms": "median of samples_ms; predictors learn the lowest of a subject's undisturbed rows",
         "interval_low_ms": "lower end of the median's 95% confidence interval (order statistics)",
         "interval_high_ms": "upper end of that interval",
         "reference_ms": "median of the reference block next to this row: drift is corrected by it",
@@ -40,8 +40,8 @@ COLUMNS = MappingProxyType(
         "samples_ms": "times of all other runs, outliers included (list)",
         "outliers": "indices of samples far from the median (list)",
         "marks": "what speaks against the row, such as clock dropped or hot (list; see data.measurement.Mark)",
-        "disturbed": "whether the figures are not those of the undisturbed machine",
-        "good": "undisturbed, and the median as certain as was asked for",
+        "slowed": "whether the figures are not those of the undisturbed machine",
+        "disturbed": "slowed, or the median less certain than was asked for: such a row was to be taken again",
         "state_before": "clock, temperature, battery and load before, where readable (JSON object)",
         "state_after": "the same after, and preemptions_per_s while it ran (JSON object)",
         "binary_hash": "hash of the executable that ran, empty for an analytic model",
@@ -101,8 +101,8 @@ def _values(row: Measurement) -> dict[str, Any]:
     derived = {
         "interval_low_ms": low,
         "interval_high_ms": high,
+        "slowed": is_slowed(row),
         "disturbed": is_disturbed(row),
-        "good": is_good(row),
         **{name: list(getattr(row, name)) for name in _LISTS},
         **{name: json.dumps(dict(getattr(row, name)), sort_keys=True) for name in _MAPS},
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.disturbance import is_disturbed
+from data.disturbance import is_slowed
 from data.measurement import Measurement
 
 # Above these the figures are still stored, but the machine is called unstable beside them.
@@ -67,7 +67,7 @@ def session_quality(rows: Sequence[Measurement]) -> SessionQuality:
     spreads = [np.subtract(*np.percentile(row.samples_ms, [75, 25])) / row.median_ms for row in rows]
     # The 5th to 95th percentile, so that one preempted run is not taken for drift.
     drift = float(np.subtract(*np.percentile(references, [95, 5])) / np.median(references)) if references.size else 0.0
-    disturbed = float(np.mean([is_disturbed(row) for row in rows])) if rows else 0.0
+    disturbed = float(np.mean([is_slowed(row) for row in rows])) if rows else 0.0
     marks = Counter(mark for row in rows for mark in row.marks)
     return SessionQuality(
         drift,
@@ -87,7 +87,7 @@ def disagreement(rows: Sequence[Measurement]) -> float | None:
     """
     lowest: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
-        if row.reference_ms is not None and not is_disturbed(row):
+        if row.reference_ms is not None and not is_slowed(row):
             ratio = row.median_ms / row.reference_ms
             sessions = lowest[row.subject_hash]
             sessions[row.session] = min(ratio, sessions.get(row.session, ratio))

@@ -13,7 +13,7 @@ from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from data.disturbance import PREEMPTIONS, is_disturbed
+from data.disturbance import PREEMPTIONS, is_slowed
 from data.errors import DeviceError, InputError
 from data.measurement import Mark, Measurement
 from data.order_statistics import outlying, relative_width
@@ -85,7 +85,7 @@ class Session:
         self._position = 0
         self._since_reference = REFERENCE_EVERY
         self._reference_ms: float | None = None
-        self._disturbed = True
+        self._slowed = True
         self._patience_s = _PATIENCE_S
 
     def measure(self, item: Item, runner: Runner | None) -> Measurement:
@@ -107,7 +107,7 @@ class Session:
             runs = self._care.runs or self.device.spec.default_runs
             row = self._record(block_item(REFERENCE_BLOCK, runs), self._reference)
             times.append(row.median_ms)
-            if not is_disturbed(row):
+            if not is_slowed(row):
                 times = times[-1:]
                 break
         self._reference_ms = min(times)
@@ -121,7 +121,7 @@ class Session:
         after = self.device.state()
         row = self._row(item, runner, raw, before, after)
         self.store.add(row)
-        self._disturbed = is_disturbed(row)
+        self._slowed = is_slowed(row)
         self._position += 1
         return row
 
@@ -196,8 +196,8 @@ class Session:
         return dropped
 
     def _settle(self) -> None:
-        """After a disturbed row wait for quiet, as long as the session's patience lasts."""
-        if not self._disturbed or self._patience_s <= 0:
+        """After a slowed row wait for quiet, as long as the session's patience lasts."""
+        if not self._slowed or self._patience_s <= 0:
             return
         began = monotonic()
         self.device.settle(self.threads, min(_SETTLE_S, self._patience_s))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.architecture import Architecture
-from data.disturbance import is_disturbed, is_good, most_trusted
+from data.disturbance import is_disturbed, most_trusted
 from data.errors import DeviceError
 from data.measurement import Measurement
 from data.progress import Progress, ProgressEvent, no_progress
@@ -189,7 +189,7 @@ class _Rounds:
         """What the round measures: an extra one, with more runs, what was measured often enough but never well."""
         if not extra:
             return _missing(self._items, Counter(row.subject_hash for row in self._rows), repeats, seed)
-        good = Counter(row.subject_hash for row in self._rows if is_good(row))
+        good = Counter(row.subject_hash for row in self._rows if not is_disturbed(row))
         items = {key: item.longer(1 + extra) for key, item in self._items.items()}
         return _missing(items, good, 1, seed + extra)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.disturbance import is_disturbed, is_good
+from data.disturbance import is_disturbed, is_slowed
 from data.errors import InputError
 from data.measurement import Measurement, Provenance
 
@@ -46,10 +46,10 @@ def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
 
     The lowest, since what others do to a machine only ever adds time: on a virtual one, two of its cores may be
     two threads of one real core for a while, which no counter inside shows and which doubles every figure. Where
-    every row of a subject was disturbed, its fastest run stands in. Rows whose median is uncertain count only where
+    every row of a subject was slowed, its fastest run stands in. Rows whose median is uncertain count only where
     there is no other.
     """
-    references = [row.reference_ms for row in rows if row.reference_ms is not None and not is_disturbed(row)]
+    references = [row.reference_ms for row in rows if row.reference_ms is not None and not is_slowed(row)]
     baseline = float(np.median(references)) if references else None
     grouped: dict[str, list[Measurement]] = defaultdict(list)
     for row in rows:
@@ -58,7 +58,7 @@ def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
 
 
 def _combined_ms(rows: Sequence[Measurement], baseline_ms: float | None) -> float:
-    quiet = [row for row in rows if is_good(row)] or [row for row in rows if not is_disturbed(row)]
+    quiet = [row for row in rows if not is_disturbed(row)] or [row for row in rows if not is_slowed(row)]
     if not quiet:
         return min(min(row.samples_ms) for row in rows)
     return min(row.median_ms / _drift(row.reference_ms, baseline_ms) for row in quiet)

@@ -222,7 +222,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "interval_width": outcome.quality.interval_width,
                 "marks": dict(outcome.quality.marks),
                 "disagreement": outcome.quality.disagreement,
-                "statistic": "lowest drift-corrected median of a subject's good rows",
+                "statistic": "lowest drift-corrected median of a subject's undisturbed rows",
                 "seconds": round(outcome.seconds, 3),
                 "predictor": str(outcome.directory),
                 "report": str(outcome.page) if outcome.page.exists() else None,

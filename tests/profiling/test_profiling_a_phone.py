@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from time import monotonic, sleep
 
-from data.disturbance import is_good
+from data.disturbance import is_disturbed
 from data.measurement import Measurement
 from data.store import MeasurementStore
 from tests.profiling.test_phones import Attach
@@ -49,7 +49,7 @@ def run_small(folder: Path, *words: str) -> Completed:
     return run_in(folder, small_command(*words), environment(folder / "home"), timeout=240)
 
 
-def test_killed_resumed_and_reused(attach: Attach, qemu: str, tmp_path: Path) -> None:
+def test_killed_resumed_by_two_phones_and_reused(attach: Attach, qemu: str, tmp_path: Path) -> None:
     phone = attach()
     killed = subprocess.Popen(small_command(*FIRST), cwd=tmp_path, env=environment(tmp_path / "home"))
     path = tmp_path / "home" / "measurements.sqlite"
@@ -60,23 +60,25 @@ def test_killed_resumed_and_reused(attach: Attach, qemu: str, tmp_path: Path) ->
     killed.kill()
     killed.wait()
     before = rows_of(path)
-    done = run_small(tmp_path, *FIRST)
+    second = attach()
+    done = run_small(tmp_path, *FIRST, "--serial", phone.serial, "--serial", second.serial)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     rows = rows_of(path)
     assert rows[: len(before)] == before
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    assert {(row.provenance, row.serial, row.cpus) for row in rows} == {("measured", phone.serial, cores)}
+    made = {("measured", each.serial, cores) for each in (phone, second)}
+    assert {(row.provenance, row.serial, row.cpus) for row in rows} == made
     # Three times each, whatever the kill; only the reference, and what was never measured well, more often.
     taken = defaultdict(list)
     for row in rows:
-        taken[row.subject_hash].append(is_good(row))
+        taken[row.subject_hash].append(not is_disturbed(row))
     reference = rows[0].subject_hash
     assert all(len(good) == 3 or not any(good[:3]) for subject, good in taken.items() if subject != reference)
     assert document["provenance"] == "measured" and document["held_out"] and document["measured_blocks"] >= 10
     assert all("clock_mhz" in row.state_after and row.state_after["temperature_c"] == 31.2 for row in rows)
-    assert not list(phone.storage.iterdir()) and not phone.running()
-    again = run_small(tmp_path, "--device", "s20")
+    assert not any(list(each.storage.iterdir()) or each.running() for each in (phone, second))
+    again = run_small(tmp_path, "--device", "s20", "--serial", second.serial)
     assert again.returncode == 0 and json.loads(again.stdout)["reused"], again.stderr
     assert rows_of(path) == rows
 

@@ -11,7 +11,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.device_spec import load_device
-from data.disturbance import is_disturbed, is_good
+from data.disturbance import is_disturbed
 from data.errors import DeviceError, InputError
 from data.measurement import Measurement
 from data.store import MeasurementStore
@@ -87,7 +87,7 @@ def test_outliers_are_kept_and_marked(store: MeasurementStore) -> None:
         return replace(raw, samples_ms=(*raw.samples_ms[:50], 7 * raw.samples_ms[50], *raw.samples_ms[51:]))
 
     rows = measure(ScriptedDevice(hiccup), store)
-    assert all(row.outliers == (50,) and len(row.samples_ms) == 100 and is_good(row) for row in rows)
+    assert all(row.outliers == (50,) and len(row.samples_ms) == 100 and not is_disturbed(row) for row in rows)
 
 
 def test_uncertain_median_is_marked_and_taken_again_with_more_runs(store: MeasurementStore) -> None:
@@ -102,7 +102,9 @@ def test_uncertain_median_is_marked_and_taken_again_with_more_runs(store: Measur
     assert len(wide) == len(BLOCKS) and {job.runs for job in device.jobs} == {100, 200}
     times = corrected_ms(rows)
     assert len(rows) == 2 * len(BLOCKS)
-    assert all(times[row.subject_hash] == pytest.approx(row.median_ms, rel=0.02) for row in rows if is_good(row))
+    assert all(
+        times[row.subject_hash] == pytest.approx(row.median_ms, rel=0.02) for row in rows if not is_disturbed(row)
+    )
 
 
 def test_clock_that_drops_by_half_is_seen_and_the_row_taken_again(store: MeasurementStore) -> None:
@@ -112,7 +114,7 @@ def test_clock_that_drops_by_half_is_seen_and_the_row_taken_again(store: Measure
     rows = measure(device, store)
     dropped = [row for row in rows if "clock dropped" in row.marks]
     assert len(dropped) == 3 and all(is_disturbed(row) for row in dropped)
-    assert {row.subject_hash for row in rows if is_good(row)} == {block.hash for block in BLOCKS}
+    assert {row.subject_hash for row in rows if not is_disturbed(row)} == {block.hash for block in BLOCKS}
     assert session_quality(rows).marks["clock dropped"] > 0 and device.settled > 0
 
 
@@ -160,7 +162,7 @@ def test_row_that_heats_the_phone_is_marked(store: MeasurementStore, pauses: lis
 
 def test_too_few_cores_are_told(store: MeasurementStore) -> None:
     rows = measure(ScriptedDevice(lambda number, raw: replace(raw, cpus=(0, 1))), store)
-    assert {row.marks for row in rows} == {("few cores",)} and all(is_good(row) for row in rows)
+    assert {row.marks for row in rows} == {("few cores",)} and all(not is_disturbed(row) for row in rows)
 
 
 def test_sessions_that_disagree_are_unstable(tmp_path: Path) -> None:
