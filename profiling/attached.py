@@ -69,7 +69,8 @@ def _clusters(cpuinfo: str, facts: str) -> tuple[Cluster, ...]:
         for path, content in contents.items()
         if path.endswith("/related_cpus")
     }
-    policies = {name: cpus for name, cpus in policies.items() if cpus} or {"cpus": sorted(parts) or [0]}
+    listed = [int(number) for number in re.findall(r"^processor\s*:\s*(\d+)", cpuinfo, flags=re.MULTILINE)]
+    policies = {name: cpus for name, cpus in policies.items() if cpus} or {"cpus": listed or [0]}
     found = []
     for name, cpus in policies.items():
         kilohertz = _content(contents, f"{name}/cpuinfo_max_freq")

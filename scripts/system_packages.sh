@@ -7,4 +7,5 @@ cd "$(dirname "$0")/.."
 
 command -v qemu-aarch64-static >/dev/null || scripts/apt_install.sh "the aarch64 tests" qemu-user-static || true
 command -v adb >/dev/null || scripts/apt_install.sh "the tests of attached phones" adb || true
+command -v pkill >/dev/null || scripts/apt_install.sh "the tests of attached phones" procps || true
 command -v gcc >/dev/null || scripts/apt_install.sh "the sanitizers' tests" gcc libc6-dev || true
