@@ -42,12 +42,17 @@ def committee(blocks: Sequence[Block]) -> Committee:
     return Committee.fit(blocks, times, **OPTIONS)
 
 
+def uncertain_ms(voters: Committee, blocks: Sequence[Block]) -> float:
+    """Mean disagreement about the blocks' milliseconds."""
+    return float(np.exp(voters.votes(blocks)).std(axis=0).mean())
+
+
 def test_batch_is_new_distinct_and_more_uncertain_than_the_rest() -> None:
     voters = committee(FIRST)
     batch = next_batch(voters, CANDIDATES, FIRST, BATCH, 0)
     assert len(set(batch)) == BATCH and not set(batch) & set(FIRST)
     assert batch == next_batch(committee(FIRST), CANDIDATES, FIRST, BATCH, 0)
-    assert voters.votes(batch).std(axis=0).mean() > 1.3 * voters.votes(CANDIDATES).std(axis=0).mean()
+    assert uncertain_ms(voters, batch) > 1.3 * uncertain_ms(voters, CANDIDATES)
     assert len({(block.anchor, block.epilogue) for block in batch}) > 1
     assert next_batch(voters, FIRST, FIRST, BATCH, 0) == []
 
