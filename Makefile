@@ -1,6 +1,7 @@
 # make demo    install into .venv and run the main job on this machine
 # make benchmark  install what peers there are, and time our compiled models beside them: tables in benchmark/
 #                 (POCKETBERT_LITERT_PYTHON names a Python that has litert-torch, for LiteRT)
+# make evaluate-predictor  judge the latency predictors on seeded splits against baselines: tables in benchmark/
 # make test    the same installation, then every check and test
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 BUDGET ?= 8ms
 
-.PHONY: help demo benchmark install install-dev system-packages test check format wheel clean distclean
+.PHONY: help demo benchmark evaluate-predictor install install-dev system-packages test check format wheel clean distclean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -23,6 +24,9 @@ demo: install
 
 benchmark: $(VENV)/.installed-compare
 	@$(BIN)/python -m tests.benchmarks.peers --out benchmark
+
+evaluate-predictor: $(VENV)/.installed
+	@$(BIN)/python -m tests.benchmarks.predictor --out benchmark
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

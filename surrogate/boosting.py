@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from xgboost import XGBRegressor
 
 # (trees, depth) from which cross-validation chooses, besides no trees at all.
-_CHOICES = ((60, 2), (200, 2), (120, 3), (300, 3))
+CHOICES = ((60, 2), (200, 2), (120, 3), (300, 3))
 # Deeper trees are worth their time only on long tables.
-_LONG_TABLE, _LONG_CHOICES = 500, ((300, 3), (800, 4))
+LONG_TABLE, LONG_CHOICES = 500, ((300, 3), (800, 4))
 _LEARNING_RATE = 0.06
 _FOLDS = 5
 # With fewer rows trees only learn the noise.
@@ -55,12 +55,15 @@ class Residual:
         return cls(trees, cross_validated)
 
 
+NO_TREES = Residual(None)
+
+
 def fit_residual(features: np.ndarray, residuals: np.ndarray, seed: int) -> Residual:
     """Trees for residuals (n,) from features (n, f); ``cross_validated`` is the root mean square that remains."""
     plain = float(np.sqrt(np.mean(residuals**2)))
     if len(residuals) < FEWEST_ROWS:
         return Residual(None, plain)
-    choices = _LONG_CHOICES if len(residuals) >= _LONG_TABLE else _CHOICES
+    choices = LONG_CHOICES if len(residuals) >= LONG_TABLE else CHOICES
     errors = {choice: _cross_validate(features, residuals, choice, seed) for choice in choices}
     best = min(errors, key=errors.__getitem__)
     if errors[best] >= plain:

@@ -7,47 +7,50 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.errors import DataFileError, InputError
-from surrogate.boosting import Residual, fit_residual, grow
-from surrogate.linear import Base, fit_base, ridge
-from surrogate.table import HYPERPARAMETERS, TARGET, column_values, table_features
+from surrogate.intervals import Errors, fit_errors
+from surrogate.layered import Layers, fit_layers
+from surrogate.table import COST_FEATURES, HYPERPARAMETERS, PRICED, TARGET, column_values, table_features
+from surrogate.transfer import Adaptation, fit_adaptation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DOCUMENT, _TREES = "latency_predictor.json", "latency_residual.json"
-_SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, "cost features 1")).encode()).hexdigest()[:16]
+_DOCUMENT, _TREES, _OWN_TREES = "latency_predictor.json", "latency_residual.json", "own_residual.json"
+_SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "layers 2")).encode()).hexdigest()[:16]
 _FEWEST_ROWS = 5
-_FOLDS = 5
-# Strengths of the pull of an adaptation's slopes towards zero; infinite is the plain scale factor.
-_PULLS = (3.0, 10.0, 30.0, 100.0, float("inf"))
-_FEWEST_FOR_SLOPES = 5
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What another device adds to the logarithm: an offset (the scale factor) and slopes on the base's features."""
-
-    offset: float = 0.0
-    slopes: tuple[float, ...] = ()
+# Standard deviation that a device's own ways add to a transferred predictor's errors before its rows show it.
+_TRANSFER_DEVIATION = 0.1
+# The leave-one-out errors of fewer rows say nothing: the scale factor fits them by itself.
+_FEWEST_TO_JUDGE = 3
+# From so many rows of another device a predictor of them alone has a say beside the adapted one.
+_FEWEST_FOR_OWN = 8
+_SHARE_POWER = 4
+_EXPECTED, _OWN_ERROR = 4, 0.1
 
 
 @dataclass(frozen=True)
 class LatencyPredictor:
-    """A base on cost features, XGBoost on the logarithm of the rest, and an adaptation to the device.
+    """Layers on cost features, their out-of-fold errors, an adaptation to another device, and what was measured.
 
-    ``log_residuals`` are out-of-fold errors of the logarithm, sorted by size: the intervals come from them.
+    ``own`` are layers of the other device's rows alone; ``own_share`` is their part in the logarithm.
+    ``lowest`` and ``highest`` are the measured range of each feature (f,); ``names`` are the features'.
     """
 
-    base: Base
-    residual: Residual
+    layers: Layers
+    errors: Errors
     features: tuple[str, ...] | None
-    log_residuals: tuple[float, ...]
-    adaptation: Adaptation = Adaptation()
+    names: tuple[str, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    middle: tuple[float, float]
+    adaptation: Adaptation | None = None
+    own: Layers | None = None
+    own_share: float = 0.0
 
     @classmethod
     def fit(
@@ -56,7 +59,7 @@ class LatencyPredictor:
         """Fit to a table with columns layers, hidden, heads, intermediate, seq_len, batch and ``latency_ms``.
 
         Args:
-            frame: one row per measured model; other columns are ignored.
+            frame: one row per measured model; other columns are ignored, but for ``threads``.
             features: numeric columns to use instead of the six hyperparameters.
             target: column of the latency, ms.
             seed: seed of folds and trees.
@@ -65,64 +68,105 @@ class LatencyPredictor:
             InputError: fewer than five rows, a missing column, or a bad row (named by its number).
         """
         chosen = tuple(features) if features is not None else None
-        inputs, _ = table_features(frame, chosen)
+        inputs, names = table_features(frame, chosen)
         latencies = column_values(frame, target, positive=True)
         if len(latencies) < _FEWEST_ROWS:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
-        base = fit_base(inputs, latencies, seed)
-        residual = fit_residual(inputs, np.log(latencies) - base.predict(inputs), seed)
-        errors = _out_of_fold(inputs, latencies, base, residual.choice, seed)
-        return cls(base, residual, chosen, tuple(float(value) for value in np.sort(np.abs(errors))))
+        layers, errors = fit_layers(inputs, latencies, _priced(names, chosen), seed)
+        logarithms = np.log(latencies)
+        return cls(
+            layers=layers,
+            errors=fit_errors(layers.scaling.apply(inputs), errors),
+            features=chosen,
+            names=names,
+            lowest=tuple(inputs.min(axis=0).tolist()),
+            highest=tuple(inputs.max(axis=0).tolist()),
+            middle=(float(logarithms.mean()), max(float(logarithms.std()), 1e-6)),
+        )
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
         """(n,) predicted ms of the rows of a table."""
-        inputs, _ = table_features(frame, self.features)
-        logarithm = self.base.predict(inputs) + self.residual.predict(inputs) + self.adaptation.offset
-        if self.adaptation.slopes:
-            logarithm = logarithm + self.base.standardised(inputs) @ np.array(self.adaptation.slopes)
-        return np.exp(logarithm)
+        return np.exp(self._logarithms(self._inputs(frame)))
 
     def interval(self, frame: pd.DataFrame, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), each (n,) ms: conformal on the out-of-fold relative errors."""
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, not {coverage}")
-        rank = min(int(np.ceil((len(self.log_residuals) + 1) * coverage)), len(self.log_residuals))
-        half, predicted = self.log_residuals[rank - 1], self.predict(frame)
-        return predicted * np.exp(-half), predicted * np.exp(half)
+        """(lower, upper), each (n,) ms: calibrated on out-of-fold relative errors, wider where rows are harder."""
+        inputs = self._inputs(frame)
+        middle = self._logarithms(inputs)
+        half = self.errors.half_width(self.layers.scaling.apply(inputs), coverage)
+        return np.exp(middle - half), np.exp(middle + half)
 
-    def adapt(self, rows: pd.DataFrame, *, target: str = TARGET) -> LatencyPredictor:
-        """The predictor for another device from a few of its rows; none changes nothing.
+    def probability_within(self, frame: pd.DataFrame, budget_ms: float) -> np.ndarray:
+        """(n,) probability that a row's measured latency is at most ``budget_ms``."""
+        if not budget_ms > 0:
+            raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
+        inputs = self._inputs(frame)
+        distances = np.log(budget_ms) - self._logarithms(inputs)
+        return self.errors.probability_below(distances, self.layers.scaling.apply(inputs))
 
-        One to four rows give a scale factor. From five on slopes on the base's features are added, pulled towards zero
-        as strongly as leave-one-out finds best, so that the scale factor remains a choice.
+    def outside(self, frame: pd.DataFrame) -> np.ndarray:
+        """(n,) whether a row lies outside what was measured: a feature of it, cost included, beyond all rows of the
+        fit. The intervals then promise nothing."""
+        inputs = self._inputs(frame)
+        margin = 1e-9 * np.maximum(np.abs(self.lowest), np.abs(self.highest))
+        low, high = np.array(self.lowest) - margin, np.array(self.highest) + margin
+        return np.asarray(((inputs < low) | (inputs > high)).any(axis=1))
+
+    def adapt(self, rows: pd.DataFrame, *, target: str = TARGET, seed: int = 0) -> LatencyPredictor:
+        """The predictor for another device from any number of its rows; none changes nothing.
+
+        One to three rows give little more than a scale factor; see :mod:`surrogate.transfer` for what more rows give.
+        From eight on it is averaged with a predictor of these rows alone, each weighed by the inverse fourth power of
+        its error on rows it has not seen (Bates and Granger, 1969).
         """
         if len(rows) == 0:
             return self
-        plain = replace(self, adaptation=Adaptation())
-        left = np.log(column_values(rows, target, positive=True)) - np.log(plain.predict(rows))
-        scaled = Adaptation(offset=float(np.median(left)))
-        if len(rows) < _FEWEST_FOR_SLOPES:
-            return replace(self, adaptation=scaled)
-        inputs = self.base.standardised(table_features(rows, self.features)[0])
-        pull = min(_PULLS, key=lambda strength: _leave_one_out(inputs, left, strength))
-        adaptation = scaled if np.isinf(pull) else _slopes(inputs, left, pull)
-        errors = np.abs(left - adaptation.offset - _along(inputs, adaptation))
-        # The rows of the new device are few, so its errors join the old ones rather than replace them.
-        pooled = tuple(np.sort([*errors, *self.log_residuals]).tolist())
-        return replace(self, adaptation=adaptation, log_residuals=pooled)
+        latencies = column_values(rows, target, positive=True)
+        inputs = self._inputs(rows)
+        before = self.layers.predict(inputs)
+        shown = self.layers.scaling.apply(inputs)
+        adaptation, errors = fit_adaptation(
+            np.log(latencies) - before, before, shown, *self.middle, self.errors.deviation
+        )
+        own, share = None, 0.0
+        if len(rows) >= _FEWEST_FOR_OWN:
+            own, own_errors = fit_layers(inputs, latencies, _priced(self.names, self.features), seed)
+            share = _own_share(errors, own_errors, self.errors.deviation)
+            errors = (1 - share) * errors + share * own_errors
+        judged = np.sort(errors).tolist() if len(rows) >= _FEWEST_TO_JUDGE else []
+        prior = float(np.hypot(self.errors.deviation, _TRANSFER_DEVIATION))
+        learnt = Errors(tuple(judged), prior=prior)
+        return replace(self, adaptation=adaptation, own=own, own_share=share, errors=learnt)
+
+    def _inputs(self, frame: pd.DataFrame) -> np.ndarray:
+        inputs, names = table_features(frame, self.features)
+        if names == self.names:
+            return inputs
+        missing = [name for name in self.names if name not in names]
+        if missing:
+            raise InputError(f"the predictor was fitted with {missing[0]}, which the table does not give")
+        return inputs[:, [names.index(name) for name in self.names]]
+
+    def _logarithms(self, inputs: np.ndarray) -> np.ndarray:
+        value = self.layers.predict(inputs)
+        if self.adaptation is None:
+            return value
+        value = value + self.adaptation.apply(value, self.layers.scaling.apply(inputs))
+        return value if self.own is None else (1 - self.own_share) * value + self.own_share * self.own.predict(inputs)
 
     def save(self, path: Path) -> None:
         """Write JSON and XGBoost's JSON into the directory ``path``."""
         path.mkdir(parents=True, exist_ok=True)
-        self.residual.save(path / _TREES)
         document = {
             "schema": _SCHEMA,
-            "base": self.base.to_dict(),
+            "layers": self.layers.save(path / _TREES),
+            "own": None if self.own is None else self.own.save(path / _OWN_TREES),
+            "own_share": self.own_share,
+            "errors": self.errors.to_dict(),
             "features": self.features,
-            "trees": self.residual.trees is not None,
-            "cross_validated": self.residual.cross_validated,
-            "log_residuals": self.log_residuals,
-            "adaptation": {"offset": self.adaptation.offset, "slopes": self.adaptation.slopes},
+            "names": self.names,
+            "range": (self.lowest, self.highest),
+            "middle": self.middle,
+            "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
         }
         partial = path / f"{_DOCUMENT}.partial"
         partial.write_text(json.dumps(document), encoding="utf-8")
@@ -139,56 +183,41 @@ class LatencyPredictor:
 
         document = read_document(path / _DOCUMENT, _SCHEMA)
         try:
-            names = document["features"]
-            adaptation = document["adaptation"]
-            return cls(
-                base=Base.from_dict(document["base"]),
-                residual=Residual.load(path / _TREES, document["trees"], document["cross_validated"]),
-                features=None if names is None else tuple(names),
-                log_residuals=tuple(document["log_residuals"]),
-                adaptation=Adaptation(adaptation["offset"], tuple(adaptation["slopes"])),
-            )
+            return cls._from_document(document, path)
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
 
-
-def _out_of_fold(
-    inputs: np.ndarray, latencies: np.ndarray, base: Base, choice: tuple[int, int] | None, seed: int
-) -> np.ndarray:
-    """(n,) errors of the logarithm, each from a predictor of the same form and size that has not seen the row."""
-    from sklearn.model_selection import KFold
-
-    errors = np.zeros(len(latencies))
-    folds = KFold(min(_FOLDS, len(latencies)), shuffle=True, random_state=seed)
-    for train, test in folds.split(inputs):
-        refitted = ridge(inputs[train], latencies[train], base.form, base.strength)
-        errors[test] = np.log(latencies[test]) - refitted.predict(inputs[test])
-        if choice is not None:
-            left = np.log(latencies[train]) - refitted.predict(inputs[train])
-            errors[test] -= grow(choice, inputs[train], left, seed).predict(inputs[test])
-    return errors
-
-
-def _slopes(inputs: np.ndarray, left: np.ndarray, pull: float) -> Adaptation:
-    """Ridge on the standardised features; the offset is not pulled."""
-    centre = inputs.mean(axis=0)
-    shifted = inputs - centre
-    slopes = np.linalg.solve(shifted.T @ shifted + pull * np.eye(inputs.shape[1]), shifted.T @ (left - left.mean()))
-    return Adaptation(float(left.mean() - centre @ slopes), tuple(float(value) for value in slopes))
+    @classmethod
+    def _from_document(cls, document: dict[str, Any], path: Path) -> LatencyPredictor:
+        names, adaptation, own = document["features"], document["adaptation"], document["own"]
+        lowest, highest = document["range"]
+        mean, deviation = document["middle"]
+        return cls(
+            layers=Layers.load(document["layers"], path / _TREES),
+            own=None if own is None else Layers.load(own, path / _OWN_TREES),
+            own_share=float(document["own_share"]),
+            errors=Errors.from_dict(document["errors"]),
+            features=None if names is None else tuple(names),
+            names=tuple(document["names"]),
+            lowest=tuple(lowest),
+            highest=tuple(highest),
+            middle=(float(mean), float(deviation)),
+            adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
+        )
 
 
-def _along(inputs: np.ndarray, adaptation: Adaptation) -> np.ndarray:
-    return inputs @ np.array(adaptation.slopes) if adaptation.slopes else np.zeros(len(inputs))
+def _own_share(adapted: np.ndarray, own: np.ndarray, usual: float) -> float:
+    """Share of the predictor of the new rows alone, from both predictors' errors on rows they have not seen (n,).
+
+    Few errors may be small by luck, so a few expected ones join them: ``usual``, the source's own, for the adapted
+    predictor, and those of a predictor of few rows for the other.
+    """
+    joined = [(np.append(np.abs(adapted), [usual] * _EXPECTED)), np.append(np.abs(own), [_OWN_ERROR] * _EXPECTED)]
+    sizes = np.maximum([errors.mean() for errors in joined], 1e-9)
+    weights = (sizes.min() / sizes) ** _SHARE_POWER
+    return float(weights[1] / weights.sum())
 
 
-def _leave_one_out(inputs: np.ndarray, left: np.ndarray, pull: float) -> float:
-    """Mean absolute error on each row of an adaptation to the others."""
-    total = 0.0
-    for index in range(len(left)):
-        rest = np.arange(len(left)) != index
-        if np.isinf(pull):
-            adaptation = Adaptation(float(np.median(left[rest])))
-        else:
-            adaptation = _slopes(inputs[rest], left[rest], pull)
-        total += abs(left[index] - adaptation.offset - float(_along(inputs[index : index + 1], adaptation)[0]))
-    return total / len(left)
+def _priced(names: Sequence[str], chosen: Sequence[str] | None) -> tuple[int, ...]:
+    """Columns that a law of cost may price: none of a table of other features, whose signs nobody knows."""
+    return () if chosen is not None else tuple(index for index, name in enumerate(names) if name in PRICED)

@@ -1,103 +1,195 @@
-"""The base of a whole-model predictor: linear or log-linear ridge, whichever cross-validates better."""
+"""The base of a whole-model predictor: linear, log-linear, or a law of cost with log-linear corrections.
+
+They are averaged, each by how well it cross-validates. The law of cost is a sum of work with non-negative prices
+(Lawson and Hanson's NNLS on relative errors); its ridge is pulled towards the law itself, so that a few rows suffice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-_FOLDS = 5
+_WEAK = (0.001, 0.01, 0.1, 1.0, 10.0)
+_FOLDS = 10
+_WEIGHT_POWER = 4
+# Members that count less than this beside the best are left out.
+_SMALLEST_WEIGHT = 0.05
 # A linear law may predict nothing or less far outside its data; the logarithm needs a positive number.
 _SMALLEST_SHARE = 0.05
 
-Form = Literal["log", "linear"]
+Form = Literal["law", "log", "linear"]
+# An infinite pull leaves the law (times a factor) as it is.
+_STRENGTHS: dict[Form, tuple[float, ...]] = {"law": (*_WEAK, 100.0, 1e9), "log": _WEAK, "linear": _WEAK}
 
 
 @dataclass(frozen=True)
-class Base:
-    """``log``: log latency is linear in the features' logarithms; ``linear``: latency is linear in the features.
+class Scaling:
+    """Features, or their logarithms where ``logged``, less ``centre`` over ``scale``, each (f,)."""
 
-    Features with values that have no logarithm enter as they are in both forms.
-    """
-
-    form: Form
     logged: tuple[bool, ...]
     centre: tuple[float, ...]
     scale: tuple[float, ...]
-    coefficients: tuple[float, ...]
-    intercept: float
-    smallest: float
-    strength: float
 
-    def standardised(self, inputs: np.ndarray) -> np.ndarray:
-        """(n, f) features on the scale on which the ridge works."""
+    @classmethod
+    def of(cls, inputs: np.ndarray, logs: bool) -> Scaling:
+        """Of features (n, f) to mean 0 and deviation 1; ``logs``: take the logarithm of those that all have one."""
+        logged = (inputs > 0).all(axis=0) & np.full(inputs.shape[1], logs)
+        shown = np.where(logged, np.log(np.where(logged, inputs, 1.0)), inputs)
+        deviation = shown.std(axis=0)
+        scale = np.where(deviation > 1e-9, deviation, 1.0)
+        return cls(tuple(bool(value) for value in logged), tuple(shown.mean(axis=0).tolist()), tuple(scale.tolist()))
+
+    def apply(self, inputs: np.ndarray) -> np.ndarray:
+        """(n, f) standardised features."""
         logged = np.array(self.logged)
         shown = np.where(logged, np.log(np.where(logged & (inputs > 0), inputs, 1.0)), inputs)
         return np.asarray((shown - np.array(self.centre)) / np.array(self.scale))
 
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Scaling:
+        """Inverse of :func:`dataclasses.asdict`."""
+        logged = tuple(map(bool, document["logged"]))
+        return cls(logged, tuple(map(float, document["centre"])), tuple(map(float, document["scale"])))
+
+
+@dataclass(frozen=True)
+class Base:
+    """``log``: log latency is linear in the features' logarithms; ``linear``: latency is linear in the features;
+    ``law``: as ``log``, but of the latency over ``prices`` times the features (the last price stands alone, ms).
+
+    Features with values that have no logarithm enter as they are in every form.
+    """
+
+    form: Form
+    scaling: Scaling
+    coefficients: tuple[float, ...]
+    intercept: float
+    smallest: float
+    strength: float
+    prices: tuple[float, ...] = ()
+
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """(n,) natural logarithm of the latency in ms."""
-        value = self.standardised(inputs) @ np.array(self.coefficients) + self.intercept
-        return np.asarray(value if self.form == "log" else np.log(np.maximum(value, self.smallest)))
+        value = self.scaling.apply(inputs) @ np.array(self.coefficients) + self.intercept
+        if self.form == "linear":
+            return np.asarray(np.log(np.maximum(value, self.smallest)))
+        return np.asarray(value + self._law(inputs) if self.form == "law" else value)
+
+    def _law(self, inputs: np.ndarray) -> np.ndarray:
+        return _log_law(inputs, np.array(self.prices), self.smallest)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Base:
+        """Inverse of :func:`dataclasses.asdict`."""
+        return cls(
+            form=document["form"],
+            scaling=Scaling.from_dict(document["scaling"]),
+            coefficients=tuple(map(float, document["coefficients"])),
+            intercept=float(document["intercept"]),
+            smallest=float(document["smallest"]),
+            strength=float(document["strength"]),
+            prices=tuple(map(float, document["prices"])),
+        )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Bases averaged in the logarithm, ``shares`` (members,) of one in all."""
+
+    members: tuple[Base, ...]
+    shares: tuple[float, ...]
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """(n,) natural logarithm of the latency in ms."""
+        return np.asarray(np.array(self.shares) @ np.array([base.predict(inputs) for base in self.members]))
+
+    def refitted(self, inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int]) -> Mixture:
+        """The same forms, strengths and shares on other rows."""
+        fresh = [ridge(inputs, latencies_ms, base.form, base.strength, priced) for base in self.members]
+        return Mixture(tuple(fresh), self.shares)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Base:
+    def from_dict(cls, document: dict[str, Any]) -> Mixture:
         """Inverse of :meth:`to_dict`."""
-        return cls(
-            form=document["form"],
-            logged=tuple(map(bool, document["logged"])),
-            centre=tuple(map(float, document["centre"])),
-            scale=tuple(map(float, document["scale"])),
-            coefficients=tuple(map(float, document["coefficients"])),
-            intercept=float(document["intercept"]),
-            smallest=float(document["smallest"]),
-            strength=float(document["strength"]),
-        )
+        members = tuple(Base.from_dict(member) for member in document["members"])
+        return cls(members, tuple(map(float, document["shares"])))
 
 
-def fit_base(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int) -> Base:
-    """The form and ridge strength with the least cross-validated relative error on features (n, f)."""
+def fit_mixture(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int, priced: Sequence[int] = ()) -> Mixture:
+    """Every form and strength, weighed by the inverse fourth power of its cross-validated error on features (n, f).
+
+    On a few rows the best of many by cross-validation is often the luckiest; their average is not. ``priced`` are the
+    columns that a law of cost may give a price; without any there is no law.
+
+    Source: Bates and Granger, The combination of forecasts, 1969 (there the inverse square).
+    """
     from sklearn.model_selection import KFold
 
     folds = list(KFold(min(_FOLDS, len(inputs)), shuffle=True, random_state=seed).split(inputs))
-    forms: tuple[Form, ...] = ("log", "linear")
+    forms: tuple[Form, ...] = ("law", "log", "linear") if priced else ("log", "linear")
+    choices = [(form, strength) for form in forms for strength in _STRENGTHS[form]]
 
     def error(choice: tuple[Form, float]) -> float:
         left = [
-            np.log(latencies_ms[test]) - ridge(inputs[train], latencies_ms[train], *choice).predict(inputs[test])
+            np.log(latencies_ms[test])
+            - ridge(inputs[train], latencies_ms[train], *choice, priced).predict(inputs[test])
             for train, test in folds
         ]
         return float(np.abs(np.concatenate(left)).mean())
 
-    best = min(((form, strength) for form in forms for strength in _STRENGTHS), key=error)
-    return ridge(inputs, latencies_ms, *best)
+    errors = np.array([error(choice) for choice in choices])
+    weights = (errors.min() / np.maximum(errors, 1e-12)) ** _WEIGHT_POWER
+    kept = weights >= _SMALLEST_WEIGHT
+    members = [ridge(inputs, latencies_ms, *choice, priced) for choice, keep in zip(choices, kept, strict=True) if keep]
+    return Mixture(tuple(members), tuple((weights[kept] / weights[kept].sum()).tolist()))
 
 
-def ridge(inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float) -> Base:
+def ridge(
+    inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float, priced: Sequence[int] = ()
+) -> Base:
     """Ridge regression of latencies (n,) on features (n, f); the linear form weighs rows by relative error."""
-    logged = (inputs > 0).all(axis=0) & np.full(inputs.shape[1], form == "log")
-    shown = np.where(logged, np.log(np.where(logged, inputs, 1.0)), inputs)
-    centre, scale = shown.mean(axis=0), shown.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    goal = np.log(latencies_ms) if form == "log" else latencies_ms
-    weights = np.ones(len(goal)) if form == "log" else (np.median(goal) / goal) ** 2
-    design = np.column_stack([(shown - centre) / scale, np.ones(len(goal))])
+    scaling = Scaling.of(inputs, logs=form != "linear")
+    smallest = float(_SMALLEST_SHARE * latencies_ms.min())
+    prices = _prices(inputs, latencies_ms, priced) if form == "law" else np.zeros(0)
+    goal = latencies_ms if form == "linear" else np.log(latencies_ms)
+    if form == "law":
+        goal = goal - _log_law(inputs, prices, smallest)
+    weights = (np.median(goal) / goal) ** 2 if form == "linear" else np.ones(len(goal))
+    design = np.column_stack([scaling.apply(inputs), np.ones(len(goal))])
     pull = strength * np.diag([*np.ones(design.shape[1] - 1), 0.0])
     weighted = design * weights[:, None]
     solution = np.linalg.solve(weighted.T @ design + pull, weighted.T @ goal)
     return Base(
         form=form,
-        logged=tuple(bool(value) for value in logged),
-        centre=tuple(centre.tolist()),
-        scale=tuple(scale.tolist()),
+        scaling=scaling,
         coefficients=tuple(solution[:-1].tolist()),
         intercept=float(solution[-1]),
-        smallest=float(_SMALLEST_SHARE * latencies_ms.min()),
+        smallest=smallest,
         strength=strength,
+        prices=tuple(prices.tolist()),
     )
+
+
+def _prices(inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int]) -> np.ndarray:
+    """(f + 1,) prices p >= 0 that minimise the sum of ((features @ p + p0 - t) / t)^2; zero where not ``priced``."""
+    from scipy.optimize import nnls
+
+    columns = [*priced, inputs.shape[1]]
+    terms = np.column_stack([inputs, np.ones(len(inputs))])[:, columns]
+    largest = np.maximum(terms.max(axis=0), 1e-12)
+    solution, _ = nnls(terms / largest / latencies_ms[:, None], np.ones(len(latencies_ms)))
+    prices = np.zeros(inputs.shape[1] + 1)
+    prices[columns] = solution / largest
+    return prices
+
+
+def _log_law(inputs: np.ndarray, prices: np.ndarray, smallest: float) -> np.ndarray:
+    """(n,) natural logarithm of the law's ms."""
+    return np.asarray(np.log(np.maximum(inputs @ prices[:-1] + prices[-1], smallest)))

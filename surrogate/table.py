@@ -14,6 +14,29 @@ if TYPE_CHECKING:
 
 HYPERPARAMETERS = ("layers", "hidden", "heads", "intermediate", "seq_len", "batch")
 TARGET = "latency_ms"
+COST_FEATURES = (
+    "projection_gflops",
+    "feed_forward_gflops",
+    "attention_gflops",
+    "softmax_melements",
+    "activation_melements",
+    "weight_mb",
+    "gflops",
+    "head_size",
+    "threads",
+    "gflops_per_thread",
+)
+# Features that are work to be done, so that a law of cost may price them.
+PRICED = (
+    "layers",
+    "projection_gflops",
+    "feed_forward_gflops",
+    "attention_gflops",
+    "softmax_melements",
+    "activation_melements",
+    "weight_mb",
+    "gflops_per_thread",
+)
 
 
 def column_values(frame: pd.DataFrame, name: str, positive: bool) -> np.ndarray:
@@ -33,7 +56,9 @@ def column_values(frame: pd.DataFrame, name: str, positive: bool) -> np.ndarray:
         row = int(np.argmax(bad))
         more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
         wanted = "a positive number" if positive else "a number"
-        raise InputError(f"row {row + 1}: {name} is {frame[name].iloc[row]!r}, not {wanted}{more}")
+        found = frame[name].iloc[row]
+        shown = found.item() if isinstance(found, np.generic) else found
+        raise InputError(f"row {row + 1}: {name} is {shown!r}, not {wanted}{more}")
     return values
 
 
@@ -65,6 +90,8 @@ def _cost_features(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
     }
     total = terms["projection_gflops"] + terms["feed_forward_gflops"] + terms["attention_gflops"]
     terms["gflops"] = total
+    terms["head_size"] = hidden / heads
     if "threads" in frame.columns:
         terms["threads"] = column_values(frame, "threads", positive=True)
+        terms["gflops_per_thread"] = total / terms["threads"]
     return np.column_stack(list(terms.values())), tuple(terms)

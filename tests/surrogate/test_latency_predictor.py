@@ -84,6 +84,41 @@ def test_bad_rows_are_named(column: str, value: object, problem: str) -> None:
         LatencyPredictor.fit(frame)
 
 
+def test_bad_rows_of_another_device_are_named() -> None:
+    source = LatencyPredictor.fit(table(30))
+    with pytest.raises(InputError, match="row 2: latency_ms is -1"):
+        source.adapt(table(5, seed=1).assign(latency_ms=[1.0, -1.0, 1.0, 1.0, 1.0]))
+
+
+def test_rows_outside_what_was_measured_are_flagged() -> None:
+    predictor = LatencyPredictor.fit(table(100))
+    known = table(5)
+    assert not predictor.outside(known).any()
+    beyond = [known.assign(layers=40), known.assign(seq_len=512), known.assign(intermediate=64 * 100)]
+    assert all(predictor.outside(rows).all() for rows in beyond)
+    assert predictor.outside(pd.concat([known, known.assign(hidden=2048)])).tolist() == [False] * 5 + [True] * 5
+
+
+def test_probability_within_a_budget() -> None:
+    predictor, judged = LatencyPredictor.fit(table(100)), table(1, seed=5)
+    middle = float(predictor.predict(judged)[0])
+    low, half, high = (float(predictor.probability_within(judged, share * middle)[0]) for share in (0.7, 1.0, 1.4))
+    assert low < 0.05 and 0.1 < half < 0.9 and high > 0.95
+    with pytest.raises(InputError, match="budget"):
+        predictor.probability_within(judged, 0)
+
+
+def test_threads_are_a_feature_where_the_table_has_them() -> None:
+    frames = [table(60, seed=n, speed=100.0 * n, per_layer=0.01).assign(threads=n) for n in (1, 2, 4)]
+    predictor = LatencyPredictor.fit(pd.concat(frames))
+    judged = table(60, seed=9, speed=200.0, per_layer=0.01).assign(threads=2)
+    assert prediction_errors(judged.latency_ms.to_numpy(), predictor.predict(judged)).mape < 0.05
+    with pytest.raises(InputError, match=r"fitted with .*threads"):
+        predictor.predict(judged.drop(columns="threads"))
+    plain = LatencyPredictor.fit(table(30))
+    np.testing.assert_allclose(plain.predict(judged), plain.predict(judged.drop(columns="threads")), rtol=1e-12)
+
+
 def test_missing_column_and_too_few_rows() -> None:
     with pytest.raises(InputError, match="no column 'heads'"):
         LatencyPredictor.fit(table(30).drop(columns="heads"))

@@ -1,0 +1,112 @@
+"""The latency predictors judged on seeded splits against baselines: ``python -m tests.benchmarks.predictor``.
+
+HAT's published tables are taken from ``--hat`` where they are there; simulated phones and analytic boards always.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from data.progress import ProgressEvent
+from search.commands._options import Command, ProgressPrinter, emit_json, run_command
+from tests.benchmarks.predictor_blocks import judge_blocks
+from tests.benchmarks.predictor_methods import METHODS, OURS
+from tests.benchmarks.predictor_report import Evaluation, markdown
+from tests.benchmarks.predictor_splits import Tick, held_out, noise_floor, transfers
+from tests.benchmarks.predictor_tables import Table, board_tables, hat_tables, phone_tables
+from tests.benchmarks.provenance import ROOT, provenance
+
+_HAT = ROOT.parent / "shared" / "data" / "hat"
+_FEW, _SAMPLES = (20, 50, 100), (0, 5, 10, 20, 50)
+# Ways that need hundreds of rows are not judged by few; a forest's figures there say what XGBoost's say.
+_FEW_METHODS = (OURS, "log-linear", "plain XGBoost")
+_PARTS = ("held", "few", "transfer", "blocks")
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--hat", type=click.Path(path_type=Path), default=_HAT, show_default=True, help="HAT's CSV tables.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Splits, seeded 0, 1, ...")
+@click.option("--parts", default=",".join(_PARTS), show_default=True, help="What to judge.")
+@click.option("--tables", default="HAT,phones,boards", show_default=True, help="Groups of tables.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write predictor.md and predictor.json here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of Markdown.")
+@run_command
+def main(hat: Path, seeds: int, parts: str, tables: str, out: Path | None, as_json: bool) -> None:
+    chosen = parts.split(",")
+    if not set(chosen) <= set(_PARTS):
+        raise click.UsageError(f"--parts takes {', '.join(_PARTS)}, not {parts}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out {out} is a file")
+    with ProgressPrinter() as progress:
+        found = evaluate(hat, range(seeds), chosen, tables.split(","), progress)
+    origin = provenance()
+    text = markdown(found, origin)
+    document = {**found.to_dict(), "origin": origin}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "predictor.md").write_text(text, encoding="utf-8")
+        (out / "predictor.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if as_json:
+        emit_json(document)
+    else:
+        click.echo(text)
+
+
+def evaluate(
+    hat: Path, seeds: Sequence[int], parts: Sequence[str], groups: Sequence[str], progress: ProgressPrinter
+) -> Evaluation:
+    """Everything that ``parts`` names, on the tables of ``groups``."""
+    found = Evaluation(settings={"seeds": list(seeds), "parts": list(parts), "groups": list(groups)})
+    tables = _tables(hat, groups, found)
+    tick = _counter(progress, _steps(tables, len(seeds), parts))
+    found.provenance = {table.name: table.provenance for table in tables}
+    found.floors = {table.name: floor for table in tables if (floor := noise_floor(table)) is not None}
+    for table in tables:
+        if "held" in parts:
+            found.held += held_out(table, METHODS, seeds, None, tick)
+        if "few" in parts:
+            methods = {name: METHODS[name] for name in _FEW_METHODS}
+            found.few += [one for rows in _FEW for one in held_out(table, methods, seeds, rows, tick)]
+        if "transfer" in parts:
+            targets = [other for other in tables if other.group == table.group and other.name != table.name]
+            found.moved += transfers(table, targets, _SAMPLES, seeds, tick)
+    if "blocks" in parts:
+        held, found.many = judge_blocks("s20", 0, tick)
+        found.held.append(held)
+    return found
+
+
+def _tables(hat: Path, groups: Sequence[str], found: Evaluation) -> list[Table]:
+    tables: list[Table] = []
+    if "HAT" in groups:
+        tables, missing = hat_tables(hat)
+        found.notes += [f"missing, so not judged: {path}" for path in missing]
+    if "phones" in groups:
+        tables += phone_tables()
+    if "boards" in groups:
+        tables += board_tables()
+    return tables
+
+
+def _steps(tables: Sequence[Table], seeds: int, parts: Sequence[str]) -> int:
+    of_a_table = {"held": len(METHODS), "few": len(_FEW) * len(_FEW_METHODS), "transfer": 1}
+    return seeds * len(tables) * sum(of_a_table.get(part, 0) for part in parts) + 3 * ("blocks" in parts)
+
+
+def _counter(progress: ProgressPrinter, total: int) -> Tick:
+    done = 0
+
+    def tick(message: str) -> None:
+        nonlocal done
+        progress(ProgressEvent("evaluation", done, total, message))
+        done += 1
+
+    return tick
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The evaluation of the latency predictors as Markdown and as a plain dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.benchmarks.predictor_methods import OURS
+from tests.benchmarks.predictor_splits import Held, Moved
+
+_HELD = (
+    "table",
+    "rows",
+    "method",
+    "MAPE",
+    "worst seed",
+    "within 5%",
+    "within 10%",
+    "Spearman",
+    "RMSE, ms",
+    "worst seed",
+)
+_INTERVAL = ("90% covers", "width")
+
+
+@dataclass
+class Evaluation:
+    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why."""
+
+    settings: dict[str, Any]
+    provenance: dict[str, str] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
+    held: list[Held] = field(default_factory=list)
+    few: list[Held] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
+    many: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for JSON."""
+        return asdict(self)
+
+
+def markdown(found: Evaluation, origin: Mapping[str, Any]) -> str:
+    """The whole report."""
+    seeds = len(found.settings["seeds"])
+    parts = [
+        "# The latency predictors, judged\n",
+        f"{seeds} seeded splits; means over them unless the worst is named. 1 = 100%; width: the 90% interval's over "
+        "its prediction, median.\n",
+        "## Rows kept aside\n",
+        _held_table(found.held, found),
+        "## From a few rows\n",
+        _few_table(found.few),
+        "## To another device with a few of its rows\n",
+        _moved_table(found.moved),
+        "".join(f"- {line}\n" for line in [*_conclusions(found), *found.notes, *_origin(origin)]),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    head = [list(titles), [*(["---"] * left), *(["---:"] * (len(titles) - left))]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [*head, *rows])
+
+
+def _held_table(held: Sequence[Held], found: Evaluation) -> str:
+    rows = [
+        [
+            f"{one.table} ({found.provenance.get(one.table, 'simulated')})",
+            str(one.rows),
+            one.method,
+            f"{one.mean.mape:.2%}",
+            f"{one.worst_mape:.2%}",
+            f"{one.mean.within_5:.1%}",
+            f"{one.mean.within_10:.1%}",
+            f"{one.mean.spearman:.4f}",
+            f"{one.mean.rmse:.3g}",
+            f"{one.worst_rmse:.3g}",
+            _share(one.mean.covered),
+            _share(one.mean.width),
+            _share(found.floors.get(one.table) if one.method == OURS else None),
+        ]
+        for one in held
+    ]
+    return _table([*_HELD, *_INTERVAL, "noise floor"], rows)
+
+
+def _few_table(few: Sequence[Held]) -> str:
+    """One line for a table and method, its MAPE by number of rows; ours with coverage."""
+    counts = sorted({one.rows for one in few})
+    lines: dict[tuple[str, str], dict[int, Held]] = {}
+    for one in few:
+        lines.setdefault((one.table, one.method), {})[one.rows] = one
+    rows = [
+        [
+            *name,
+            *(f"{by[count].mean.mape:.2%}" if count in by else "–" for count in counts),
+            *(_share(by[count].mean.covered) if count in by else "–" for count in counts),
+        ]
+        for name, by in lines.items()
+    ]
+    titles = [*(f"{count} rows" for count in counts), *(f"covers, {count}" for count in counts)]
+    return _table(["table", "method", *titles], rows, left=2)
+
+
+def _moved_table(moved: Sequence[Moved]) -> str:
+    rows = [
+        [
+            one.source,
+            one.target,
+            str(one.rows),
+            f"{one.scale:.2%}",
+            f"{one.adapt:.2%}",
+            _share(one.scratch, 2),
+            _share(one.covered),
+            _share(one.width),
+        ]
+        for one in moved
+    ]
+    return _table(["from", "to", "rows", "scale factor", "adapted", "from scratch", *_INTERVAL], rows, left=2)
+
+
+def _conclusions(found: Evaluation) -> list[str]:
+    """Transfer by number of rows: means over all pairs, and in how many the adapted one is the best of the three."""
+    lines = []
+    for count in sorted({one.rows for one in found.moved}):
+        pairs = [one for one in found.moved if one.rows == count]
+        own = [one.scratch for one in pairs if one.scratch is not None]
+        best = sum(one.adapt <= min(one.scale, one.scratch if one.scratch is not None else one.scale) for one in pairs)
+        covered = [one.covered for one in pairs if one.covered is not None]
+        lines.append(
+            f"transfer with {count} rows, mean of {len(pairs)} pairs: "
+            f"scale factor {_share(_mean([one.scale for one in pairs]), 2)}, "
+            f"adapted {_share(_mean([one.adapt for one in pairs]), 2)}, from scratch {_share(_mean(own), 2)}; "
+            f"adapted is no worse than both in {best}; 90% covers {_share(_mean(covered))}"
+        )
+    if found.many:
+        lines.append(
+            f"{found.many['architectures']:,} architectures predicted by blocks in {found.many['seconds']:.1f} s"
+        )
+    return lines
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _share(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}%}"
+
+
+def _origin(origin: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{origin['cpu']}, {origin['cores']} cores, Python {origin['python']}",
+        f"pocketbert {origin['commit']}, {origin['date']}; `python -m tests.benchmarks.predictor`",
+    ]
