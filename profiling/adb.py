@@ -75,7 +75,7 @@ class AdbDevice:
             DeviceError: no adb, no phone, several phones and no serial, or one that is not ready, not 64-bit, or of
                 another model than the specification's (unless ``allow_mismatch``).
         """
-        device = cls(spec, PhoneLink(choose(attached_phones(), serial, f"device {spec.name}"), f"device {spec.name}"))
+        device = cls(spec, PhoneLink(choose(serial, f"device {spec.name}"), f"device {spec.name}"))
         refuse_unfit(device.properties, device.serial)
         model = device.properties.get("ro.product.model", "")
         if spec.models and not allow_mismatch and not model.startswith(spec.models):
@@ -250,8 +250,12 @@ def refuse_unfit(properties: Mapping[str, str], serial: str) -> None:
         raise DeviceError(f"the phone {serial} is not a 64-bit ARM device: no code can be generated for it")
 
 
-def choose(attached: Mapping[str, str], serial: str | None, what: str) -> str:
-    """The serial number to use of the attached phones and their states, or a DeviceError that says what is missing."""
+def choose(serial: str | None, what: str) -> str:
+    """The serial number to use of the attached phones, or a DeviceError that says what ``what`` lacks."""
+    try:
+        attached = attached_phones()
+    except DeviceError as error:
+        raise DeviceError(f"{what} is not available: {error}") from error
     if serial is not None and serial not in attached:
         raise DeviceError(f"no phone with serial {serial} is attached; attached: {', '.join(attached) or 'none'}")
     if serial is None and len(attached) != 1:

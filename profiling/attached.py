@@ -8,7 +8,6 @@ from pathlib import Path
 from data.device_file import write_device
 from data.device_spec import Cluster, DeviceSpec, Memory, own_device_path
 from profiling.adb import choose, refuse_unfit
-from profiling.adb_server import attached_phones
 from profiling.phone_link import PhoneLink
 from profiling.phone_readings import CPUFREQ, cpu_parts, properties
 
@@ -34,7 +33,7 @@ def describe_attached(serial: str | None = None) -> tuple[DeviceSpec, Path]:
         DeviceError: no adb, no phone, several and no serial, or one that is not ready or not 64-bit.
         StoreError: the file cannot be written.
     """
-    link = PhoneLink(choose(attached_phones(), serial, "an attached phone"), "the attached phone")
+    link = PhoneLink(choose(serial, "an attached phone"), "the attached phone")
     known = properties(link.shell(["getprop"]))
     refuse_unfit(known, link.serial)
     spec = specification(known, link.script("cat /proc/cpuinfo", "cpuinfo"), link.script(_FACTS, "cpufreq"))
