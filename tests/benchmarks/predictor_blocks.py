@@ -49,13 +49,13 @@ def judge_blocks(name: str, seed: int, tick: Tick) -> tuple[Held, dict[str, Any]
 
 
 def _many(predictor: DevicePredictor) -> dict[str, Any]:
-    """Every architecture of a grid of a million."""
+    """Every architecture of a grid in the steps of the search space, each once."""
     grid = [
-        Architecture(layers, 32 * width, heads, 16 * inner)
-        for layers in range(2, 12)
-        for width in range(2, 27)
+        Architecture(layers, 32 * width, heads, 64 * inner)
+        for layers in range(1, 25)
+        for width in range(2, 25)
         for heads in (1, 2, 4, 8)
-        for inner in range(4, 1004)
+        for inner in range(1, 33, 4)
     ]
     began = perf_counter()
     predictor.predict(grid)
