@@ -14,7 +14,15 @@ import numpy as np
 from data.errors import DataFileError, InputError
 from surrogate.intervals import Errors, fit_errors
 from surrogate.layered import Layers, fit_layers
-from surrogate.table import COST_FEATURES, HYPERPARAMETERS, PRICED, TARGET, column_values, table_features
+from surrogate.table import (
+    COST_FEATURES,
+    HYPERPARAMETERS,
+    PRICED,
+    TARGET,
+    column_values,
+    refuse_duplicates,
+    table_features,
+)
 from surrogate.transfer import Adaptation, fit_adaptation
 
 if TYPE_CHECKING:
@@ -25,6 +33,8 @@ _SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "layers 2")
 _FEWEST_ROWS = 5
 # Standard deviation that a device's own ways add to a transferred predictor's errors before its rows show it.
 _TRANSFER_DEVIATION = 0.1
+# Out-of-fold errors are too small, since the layers were chosen by them; by about this many rows' share.
+_CHOICE_OPTIMISM = 5.0
 # The leave-one-out errors of fewer rows say nothing: the scale factor fits them by itself.
 _FEWEST_TO_JUDGE = 3
 # From so many rows of another device a predictor of them alone has a say beside the adapted one.
@@ -65,14 +75,16 @@ class LatencyPredictor:
             seed: seed of folds and trees.
 
         Raises:
-            InputError: fewer than five rows, a missing column, or a bad row (named by its number).
+            InputError: fewer than five rows, a missing column, or a bad or repeated row (named by its number).
         """
         chosen = tuple(features) if features is not None else None
         inputs, names = table_features(frame, chosen)
         latencies = column_values(frame, target, positive=True)
         if len(latencies) < _FEWEST_ROWS:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
+        refuse_duplicates(inputs, latencies)
         layers, errors = fit_layers(inputs, latencies, _priced(names, chosen), seed)
+        errors = errors * (1 + _CHOICE_OPTIMISM / len(errors))
         logarithms = np.log(latencies)
         return cls(
             layers=layers,

@@ -62,6 +62,21 @@ def column_values(frame: pd.DataFrame, name: str, positive: bool) -> np.ndarray:
     return values
 
 
+def refuse_duplicates(inputs: np.ndarray, latencies_ms: np.ndarray) -> None:
+    """Rows with equal features (n, f) and an equal latency (n,) are one measurement entered twice; a model measured
+    again has another latency and is welcome.
+
+    Raises:
+        InputError: naming the first such row, counted from 1 after the header, and the one that it repeats.
+    """
+    first: dict[bytes, int] = {}
+    rows = np.ascontiguousarray(np.column_stack([inputs, latencies_ms]))
+    for index, row in enumerate(rows):
+        earlier = first.setdefault(row.tobytes(), index)
+        if earlier != index:
+            raise InputError(f"row {index + 1} repeats row {earlier + 1}, latency included: remove it")
+
+
 def table_features(frame: pd.DataFrame, features: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n, f) features of a table and their names: of the named columns, or of the hyperparameters' cost."""
     if features is not None:

@@ -90,6 +90,14 @@ def test_bad_rows_of_another_device_are_named() -> None:
         source.adapt(table(5, seed=1).assign(latency_ms=[1.0, -1.0, 1.0, 1.0, 1.0]))
 
 
+def test_a_row_entered_twice_is_named_and_a_model_measured_twice_is_not() -> None:
+    frame = table(30)
+    with pytest.raises(InputError, match="row 31 repeats row 5"):
+        LatencyPredictor.fit(pd.concat([frame, frame.iloc[4:5]]))
+    again = frame.iloc[4:5].assign(latency_ms=1.01 * frame.latency_ms.iloc[4])
+    assert len(LatencyPredictor.fit(pd.concat([frame, again])).predict(again)) == 1
+
+
 def test_rows_outside_what_was_measured_are_flagged() -> None:
     predictor = LatencyPredictor.fit(table(100))
     known = table(5)
