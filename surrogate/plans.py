@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Plans are kept: a search asks for the same shapes again and again.
 _KEPT_PLANS = 1 << 16
 _PLANNED_LAYERS = 2
+# All that makes two architectures' layers differ.
+_SHAPE = attrgetter(*(field.name for field in fields(Architecture) if field.name != "layers"))
 
 _Structure = tuple[tuple[str, tuple[str, ...], int], ...]
 
@@ -40,41 +43,55 @@ class BlockCounts:
 
 
 def count_blocks(architectures: Sequence[Architecture]) -> BlockCounts:
-    """Plan every architecture; models that differ in depth only are planned once."""
+    """Plan every architecture; models that differ in depth only are planned once and counted together."""
+    from scipy.sparse import diags
+
+    shapes: dict[tuple[object, ...], int] = {}
+    examples: list[Architecture] = []
+    members = np.zeros(len(architectures), dtype=np.int64)
+    further = np.zeros(len(architectures))
+    for position, architecture in enumerate(architectures):
+        deep = architecture.layers >= _PLANNED_LAYERS
+        members[position] = shapes.setdefault((deep, *_SHAPE(architecture)), len(shapes))
+        if members[position] == len(examples):
+            examples.append(replace(architecture, layers=_PLANNED_LAYERS) if deep else architecture)
+        further[position] = max(architecture.layers - _PLANNED_LAYERS, 0)
+    blocks, plain, repeated = _count_shapes(examples)
+    return BlockCounts(blocks, (plain[members] + diags(further) @ repeated[members]).tocsr())
+
+
+def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], csr_matrix, csr_matrix]:
+    """(distinct blocks, how often each example runs them, how often each further layer does)."""
     from scipy.sparse import csr_matrix
 
     index: dict[Block, int] = {}
-    columns: list[int] = []
-    values: list[int] = []
-    ends = [0]
+    entries: list[tuple[int, int, int]] = []
     spans: dict[_Structure, tuple[int, int]] = {}
-    for architecture in architectures:
-        for block, count in _counted(architecture, spans):
-            columns.append(index.setdefault(block, len(index)))
-            values.append(count)
-        ends.append(len(columns))
-    shape = (len(architectures), len(index))
-    return BlockCounts(tuple(index), csr_matrix((np.array(values, dtype=float), columns, ends), shape=shape))
+    for row, example in enumerate(examples):
+        for block, is_repeated in _counted(example, spans):
+            entries.append((row, index.setdefault(block, len(index)), is_repeated))
+    rows, columns, repeats = np.array(entries, dtype=np.int64).reshape(-1, 3).T
+    shape = (len(examples), len(index))
+    plain = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    return tuple(index), plain, csr_matrix((repeats.astype(float), (rows, columns)), shape=shape)
 
 
 def _counted(architecture: Architecture, spans: dict[_Structure, tuple[int, int]]) -> Iterator[tuple[Block, int]]:
-    """Each block of a model's plan with how often it runs, a block that occurs in two places twice.
+    """Each block of the plan of one or two layers, and 1 where each further layer runs it again.
 
     The last layer differs from the others, since only its first row is read; so models of two layers and more are
     counted from the plan of two layers, in which the first layer stands for all but the last.
     """
     if architecture.layers < _PLANNED_LAYERS:
-        yield from ((block, 1) for block in _plan(architecture))
+        yield from ((block, 0) for block in _plan(architecture))
         return
-    planned = replace(architecture, layers=_PLANNED_LAYERS)
-    plan = _plan(planned)
+    plan = _plan(architecture)
     structure = tuple((block.anchor, block.epilogue, block.sizes["rows"]) for block in plan)
     if structure not in spans:
-        spans[structure] = _layer_span(plan, planned)
+        spans[structure] = _layer_span(plan, architecture)
     start, length = spans[structure]
     for position, block in enumerate(plan):
-        repeated = start <= position < start + length
-        yield block, architecture.layers - _PLANNED_LAYERS + 1 if repeated else 1
+        yield block, int(start <= position < start + length)
 
 
 def _layer_span(plan: Sequence[Block], planned: Architecture) -> tuple[int, int]:
