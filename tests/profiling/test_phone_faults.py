@@ -179,12 +179,15 @@ def test_phone_that_stays_away(attach: Attach, tmp_path: Path) -> None:
     device.close()
 
 
+# A shell that starts tests in the background has them ignore SIGINT: the child listens to it again.
 HANGING = """
+import signal
 import sys
 from pathlib import Path
 from profiling import open_device
 from tests.profiling.doubles import FakeRunner
 from tests.profiling.test_phones import SPEC, timed
+signal.signal(signal.SIGINT, signal.default_int_handler)
 device = open_device(SPEC)
 try:
     timed(device, FakeRunner(Path(sys.argv[1])), time_limit_s=300.0)
