@@ -98,6 +98,33 @@ def check_computed(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Non
             raise ModelError(f"{describe(node)}: {name!r} of shape {list(types[name].shape)} is too large to compute")
 
 
+def dependents(graph: Graph, source: str, kinds: str = "") -> set[str]:
+    """Tensors that depend on one input and on nothing else; with ``kinds``, of these NumPy kinds of types alone."""
+    found = {source}
+    for operator in graph.operators:
+        sources = [name for name in operator.inputs if name and name not in graph.constants]
+        wanted = not kinds or np.dtype(graph.types[operator.output].dtype).kind in kinds
+        if wanted and sources and all(name in found for name in sources):
+            found.add(operator.output)
+    return found - {source}
+
+
+def frontier(graph: Graph, dependent: set[str], problem: str) -> list[str]:
+    """Those of the dependent tensors that other operators read.
+
+    Raises:
+        UnsupportedOperatorError: an output of the model is one of them; ``problem`` is what the message says of it.
+    """
+    found: dict[str, None] = {}
+    for operator in graph.operators:
+        if operator.output not in dependent:
+            found.update(dict.fromkeys(name for name in operator.inputs if name in dependent))
+    lost = [name for name in graph.outputs if name in dependent]
+    if lost:
+        raise UnsupportedOperatorError(f"output {lost[0]!r} {problem}")
+    return list(found)
+
+
 def evaluate_part(
     graph: Graph, model: onnx.ModelProto, wanted: Sequence[str], feeds: Sequence[Mapping[str, np.ndarray]]
 ) -> list[list[np.ndarray]]:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from data.errors import UnsupportedOperatorError
-from fusion.evaluation import evaluate_part
+from fusion.evaluation import dependents, evaluate_part, frontier
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 
 _PROBE_ID = 7
@@ -38,17 +38,17 @@ def replace_id_functions(graph: Graph, model: onnx.ModelProto) -> Graph:
 
 
 def _replaced(graph: Graph, model: onnx.ModelProto, source: str) -> Graph:
-    dependent = _dependent(graph, source)
-    frontier = _frontier(graph, dependent)
-    if not frontier:
+    dependent = dependents(graph, source, "biu")
+    read = frontier(graph, dependent, "is made of ids alone")
+    if not read:
         return graph
     shape, dtype = graph.types[source].shape, graph.types[source].dtype
     probes = _probes(shape, dtype, _compared_ids(graph, dependent))
-    values = evaluate_part(graph, model, frontier, [{source: ids} for ids in probes])
+    values = evaluate_part(graph, model, read, [{source: ids} for ids in probes])
     aliases: dict[str, str] = {}
     made: list[Operator] = []
     constants = dict(graph.constants)
-    for index, name in enumerate(frontier):
+    for index, name in enumerate(read):
         results = [value[index] for value in values]
         if all(_equal(result, ids) for result, ids in zip(results, probes, strict=True)):
             aliases[name] = source
@@ -62,29 +62,6 @@ def _replaced(graph: Graph, model: onnx.ModelProto, source: str) -> Graph:
     renamed = [replace(one, inputs=tuple(aliases.get(name, name) for name in one.inputs)) for one in kept]
     types = dict(graph.types) | {operator.output: TensorType(shape, "int64") for operator in made}
     return check(without_dead_code(replace(graph, operators=(*made, *renamed), types=types, constants=constants)))
-
-
-def _dependent(graph: Graph, source: str) -> set[str]:
-    """Tensors of whole numbers or truth values that depend on one input and on nothing else."""
-    found = {source}
-    for operator in graph.operators:
-        sources = [name for name in operator.inputs if name and name not in graph.constants]
-        exact = np.dtype(graph.types[operator.output].dtype).kind in "biu"
-        if exact and sources and all(name in found for name in sources):
-            found.add(operator.output)
-    return found - {source}
-
-
-def _frontier(graph: Graph, dependent: set[str]) -> list[str]:
-    """Those that other operators read."""
-    found: dict[str, None] = {}
-    for operator in graph.operators:
-        if operator.output not in dependent:
-            found.update(dict.fromkeys(name for name in operator.inputs if name in dependent))
-    lost = [name for name in graph.outputs if name in dependent]
-    if lost:
-        raise UnsupportedOperatorError(f"output {lost[0]!r} is made of ids alone")
-    return list(found)
 
 
 def _compared_ids(graph: Graph, dependent: set[str]) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from data.errors import UnsupportedOperatorError
-from fusion.evaluation import evaluate_part
+from fusion.evaluation import dependents, evaluate_part, frontier
 from fusion.graph import Attribute, Graph, Operator, TensorType, check, without_dead_code
 
 MASK = "attention_mask"
@@ -30,14 +30,14 @@ def replace_key_masks(graph: Graph, model: onnx.ModelProto) -> Graph:
     """
     if MASK not in graph.inputs:
         return check(graph)
-    dependent = _mask_only(graph)
-    frontier = _frontier(graph, dependent)
-    if not frontier:
+    dependent = dependents(graph, MASK)
+    read = frontier(graph, dependent, "depends on the attention mask alone")
+    if not read:
         return check(graph)
     masks = _masks(graph)
-    values = evaluate_part(graph, model, frontier, [{MASK: mask} for mask in masks])
+    values = evaluate_part(graph, model, read, [{MASK: mask} for mask in masks])
     made, types = [], dict(graph.types)
-    for index, name in enumerate(frontier):
+    for index, name in enumerate(read):
         results = [value[index] for value in values]
         kind, attribute = _meaning(name, list(zip(masks, results, strict=True)))
         made.append(Operator(kind, (MASK,), name, (attribute,), name))
@@ -53,28 +53,6 @@ def _masks(graph: Graph) -> list[np.ndarray]:
     length = type_.columns
     masks = [np.ones(length), np.zeros(length), *generator.integers(0, 2, (2, length))]
     return [mask.astype(type_.dtype).reshape(type_.shape) for mask in masks]
-
-
-def _mask_only(graph: Graph) -> set[str]:
-    """Tensors that depend on the mask and on nothing else."""
-    dependent = {MASK}
-    for operator in graph.operators:
-        sources = [name for name in operator.inputs if name and name not in graph.constants]
-        if sources and all(name in dependent for name in sources):
-            dependent.add(operator.output)
-    return dependent - {MASK}
-
-
-def _frontier(graph: Graph, dependent: set[str]) -> list[str]:
-    """Mask tensors that other operators read."""
-    found: dict[str, None] = {}
-    for operator in graph.operators:
-        if operator.output not in dependent:
-            found.update(dict.fromkeys(name for name in operator.inputs if name in dependent))
-    lost = [name for name in graph.outputs if name in dependent]
-    if lost:
-        raise UnsupportedOperatorError(f"output {lost[0]!r} depends on the attention mask alone")
-    return list(found)
 
 
 def _meaning(name: str, values: list[tuple[np.ndarray, np.ndarray]]) -> tuple[str, tuple[str, Attribute]]:

@@ -23,7 +23,6 @@ _FEWEST_FOR_RANKS = 20
 _FEWEST_FOR_DIFFICULTY, _DIFFICULTY_PULL, _DIFFICULTY_RANGE = 100, 20.0, 3.0
 _FOLDS = 5
 # What a mean absolute error is of a standard deviation, for a normal law.
-_MEAN_TO_DEVIATION = float(np.sqrt(np.pi / 2))
 _SMALLEST = 1e-6
 # A prior on the spread counts as much as this many errors.
 _PRIOR_WEIGHT = 4.0
@@ -123,8 +122,3 @@ def _difficulty_slopes(inputs: np.ndarray, errors: np.ndarray) -> tuple[float, .
 def _misfit(scores: np.ndarray) -> float:
     """Negative log likelihood a row under a Laplace law of fitted width, but for a constant."""
     return float(np.log(np.abs(scores).mean()))
-
-
-def robust_deviation(errors: Errors) -> float:
-    """Standard deviation that the mean absolute score suggests."""
-    return float(np.abs(errors.scores).mean()) * _MEAN_TO_DEVIATION
