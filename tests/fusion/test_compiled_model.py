@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from fusion import compile_model, host_target, plan_architecture, target_named
 from fusion.library import NativeModel
 from fusion.runner import Runner
 from tests.fusion.models import export, random_architecture, random_inputs, reference, save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("shared_home")
 
 TOLERANCE = 1e-4
 SMALL = Architecture(2, 96, 3, 256, vocab_size=300, seq_len=40)
@@ -33,13 +34,6 @@ def native_targets() -> list[str]:
 @pytest.fixture(scope="module")
 def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(SMALL, tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.mark.parametrize("seed", range(20))

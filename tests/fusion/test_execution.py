@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,13 @@ from fusion.compiled import CompiledModel
 from fusion.peak import measure_peak, peak_runner
 from tests.fusion.models import export
 
+pytestmark = pytest.mark.usefixtures("shared_home")
+
 SMALL = Architecture(2, 96, 3, 256, vocab_size=300, seq_len=40)
 TINY = Architecture(1, 16, 1, 16, vocab_size=8, seq_len=1)
 # Activations and scratch weigh as much as the weights, of which all are read: hardly any vocabulary.
 WIDE = Architecture(2, 256, 4, 1024, vocab_size=100, seq_len=512)
 PAGE_BYTES = 4096
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.fixture(scope="module")

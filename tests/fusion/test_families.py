@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,8 @@ from tests.fusion.families import (
     random_model,
     runtime_outputs,
 )
+
+pytestmark = pytest.mark.usefixtures("shared_home")
 
 TOLERANCE = 1e-4
 
@@ -52,14 +53,6 @@ EXPORTS = (
 
 def names(exports: tuple[Export, ...]) -> list[str]:
     return [f"{export}-{len(export.inputs)}-{'-'.join(export.changes.values())}" for export in exports]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Blocks that several models share are compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.mark.parametrize("how", EXPORTS, ids=names(EXPORTS))

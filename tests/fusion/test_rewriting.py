@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from fusion.canonical import canonicalize
 from fusion.onnx_import import import_onnx
 from fusion.rewrite import simplify
 from fusion.views import IDENTITY, View, compose, normal_view
+
+pytestmark = pytest.mark.usefixtures("shared_home")
 
 SEQ_LEN, WIDTH, COLUMNS = 6, 8, 12
 
@@ -140,14 +141,6 @@ def save(lines: list[Line], path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, str(path))
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Blocks that several models share are compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.mark.parametrize("name", CASES)

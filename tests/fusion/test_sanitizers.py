@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from fusion.program import emit_table
 from fusion.toolchain import RUNTIME
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.models import export, random_inputs, reference
+
+pytestmark = pytest.mark.usefixtures("shared_home")
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -45,13 +47,6 @@ def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path
     command = ["gcc", *flags, *map(str, files), *runtime, "-lpthread", "-o", str(runner)]
     subprocess.run(command, check=True, timeout=300)
     return runner
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected: np.ndarray, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The real adb server and doubles of phones that it connects to."""
+"""A state home of the test's own, its store, and the real adb server with doubles of phones that it connects to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from data.store import MeasurementStore
 from tests.profiling.adb_double import descriptions
 from tests.profiling.adb_double.descriptions import Description
 from tests.profiling.adb_double.phone import PhoneDouble
 from tests.profiling.adb_double.server import ADB, QEMU, AdbServer
+
+
+@pytest.fixture
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all state, empty, for this process and the commands that it starts."""
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(state_home: Path) -> Iterator[MeasurementStore]:
+    with MeasurementStore.open() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -27,17 +27,13 @@ from search import device_lock, profile_pipeline
 from search.device_lock import alone
 from search.profile_pipeline import plan_profile, profile
 
+pytestmark = pytest.mark.usefixtures("state_home")
+
 KILLS = 50
 BLOCKS, REPEATS = 60, 3
 CARE = Care(runs=10, interval_width=10.0)
 # Children are forked from a process that has loaded everything, since each start of an interpreter takes seconds.
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture(autouse=True)
-def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
 
 
 class SlowPhone(SimulatedDevice):

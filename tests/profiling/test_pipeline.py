@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,17 +23,7 @@ from search.profile_pipeline import load_predictor, plan_profile, predictor_dire
 from tests.profiling.doubles import ScriptedDevice, failing_at
 from tests.support import Completed, command_line, environment, run_in
 
-
-@pytest.fixture(autouse=True)
-def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(state_home: Path) -> Iterator[MeasurementStore]:
-    with MeasurementStore.open() as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("state_home")
 
 
 def test_profile_then_reuse(store: MeasurementStore) -> None:

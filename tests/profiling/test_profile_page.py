@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +17,7 @@ from search.profile_pipeline import profile
 from tests.profiling.doubles import ScriptedDevice
 from tests.support import Completed
 
-
-@pytest.fixture(autouse=True)
-def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(state_home: Path) -> Iterator[MeasurementStore]:
-    with MeasurementStore.open() as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("state_home")
 
 
 def test_page_is_self_contained_and_says_that_it_is_simulated(store: MeasurementStore) -> None:
