@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import dataclass, field
 
-from data.errors import DeviceError
 from fusion.block import Block
-from fusion.runner import build_suite
+from fusion.runner import build_suite, run_here, shortest_ms
 from fusion.target import Target, host_target
 
 _WARMUP, _RUNS, _REPEATS = 5, 60, 3
@@ -36,7 +33,7 @@ class MeasuredCost:
             ToolchainError: the C compiler failed.
         """
         if block not in self.known_ms:
-            self.known_ms[block] = min(self._shortest_ms(block) for _ in range(_REPEATS))
+            self.known_ms[block] = self._shortest_ms(block)
         return self.known_ms[block]
 
     def _shortest_ms(self, block: Block) -> float:
@@ -44,8 +41,5 @@ class MeasuredCost:
         command = runner.command(
             block.hash, threads=self.threads, warmup=_WARMUP, runs=_RUNS, rotate_bytes=_ROTATE_BYTES, fill_weights=True
         )
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=True)
-            return float(min(json.loads(done.stdout)["samples_ms"]))
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-            raise DeviceError(f"block {block.name} cannot be timed on this machine: {error}") from error
+        failure = f"block {block.name} cannot be timed on this machine"
+        return min(run_here(command, shortest_ms, failure, _TIME_LIMIT_S) for _ in range(_REPEATS))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import dataclass
 
-from data.errors import DeviceError
-from fusion.runner import Runner, runner_of
+from fusion.runner import Runner, run_here, runner_of, shortest_ms
 from fusion.target import Target
 from fusion.tiling import register_tiles
 from fusion.toolchain import RUNTIME, toolchain
@@ -69,8 +66,4 @@ def _work(target: Target) -> dict[str, int]:
 
 def _shortest_ms(runner: Runner, tile: str, threads: int, runs: int) -> float:
     command = runner.command(tile, threads=threads, warmup=5, runs=runs)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=True)
-        return float(min(json.loads(done.stdout)["samples_ms"]))
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise DeviceError(f"the machine's peak cannot be measured: {error}") from error
+    return run_here(command, shortest_ms, "the machine's peak cannot be measured", _TIME_LIMIT_S)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.architecture import Architecture
+from data.errors import DeviceError
 from fusion.architecture_plan import architecture_plan
 from fusion.block import Block
 from fusion.program import Program, block_plan, build_program, emit_table
 from fusion.target import Target
 from fusion.toolchain import toolchain
+
+
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,26 @@ def link_runner(
     units = {unit.block.hash: unit.source for program in programs for unit in program.units}
     executable = compiler.executable([*(units[name] for name in sorted(units)), emit_table(programs)])
     return runner_of(executable, compiler.version, tuple(program.name for program in programs), weights)
+
+
+def run_here(
+    command: Sequence[str], read: Callable[[dict[str, Any]], float], failure: str, time_limit_s: float
+) -> float:
+    """A number read off the JSON object that a runner prints on this machine.
+
+    Raises:
+        DeviceError: the runner does not run here, or prints something else; the message begins with ``failure``.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit_s, check=True)
+        return read(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise DeviceError(f"{failure}: {error}") from error
+
+
+def shortest_ms(result: Result) -> float:
+    """The smallest time of a runner's result, milliseconds."""
+    return float(min(result["samples_ms"]))
 
 
 def runner_of(executable: Path, compiler: str, programs: tuple[str, ...], weights: Path | None = None) -> Runner:
