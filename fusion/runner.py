@@ -18,7 +18,6 @@ from fusion.program import Program, block_plan, build_program, emit_table
 from fusion.target import Target
 from fusion.toolchain import toolchain
 
-
 Result = dict[str, Any]
 
 
