@@ -1,7 +1,8 @@
 # make demo    install into .venv and run the main job on this machine
 # make benchmark  install what peers there are, and time our compiled models beside them: tables in benchmark/
 #                 (POCKETBERT_LITERT_PYTHON names a Python that has litert-torch, for LiteRT)
-# make evaluate-predictor  judge the latency predictors on seeded splits against baselines: tables in benchmark/
+# make evaluate-predictor  judge the latency predictors on seeded splits against baselines, and on this machine
+#                 measured anew: tables in benchmark/
 # make test    the same installation, then every check and test
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,7 +27,7 @@ benchmark: $(VENV)/.installed-compare
 	@$(BIN)/python -m tests.benchmarks.peers --out benchmark
 
 evaluate-predictor: $(VENV)/.installed
-	@$(BIN)/python -m tests.benchmarks.predictor --out benchmark
+	@$(BIN)/python -m tests.benchmarks.predictor --sessions benchmark/sessions --out benchmark
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -32,12 +32,14 @@ COLUMNS = MappingProxyType(
         "session": "one unbroken series of measurements; it begins with its UTC time",
         "position": "place of the row in its session, from 0",
         "created_at": "UTC time at which the row was committed (ISO 8601)",
-        "median_ms": "median of samples_ms; predictors learn the lowest of a subject's undisturbed rows",
+        "median_ms": "median of samples_ms",
+        "undisturbed_ms": "time of a run whose every block is as fast as in its quietest runs: what predictors learn",
         "interval_low_ms": "lower end of the median's 95% confidence interval (order statistics)",
         "interval_high_ms": "upper end of that interval",
         "reference_ms": "median of the reference block next to this row: drift is corrected by it",
         "warmups_ms": "times of the runs before the program was steady (list)",
         "samples_ms": "times of all other runs, outliers included (list)",
+        "steps_ms": "lower decile of each block's times over the runs, in order (list)",
         "outliers": "indices of samples far from the median (list)",
         "marks": "what speaks against the row, such as clock dropped or hot (list; see data.measurement.Mark)",
         "slowed": "whether the figures are not those of the undisturbed machine",
@@ -48,7 +50,7 @@ COLUMNS = MappingProxyType(
         "compiler": "compiler and version, and the hash of what it makes of the reference blocks",
     }
 )
-_LISTS = ("cpus", "warmups_ms", "samples_ms", "outliers", "marks")
+_LISTS = ("cpus", "warmups_ms", "samples_ms", "steps_ms", "outliers", "marks")
 _MAPS = ("state_before", "state_after")
 FORMATS = (".parquet", ".csv")
 

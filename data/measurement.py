@@ -26,6 +26,8 @@ class Measurement:
     to this measurement in the session, from which drift is corrected. ``serial`` is the phone's, where several of
     one model share the work; ``cpus`` are the processors that the program was allowed to run on, as it says itself.
     ``outliers`` are indices of samples far from the median, which are kept; ``marks`` is what speaks against the row.
+    ``steps_ms`` is how long each block of the program took in its quietest runs (lower decile), in order; their sum is
+    about the time of a run that nothing disturbs. Empty for devices that do not tell.
     """
 
     subject: Subject
@@ -51,11 +53,17 @@ class Measurement:
     cpus: tuple[int, ...] = ()
     outliers: tuple[int, ...] = ()
     marks: tuple[Mark, ...] = ()
+    steps_ms: tuple[float, ...] = ()
 
     @property
     def median_ms(self) -> float:
         """Median of the raw samples, milliseconds: the statistic used everywhere."""
         return median(self.samples_ms)
+
+    @property
+    def undisturbed_ms(self) -> float:
+        """Time of a run whose every block is as fast as in its quietest runs; the median where blocks are unknown."""
+        return sum(self.steps_ms) if self.steps_ms else self.median_ms
 
     @property
     def interval_ms(self) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from data.measurement import Measurement
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_WAIT_S = 30.0
 
 _SCHEMA = """
@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS measurements (
     cpus TEXT NOT NULL DEFAULT '[]',
     outliers TEXT NOT NULL DEFAULT '[]',
     marks TEXT NOT NULL DEFAULT '[]',
+    steps_ms TEXT NOT NULL DEFAULT '[]',
     UNIQUE (session, position)
 );
 CREATE INDEX IF NOT EXISTS by_subject ON measurements (fingerprint, unit, threads, subject, subject_hash);
@@ -65,9 +66,10 @@ _UPGRADES = {
         "ALTER TABLE measurements ADD COLUMN outliers TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE measurements ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'",
     ),
+    3: ("ALTER TABLE measurements ADD COLUMN steps_ms TEXT NOT NULL DEFAULT '[]'",),
 }
 _COLUMNS = tuple(field.name for field in fields(Measurement))
-_LISTS = ("warmups_ms", "samples_ms", "cpus", "outliers", "marks")
+_LISTS = ("warmups_ms", "samples_ms", "cpus", "outliers", "marks", "steps_ms")
 _MAPS = ("state_before", "state_after")
 _FILTERS = ("device", "unit", "threads", "subject", "provenance", "fingerprint", "compiler", "session", "subject_hash")
 _INSERT = f"INSERT INTO measurements ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.disturbance import is_slowed
+from data.drift import drift_of
 from data.measurement import Measurement
 
 # Above these the figures are still stored, but the machine is called unstable beside them.
@@ -80,19 +81,20 @@ def session_quality(rows: Sequence[Measurement]) -> SessionQuality:
 
 
 def disagreement(rows: Sequence[Measurement]) -> float | None:
-    """Median over subjects of how far a session's lowest drift-corrected median lies from the earliest session's.
+    """Median over subjects of how far a session's lowest median lies from the earliest session's.
 
-    Each row is divided by the reference block's time beside it, so that a machine that is slower as a whole agrees with
+    Rows are corrected for drift where that makes them agree, so that a phone that is slower as a whole agrees with
     itself. None where no two sessions share enough subjects.
     """
+    drift = drift_of(rows)
     lowest: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
-        if row.reference_ms is not None and not is_slowed(row):
-            ratio = row.median_ms / row.reference_ms
+        if not is_slowed(row):
+            time_ms = drift.corrected_ms(row)
             sessions = lowest[row.subject_hash]
-            sessions[row.session] = min(ratio, sessions.get(row.session, ratio))
+            sessions[row.session] = min(time_ms, sessions.get(row.session, time_ms))
     differences: list[float] = []
     for sessions in lowest.values():
         first, *later = (sessions[name] for name in sorted(sessions))
-        differences.extend(abs(ratio / first - 1) for ratio in later)
+        differences.extend(abs(time_ms / first - 1) for time_ms in later)
     return float(np.median(differences)) if len(differences) >= _FEWEST_SHARED else None

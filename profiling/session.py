@@ -144,7 +144,7 @@ class _Rounds:
         self._items = {item.hash: item for item in items}
         self._runner = runner
         self._rows = stored(device, store, threads, compiler_of(reference), self._items)
-        self._device = device
+        self._device, self._care = device, care
         members = device.members if isinstance(device, Fleet) else (device,)
         self._sessions = [Session(member, store, threads, reference, care=care) for member in members]
 
@@ -153,10 +153,10 @@ class _Rounds:
     ) -> list[Measurement]:
         """All rows of the items, once each has ``repeats`` of them, or the time has run out."""
         deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
-        for extra in range(_EXTRA_ROUNDS + 1):
-            if extra and not any(session.patient for session in self._sessions):
-                break
+        for extra in range(max(_EXTRA_ROUNDS, self._care.most_repeats - repeats) + 1):
             due = self._due(repeats, extra, seed)
+            if not due:
+                continue
             measured = self._measured(due, progress, stage)
             for done in range(len(due)):
                 if monotonic() > deadline:
@@ -186,12 +186,30 @@ class _Rounds:
         yield from hand_out(due, measures, lost)
 
     def _due(self, repeats: int, extra: int, seed: int) -> list[Item]:
-        """What the round measures: an extra one, with more runs, what was measured often enough but never well."""
+        """What the round measures: an extra one, what is not certain yet."""
         if not extra:
             return _missing(self._items, Counter(row.subject_hash for row in self._rows), repeats, seed)
-        good = Counter(row.subject_hash for row in self._rows if not is_disturbed(row))
-        items = {key: item.longer(1 + extra) for key, item in self._items.items()}
-        return _missing(items, good, 1, seed + extra)
+        due = self._never_good(extra) | (self._unconfirmed() if repeats > 1 else {})
+        return _missing(due, Counter(), 1, seed + extra)
+
+    def _never_good(self, extra: int) -> dict[str, Item]:
+        """What was measured often enough but never well, to be run longer; nothing once no session is patient."""
+        if extra > _EXTRA_ROUNDS or not any(session.patient for session in self._sessions):
+            return {}
+        good = {row.subject_hash for row in self._rows if not is_disturbed(row)}
+        return {key: item.longer(1 + extra) for key, item in self._items.items() if key not in good}
+
+    def _unconfirmed(self) -> dict[str, Item]:
+        """What has not been measured twice at its lowest."""
+        lowest: dict[str, list[float]] = {key: [] for key in self._items}
+        for row in self._rows:
+            lowest[row.subject_hash].append(row.undisturbed_ms)
+        limit, most = 1 + self._care.agreement, self._care.most_repeats
+        return {
+            key: self._items[key]
+            for key, times in lowest.items()
+            if len(times) < most and (len(times) < 2 or sorted(times)[1] > limit * min(times))
+        }
 
 
 def stored(

@@ -13,6 +13,7 @@ from profiling.sampling import choose_blocks
 if TYPE_CHECKING:
     from data.measurement import Measurement
     from fusion.block import Block
+    from surrogate.features import Setting
     from surrogate.uncertainty import Committee
 
 BATCH = 20
@@ -28,8 +29,7 @@ def measure_growing(
     candidates: Sequence[Block],
     most: int,
     *,
-    vector_bytes: int,
-    threads: int,
+    setting: Setting,
     seed: int,
     out_of_time: Callable[[], bool],
     report: Progress,
@@ -44,8 +44,7 @@ def measure_growing(
         first: blocks that cover the space, whatever they cost.
         candidates: blocks that may be added.
         most: number of blocks at which it ends in any case.
-        vector_bytes: width of the target's vectors, for the cost features.
-        threads: number of CPU threads.
+        setting: what the blocks were compiled for, and the number of threads.
         seed: seed of the committee and of ties.
         out_of_time: whether no further batch may be begun.
         report: is told the held-out error of each batch.
@@ -59,7 +58,7 @@ def measure_growing(
         times = corrected_ms(rows)
         known = [block for block in chosen if block.hash in times]
         targets = np.array([times[block.hash] for block in known])
-        committee = Committee.fit(known, targets, vector_bytes=vector_bytes, threads=threads, seed=seed)
+        committee = Committee.fit(known, targets, setting, seed=seed)
         batch = next_batch(committee, candidates, chosen, min(BATCH, most - len(chosen)), seed)
         if not batch:
             break

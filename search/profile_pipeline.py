@@ -213,6 +213,8 @@ def _measure(
     device: Device, store: MeasurementStore, plan: ProfilePlan, space: SamplingRange, effort: _Effort, report: Progress
 ) -> tuple[list[Measurement], list[Measurement], list[Measurement]]:
     """Rows of the blocks, of the models to fit to, and of the models kept aside."""
+    from surrogate.features import Setting
+
     begin = monotonic()
 
     def left(share: float) -> float | None:
@@ -237,8 +239,7 @@ def _measure(
         plan.blocks,
         () if len(plan.blocks) >= effort.most_blocks else candidate_blocks(space, effort.seed),
         effort.most_blocks,
-        vector_bytes=device.target.vector_bytes,
-        threads=effort.threads,
+        setting=Setting(device.target, effort.threads),
         seed=effort.seed,
         out_of_time=lambda: left(_BLOCKS_SHARE) == 0.0,
         report=report,
@@ -269,7 +270,7 @@ def _train(
 ) -> DevicePredictor:
     from surrogate import DevicePredictor
 
-    return DevicePredictor.fit(block_rows, fit_rows, held_rows, vector_bytes=device.target.vector_bytes, seed=seed)
+    return DevicePredictor.fit(block_rows, fit_rows, held_rows, target=device.target, seed=seed)
 
 
 def _save(predictor: DevicePredictor, directory: Path) -> None:

@@ -16,7 +16,6 @@ CHOICES = ((60, 2), (200, 2), (120, 3), (300, 3))
 # Deeper trees are worth their time only on long tables.
 LONG_TABLE, LONG_CHOICES = 500, ((300, 3), (800, 4))
 _LEARNING_RATE = 0.06
-_FOLDS = 5
 # With fewer rows trees only learn the noise.
 FEWEST_ROWS = 30
 
@@ -58,34 +57,11 @@ class Residual:
 NO_TREES = Residual(None)
 
 
-def fit_residual(features: np.ndarray, residuals: np.ndarray, seed: int) -> Residual:
-    """Trees for residuals (n,) from features (n, f); ``cross_validated`` is the root mean square that remains."""
-    plain = float(np.sqrt(np.mean(residuals**2)))
-    if len(residuals) < FEWEST_ROWS:
-        return Residual(None, plain)
-    choices = LONG_CHOICES if len(residuals) >= LONG_TABLE else CHOICES
-    errors = {choice: _cross_validate(features, residuals, choice, seed) for choice in choices}
-    best = min(errors, key=errors.__getitem__)
-    if errors[best] >= plain:
-        return Residual(None, plain)
-    return Residual(grow(best, features, residuals, seed), errors[best], best)
-
-
 def grow(choice: tuple[int, int], features: np.ndarray, residuals: np.ndarray, seed: int) -> XGBRegressor:
     """Trees of a given number and depth for residuals (n,) from features (n, f)."""
     trees = _regressor(choice, seed)
     trees.fit(features, residuals)
     return trees
-
-
-def _cross_validate(features: np.ndarray, residuals: np.ndarray, choice: tuple[int, int], seed: int) -> float:
-    from sklearn.model_selection import KFold
-
-    squares = []
-    for train, test in KFold(_FOLDS, shuffle=True, random_state=seed).split(features):
-        trees = grow(choice, features[train], residuals[train], seed)
-        squares.append((trees.predict(features[test]) - residuals[test]) ** 2)
-    return float(np.sqrt(np.mean(np.concatenate(squares))))
 
 
 def _regressor(choice: tuple[int, int], seed: int) -> XGBRegressor:

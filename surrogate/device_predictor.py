@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from data.architecture import Architecture
 from data.errors import DataFileError, InputError
 from data.measurement import Measurement, Provenance
 from fusion.block import Block
+from fusion.target import Target
 from surrogate.block_predictor import BlockPredictor
 from surrogate.boosting import Residual
-from surrogate.features import SCHEMA_HASH
+from surrogate.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.metrics import PredictionErrors, prediction_errors
 from surrogate.plans import count_blocks
 from surrogate.training_data import Origin, corrected_ms, origin_of
@@ -37,9 +39,9 @@ class Remainder:
     per_block_ms: float = 0.0
     constant_ms: float = 0.0
 
-    def apply(self, sums_ms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """(n,) ms of models whose blocks sum to ``sums_ms`` (n,) and number ``lengths`` (n,)."""
-        return self.factor * sums_ms + self.per_block_ms * lengths + self.constant_ms
+    def apply(self, terms: np.ndarray) -> np.ndarray:
+        """(n,) ms of models with :func:`remainder_terms` (n, 3)."""
+        return np.asarray(terms @ np.array([self.factor, self.per_block_ms, self.constant_ms]))
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class DevicePredictor:
     """The latency predictor of one device, unit and number of threads.
 
     ``log_residuals`` are the logarithms of measured over predicted latency of the held-out models: the intervals and
-    probabilities come from them, since neither their blocks nor they were used for fitting. ``held_out`` keeps
-    (name, measured ms, predicted ms) of each for the report.
+    probabilities come from them, since their blocks were not used for fitting, and each is predicted with a remainder
+    fitted to all other models. ``held_out`` keeps (name, measured ms, predicted ms) of each for the report, and
+    ``sum_mape`` is the error of the plain sum of blocks there: what the remainder has to make up for. ``ranges`` are
+    the (least, largest) rows, inner, columns and heads of the measured blocks by kind.
     """
 
     blocks: BlockPredictor
@@ -57,7 +61,9 @@ class DevicePredictor:
     errors: PredictionErrors
     log_residuals: tuple[float, ...]
     held_out: tuple[tuple[str, float, float], ...]
+    sum_mape: float
     measured_blocks: int
+    ranges: dict[str, tuple[tuple[int, int], ...]]
 
     @property
     def provenance(self) -> Provenance:
@@ -71,7 +77,7 @@ class DevicePredictor:
         model_measurements: Sequence[Measurement],
         held_out: Sequence[Measurement] | None = None,
         *,
-        vector_bytes: int = 64,
+        target: Target,
         seed: int = 0,
     ) -> DevicePredictor:
         """Fit blocks, then the remainder on whole models, then judge on held-out whole models.
@@ -81,7 +87,7 @@ class DevicePredictor:
             model_measurements: rows of whole models for the remainder.
             held_out: rows of whole models for the errors and intervals; None holds out every other one of
                 ``model_measurements``.
-            vector_bytes: width of the target's vectors, for the cost features.
+            target: what the blocks were compiled for.
             seed: seed of cross-validation and trees.
 
         Raises:
@@ -92,27 +98,30 @@ class DevicePredictor:
         signatures = {row.subject_hash: row.signature for row in block_measurements}
         distinct = [Block.from_signature(signatures[key]) for key in sorted(times)]
         measured = np.array([times[key] for key in sorted(times)])
-        blocks = BlockPredictor.fit(distinct, measured, vector_bytes=vector_bytes, threads=origin.threads, seed=seed)
-        fitting, judging = _split(model_measurements, held_out)
-        remainder = fit_remainder(blocks, *_model_targets(fitting))
-        architectures, latencies = _model_targets(judging)
-        predicted = _predict(blocks, remainder, architectures)
+        blocks = BlockPredictor.fit(distinct, measured, Setting(target, origin.threads), seed=seed)
+        fitting, judging = (_model_targets(rows) for rows in _split(model_measurements, held_out))
+        terms = remainder_terms(blocks, [*fitting[0], *judging[0]])
+        latencies = np.concatenate([fitting[1], judging[1]])
+        predicted = _predict_left_out(terms, latencies, len(fitting[0]))
+        architectures, truth = judging
         return cls(
             blocks=blocks,
-            remainder=remainder,
+            remainder=fit_remainder(terms, latencies),
             origin=origin,
-            errors=prediction_errors(latencies, predicted),
-            log_residuals=tuple(float(value) for value in np.sort(np.log(latencies / predicted))),
+            errors=prediction_errors(truth, predicted),
+            log_residuals=tuple(float(value) for value in np.sort(np.log(truth / predicted))),
             held_out=tuple(
-                (architecture.name, float(truth), float(guess))
-                for architecture, truth, guess in zip(architectures, latencies, predicted, strict=True)
+                (architecture.name, float(time_ms), float(guess))
+                for architecture, time_ms, guess in zip(architectures, truth, predicted, strict=True)
             ),
+            sum_mape=prediction_errors(truth, terms[len(fitting[0]) :, 0]).mape,
             measured_blocks=len(distinct),
+            ranges=_ranges(distinct),
         )
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """(n,) predicted milliseconds of whole models; each distinct block is predicted once."""
-        return _predict(self.blocks, self.remainder, architectures)
+        return self.remainder.apply(remainder_terms(self.blocks, architectures))
 
     def interval(self, architectures: Sequence[Architecture], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), each (n,) ms: split-conformal on the relative error of the held-out models.
@@ -137,6 +146,15 @@ class DevicePredictor:
         distance = np.log(budget_ms / self.predict(architectures)) - residuals.mean()
         return np.asarray(t.cdf(distance / spread, df=max(len(residuals) - 1, 1)))
 
+    def outside(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """(n,) whether a model holds a block beyond what was measured: of another kind, or of a size smaller or larger
+        than all measured blocks of its kind. The intervals then promise nothing."""
+        if not architectures:
+            return np.zeros(0, dtype=bool)
+        counted = count_blocks(architectures)
+        beyond = [float(not _within(self.ranges.get(kind_of(block)), block)) for block in counted.blocks]
+        return counted.totals(np.array(beyond)) > 0
+
     def save(self, directory: Path) -> None:
         """Write ``predictor.json`` and XGBoost's own JSON into a directory, the former last and at once."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -151,7 +169,9 @@ class DevicePredictor:
             "errors": self.errors.to_dict(),
             "log_residuals": self.log_residuals,
             "held_out": self.held_out,
+            "sum_mape": self.sum_mape,
             "measured_blocks": self.measured_blocks,
+            "ranges": self.ranges,
         }
         partial = directory / f"{_DOCUMENT}.partial"
         partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -175,7 +195,12 @@ class DevicePredictor:
                 errors=PredictionErrors(**document["errors"]),
                 log_residuals=tuple(document["log_residuals"]),
                 held_out=tuple((name, truth, guess) for name, truth, guess in document["held_out"]),
+                sum_mape=float(document["sum_mape"]),
                 measured_blocks=document["measured_blocks"],
+                ranges={
+                    str(kind): tuple((int(low), int(high)) for low, high in sizes)
+                    for kind, sizes in document["ranges"].items()
+                },
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
@@ -195,20 +220,26 @@ def read_document(path: Path, schema: str = SCHEMA_HASH) -> dict[str, Any]:
     return dict(document)
 
 
-def fit_remainder(blocks: BlockPredictor, architectures: Sequence[Architecture], latencies_ms: np.ndarray) -> Remainder:
-    """Non-negative remainder that minimises the relative error; the factor on the sum is held near one.
+def remainder_terms(blocks: BlockPredictor, architectures: Sequence[Architecture]) -> np.ndarray:
+    """(n, 3) sum of the predicted blocks in ms, number of blocks, and one, of each model."""
+    if not architectures:
+        return np.zeros((0, 3))
+    counted = count_blocks(architectures)
+    sums_ms = counted.totals(blocks.predict(counted.blocks))
+    return np.column_stack([sums_ms, counted.lengths, np.ones(len(architectures))])
+
+
+def fit_remainder(terms: np.ndarray, latencies_ms: np.ndarray) -> Remainder:
+    """Non-negative remainder that minimises the relative error of models with :func:`remainder_terms` (n, 3); the
+    factor on the sum is held near one.
 
     Raises:
         InputError: fewer than three models.
     """
     from scipy.optimize import lsq_linear
 
-    if len(architectures) < _FEWEST_MODELS:
-        raise InputError(f"a device predictor needs at least {_FEWEST_MODELS} whole models, not {len(architectures)}")
-    counted = count_blocks(architectures)
-    terms = np.column_stack(
-        [counted.totals(blocks.predict(counted.blocks)), counted.lengths, np.ones(len(architectures))]
-    )
+    if len(terms) < _FEWEST_MODELS:
+        raise InputError(f"a device predictor needs at least {_FEWEST_MODELS} whole models, not {len(terms)}")
     prior = np.sqrt(_FACTOR_PRIOR) * np.array([[1.0, 0.0, 0.0]])
     matrix = np.vstack([terms / latencies_ms[:, None], prior])
     goal = np.append(np.ones(len(latencies_ms)), prior[0, 0])
@@ -217,11 +248,35 @@ def fit_remainder(blocks: BlockPredictor, architectures: Sequence[Architecture],
     return Remainder(*(float(value) for value in solution))
 
 
-def _predict(blocks: BlockPredictor, remainder: Remainder, architectures: Sequence[Architecture]) -> np.ndarray:
-    if not architectures:
-        return np.zeros(0)
-    counted = count_blocks(architectures)
-    return remainder.apply(counted.totals(blocks.predict(counted.blocks)), counted.lengths)
+def _predict_left_out(terms: np.ndarray, latencies_ms: np.ndarray, first: int) -> np.ndarray:
+    """(n - first,) ms of the models from ``first`` on, each by a remainder fitted to all models but itself."""
+    predicted = []
+    for index in range(first, len(terms)):
+        others = np.arange(len(terms)) != index
+        predicted.append(float(fit_remainder(terms[others], latencies_ms[others]).apply(terms[index])))
+    return np.array(predicted)
+
+
+def _sizes(block: Block) -> tuple[int, int, int, int]:
+    loops = loops_of(block)
+    return loops.rows, loops.inner, loops.columns, loops.heads
+
+
+def _ranges(blocks: Sequence[Block]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """(least, largest) of each size by kind of block."""
+    sizes: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+    for block in blocks:
+        sizes[kind_of(block)].append(_sizes(block))
+    return {
+        kind: tuple((min(values), max(values)) for values in zip(*rows, strict=True))
+        for kind, rows in sorted(sizes.items())
+    }
+
+
+def _within(ranges: tuple[tuple[int, int], ...] | None, block: Block) -> bool:
+    return ranges is not None and all(
+        low <= size <= high for size, (low, high) in zip(_sizes(block), ranges, strict=True)
+    )
 
 
 def _split(

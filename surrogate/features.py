@@ -1,20 +1,22 @@
-"""Cost features of blocks: what a block must do, and how well that fits the target's vectors and threads."""
+"""Cost features of blocks: what a block must do, and how well that fits the target's registers, caches and threads."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from fusion.block import ANCHORS, FLOAT_BYTES, Block
+from fusion.block import ANCHORS, Block
+from fusion.target import Target
+from fusion.tiling import choose_tiling, product_cost
 
 _EPILOGUES = ("gelu", "residual", "layer_norm", "tanh")
-# Rows of the register tiles that the emitter may choose, and their columns in vectors.
-_TILE_ROWS = (8, 12)
-_TILE_VECTORS = (1, 2, 3, 4)
-_CACHES = (32 << 10, 512 << 10, 4 << 20)
+# A shared last-level cache of usual size, beside the target's own L2.
+_SHARED_CACHE = 4 << 20
+_KEPT = 1 << 16
 
 FEATURE_NAMES: tuple[str, ...] = (
     "log_flops",
@@ -25,17 +27,40 @@ FEATURE_NAMES: tuple[str, ...] = (
     "log_inner",
     "log_columns",
     "log_heads",
+    "log_cycles",
+    "waste",
     "log_tiles",
     "idle_share",
-    *(f"row_remainder_{rows}" for rows in _TILE_ROWS),
-    *(f"column_remainder_{vectors}" for vectors in _TILE_VECTORS),
-    *(f"log_cache_{cache >> 10}k" for cache in _CACHES),
+    "tile_rows",
+    "tile_vectors",
+    "row_remainder",
+    "column_remainder",
+    "log_weights_over_l2",
+    "log_bytes_over_l2",
+    "log_bytes_over_shared_cache",
+    "log_threads",
+    "log_lanes",
     *(f"epilogue_{name}" for name in _EPILOGUES),
     *(f"anchor_{name}" for name in ANCHORS),
 )
-# Non-negative terms of the physical base: a constant, work, and the bytes that must be moved.
-BASE_NAMES: tuple[str, ...] = ("constant", "flops", "padded_flops", "weight_bytes", "activation_bytes", "elements")
+# Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, passes over elements.
+BASE_NAMES: tuple[str, ...] = (
+    "constant",
+    "busiest_cycles",
+    "weight_bytes",
+    "activation_bytes",
+    "elements",
+    "scores",
+)
 SCHEMA_HASH = hashlib.sha256("|".join((*FEATURE_NAMES, *BASE_NAMES)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What blocks run on: the compiler's target and the number of CPU threads."""
+
+    target: Target
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,20 @@ class Loops:
     inner: int
     columns: int
     heads: int = 1
+
+
+@dataclass(frozen=True)
+class _Work:
+    """``cycles`` of one core by the emitter's own count; ``tiles`` that threads share; the register tile."""
+
+    cycles: float
+    tiles: int
+    tile_rows: int = 1
+    tile_columns: int = 1
+
+    def busiest(self, threads: int) -> float:
+        """Cycles of the thread that gets most tiles."""
+        return self.cycles * -(-self.tiles // threads) / self.tiles
 
 
 def loops_of(block: Block) -> Loops:
@@ -64,52 +103,73 @@ def kind_of(block: Block) -> str:
     return f"{block.anchor} {'+'.join(block.epilogue)}{single}"
 
 
-def block_features(blocks: Sequence[Block], vector_bytes: int, threads: int) -> np.ndarray:
+def block_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
     """(blocks, features) in the order of :data:`FEATURE_NAMES`."""
-    rows = [_features(block, vector_bytes // FLOAT_BYTES, threads) for block in blocks]
+    rows = [_features(block, setting) for block in blocks]
     return np.array(rows, dtype=np.float64).reshape(len(blocks), len(FEATURE_NAMES))
 
 
-def base_features(blocks: Sequence[Block], vector_bytes: int) -> np.ndarray:
-    """(blocks, terms) in the order of :data:`BASE_NAMES`; flops in millions, bytes and elements in thousands."""
-    rows = [_base(block, vector_bytes // FLOAT_BYTES) for block in blocks]
+def base_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
+    """(blocks, terms) in the order of :data:`BASE_NAMES`; cycles in millions, bytes and elements in thousands."""
+    rows = [_base(block, setting) for block in blocks]
     return np.array(rows, dtype=np.float64).reshape(len(blocks), len(BASE_NAMES))
 
 
-def _features(block: Block, lanes: int, threads: int) -> list[float]:
-    loops, cost = loops_of(block), block.cost
-    tiles = loops.heads * _ceil(loops.rows, 8) * _ceil(loops.columns, 2 * lanes)
-    rounds = _ceil(tiles, threads) * threads
+@lru_cache(maxsize=_KEPT)
+def _work(block: Block, target: Target) -> _Work:
+    loops = loops_of(block)
+    if block.anchor == "attention":
+        scores = loops.columns * product_cost(loops.inner, loops.rows, target)
+        context = loops.inner * product_cost(loops.columns, loops.rows, target)
+        blocks = -(-loops.rows // max(target.lanes, 16))
+        return _Work(loops.heads * (scores + context), loops.heads * blocks, tile_columns=target.lanes)
+    if block.anchor != "gemm":
+        return _Work(loops.rows * loops.columns * loops.inner / target.lanes, loops.rows)
+    tiling = choose_tiling(loops.rows, loops.inner, loops.columns, target)
+    panels = -(-loops.columns // tiling.panel(target))
+    cycles = loops.inner * product_cost(loops.rows, loops.columns, target)
+    return _Work(cycles, panels * -(-loops.rows // tiling.row_block), tiling.rows, tiling.panel(target))
+
+
+def _features(block: Block, setting: Setting) -> list[float]:
+    loops, cost, target = loops_of(block), block.cost, setting.target
+    work = _work(block, target)
+    ideal = cost.flops / (2 * target.lanes)
     sizes = (cost.flops, cost.bytes_moved, cost.weight_bytes + 1, cost.flops / cost.bytes_moved)
+    weights_over_l2 = (cost.weight_bytes + 1) / target.l2_bytes
+    caches = (weights_over_l2, cost.bytes_moved / target.l2_bytes, cost.bytes_moved / _SHARED_CACHE)
     return [
         *np.log(sizes),
-        *np.log((loops.rows, loops.inner, loops.columns, loops.heads, tiles)),
-        1 - tiles / rounds,
-        *(_waste(loops.rows, rows) for rows in _TILE_ROWS),
-        *(_waste(loops.columns, vectors * lanes) for vectors in _TILE_VECTORS),
-        *(np.log(cost.bytes_moved / cache) for cache in _CACHES),
+        *np.log((loops.rows, loops.inner, loops.columns, loops.heads)),
+        np.log(work.cycles),
+        work.cycles / max(ideal, 1.0),
+        np.log(work.tiles),
+        1 - work.cycles / (work.busiest(setting.threads) * setting.threads),
+        work.tile_rows,
+        work.tile_columns / target.lanes,
+        _waste(loops.rows, work.tile_rows),
+        _waste(loops.columns, work.tile_columns),
+        *np.log(caches),
+        np.log(setting.threads),
+        np.log(target.lanes),
         *(float(name in block.epilogue) for name in _EPILOGUES),
         *(float(name == block.anchor) for name in ANCHORS),
     ]
 
 
-def _base(block: Block, lanes: int) -> list[float]:
+def _base(block: Block, setting: Setting) -> list[float]:
     loops, cost = loops_of(block), block.cost
-    padding = _ceil(loops.columns, 2 * lanes) * 2 * lanes / loops.columns
+    busiest = _work(block, setting.target).busiest(setting.threads)
     return [
         1.0,
-        cost.flops / 1e6,
-        cost.flops * (padding - 1) / 1e6,
+        busiest / 1e6,
         cost.weight_bytes / 1e3,
         (cost.bytes_moved - cost.weight_bytes) / 1e3,
         loops.heads * loops.rows * loops.columns / 1e3,
+        loops.heads * loops.rows * loops.inner / 1e3 if block.anchor == "attention" else 0.0,
     ]
-
-
-def _ceil(size: int, step: int) -> int:
-    return -(-size // step)
 
 
 def _waste(size: int, step: int) -> float:
     """Share of the last tile's work that is thrown away, over the whole."""
-    return 1 - size / (_ceil(size, step) * step)
+    return 1 - size / (-(-size // step) * step)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from data.disturbance import is_disturbed, is_slowed
+from data.drift import drift_of
 from data.errors import InputError
 from data.measurement import Measurement, Provenance
-
-# The reference block's own noise: drift below it is not corrected. Beyond the limit the correction stops growing,
-# since what slows one block by half does not slow every block by half.
-_DRIFT_NOISE, _DRIFT_LIMIT = 0.03, 1.5
 
 
 @dataclass(frozen=True)
@@ -42,33 +37,21 @@ def origin_of(rows: Sequence[Measurement]) -> Origin:
 
 
 def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
-    """Milliseconds by subject hash: the lowest of its undisturbed rows' drift-corrected medians.
+    """Undisturbed milliseconds by subject hash: of each of its blocks the quietest row's time, summed.
 
-    The lowest, since what others do to a machine only ever adds time: on a virtual one, two of its cores may be
-    two threads of one real core for a while, which no counter inside shows and which doubles every figure. Where
-    every row of a subject was slowed, its fastest run stands in. Rows whose median is uncertain count only where
-    there is no other.
+    Each time is corrected for the row's drift where that helps. The quietest, since what others do to a machine only
+    ever adds time: on a virtual one, two of its cores may be two threads of one real core for a while, which no counter
+    inside shows and which doubles every figure. Block by block, since a long model is hardly ever left alone for a
+    whole run. Where blocks are unknown, it is the lowest of the rows' medians.
     """
-    references = [row.reference_ms for row in rows if row.reference_ms is not None and not is_slowed(row)]
-    baseline = float(np.median(references)) if references else None
-    grouped: dict[str, list[Measurement]] = defaultdict(list)
+    drift = drift_of(rows)
+    quietest: dict[str, np.ndarray] = {}
     for row in rows:
-        grouped[row.subject_hash].append(row)
-    return {subject: _combined_ms(group, baseline) for subject, group in grouped.items()}
-
-
-def _combined_ms(rows: Sequence[Measurement], baseline_ms: float | None) -> float:
-    quiet = [row for row in rows if not is_disturbed(row)] or [row for row in rows if not is_slowed(row)]
-    if not quiet:
-        return min(min(row.samples_ms) for row in rows)
-    return min(row.median_ms / _drift(row.reference_ms, baseline_ms) for row in quiet)
-
-
-def _drift(reference_ms: float | None, baseline_ms: float | None) -> float:
-    """How much slower than usual the machine was, 1.0 where unknown or within the reference's noise."""
-    if reference_ms is None or baseline_ms is None:
-        return 1.0
-    factor = reference_ms / baseline_ms
-    if abs(factor - 1) <= _DRIFT_NOISE:
-        return 1.0
-    return min(max(factor, 1 / _DRIFT_LIMIT), _DRIFT_LIMIT)
+        times = np.array(row.steps_ms or (row.median_ms,)) / drift.factor(row)
+        known = quietest.get(row.subject_hash)
+        # Rows that tell their blocks count for more than those that do not.
+        if known is None or len(times) > len(known):
+            quietest[row.subject_hash] = times
+        elif len(times) == len(known):
+            quietest[row.subject_hash] = np.minimum(times, known)
+    return {subject: float(times.sum()) for subject, times in quietest.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from fusion.block import Block
 from surrogate.block_predictor import apply_laws, fit_laws
 from surrogate.boosting import FEWEST_ROWS, grow
-from surrogate.features import block_features
+from surrogate.features import Setting, block_features
 
 if TYPE_CHECKING:
     from xgboost import XGBRegressor
@@ -29,31 +29,28 @@ class Committee:
     """
 
     members: tuple[tuple[dict[str, tuple[float, ...]], XGBRegressor | None], ...]
-    vector_bytes: int
-    threads: int
+    setting: Setting
 
     @classmethod
-    def fit(
-        cls, blocks: Sequence[Block], times_ms: np.ndarray, *, vector_bytes: int, threads: int, seed: int = 0
-    ) -> Committee:
+    def fit(cls, blocks: Sequence[Block], times_ms: np.ndarray, setting: Setting, *, seed: int = 0) -> Committee:
         """Fit to measured blocks and their times (n,) in ms; equal arguments give equal committees."""
         random = np.random.default_rng(seed)
-        features = block_features(blocks, vector_bytes, threads)
+        features = block_features(blocks, setting)
         members = []
         for member in range(_MEMBERS):
             draw = random.integers(len(blocks), size=len(blocks))
             drawn = [blocks[index] for index in draw]
-            laws = fit_laws(drawn, times_ms[draw], vector_bytes)
-            left = np.log(times_ms[draw] / apply_laws(laws, drawn, vector_bytes))
+            laws = fit_laws(drawn, times_ms[draw], setting)
+            left = np.log(times_ms[draw] / apply_laws(laws, drawn, setting))
             trees = grow(_TREES, features[draw], left, seed + member) if len(draw) >= FEWEST_ROWS else None
             members.append((laws, trees))
-        return cls(tuple(members), vector_bytes, threads)
+        return cls(tuple(members), setting)
 
     def votes(self, blocks: Sequence[Block]) -> np.ndarray:
         """(members, n) logarithms of the blocks' predicted milliseconds."""
-        features = block_features(blocks, self.vector_bytes, self.threads)
+        features = block_features(blocks, self.setting)
         votes = []
         for laws, trees in self.members:
-            vote = np.log(apply_laws(laws, blocks, self.vector_bytes))
+            vote = np.log(apply_laws(laws, blocks, self.setting))
             votes.append(vote if trees is None else vote + trees.predict(features))
         return np.asarray(votes)

@@ -146,6 +146,7 @@ static void print_list(const char *name, const double *values, int count) {
   printf("], ");
 }
 
+/* Of each step the median over the runs, and the lower decile: how long it takes while nobody else disturbs it. */
 static void print_blocks(const pb_program *p, const double *step_ms, int runs) {
   double *column = calloc(runs, sizeof *column);
   printf("\"blocks\": [");
@@ -153,7 +154,8 @@ static void print_blocks(const pb_program *p, const double *step_ms, int runs) {
     for (int run = 0; run < runs; run++) column[run] = step_ms[(long)run * p->step_count + s];
     qsort(column, runs, sizeof *column, by_value);
     double median = runs % 2 ? column[runs / 2] : (column[runs / 2 - 1] + column[runs / 2]) / 2;
-    printf("%s{\"hash\": \"%s\", \"median_ms\": %.6f}", s ? ", " : "", p->steps[s].hash, median);
+    printf("%s{\"hash\": \"%s\", \"median_ms\": %.6f, \"decile_ms\": %.6f}", s ? ", " : "", p->steps[s].hash, median,
+           column[runs / 10]);
   }
   printf("], ");
   free(column);

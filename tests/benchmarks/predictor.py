@@ -1,6 +1,7 @@
 """The latency predictors judged on seeded splits against baselines: ``python -m tests.benchmarks.predictor``.
 
-HAT's published tables are taken from ``--hat`` where they are there; simulated phones and analytic boards always.
+HAT's published tables are taken from ``--hat`` where they are there; simulated phones and analytic boards always. The
+part ``host`` measures this machine for about a quarter of an hour, and wants it left alone meanwhile.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+from data.device_spec import load_device
 from data.progress import ProgressEvent
+from profiling import open_device
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
-from tests.benchmarks.predictor_blocks import judge_blocks
+from tests.benchmarks.predictor_blocks import Plan, judge_blocks, measure_sessions, time_many
 from tests.benchmarks.predictor_methods import METHODS, OURS
 from tests.benchmarks.predictor_report import Evaluation, markdown
 from tests.benchmarks.predictor_splits import Tick, held_out, noise_floor, transfers
@@ -26,7 +30,9 @@ _FEW, _SAMPLES = (20, 50, 100), (0, 5, 10, 20, 50)
 _FEW_METHODS = (OURS, "log-linear", "plain XGBoost")
 # Transfers are averaged over dozens of pairs as well, so fewer splits do.
 _TRANSFER_SEEDS = 2
-_PARTS = ("held", "few", "transfer", "blocks")
+_PARTS = ("host", "held", "few", "transfer", "blocks")
+# An analytic phone's noise is the same in every row, so one row of each will do.
+_SIMULATED, _SIMULATED_PLAN = "s20", Plan(repeats=1)
 
 
 @click.command(cls=Command, help=__doc__)
@@ -34,17 +40,20 @@ _PARTS = ("held", "few", "transfer", "blocks")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Splits, seeded 0, 1, ...")
 @click.option("--parts", default=",".join(_PARTS), show_default=True, help="What to judge.")
 @click.option("--tables", default="HAT,phones,boards", show_default=True, help="Groups of tables.")
+@click.option("--sessions", type=click.Path(path_type=Path), help="Keep the host's measurements here, and go on there.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write predictor.md and predictor.json here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of Markdown.")
 @run_command
-def main(hat: Path, seeds: int, parts: str, tables: str, out: Path | None, as_json: bool) -> None:
+def main(
+    hat: Path, seeds: int, parts: str, tables: str, sessions: Path | None, out: Path | None, as_json: bool
+) -> None:
     chosen = parts.split(",")
     if not set(chosen) <= set(_PARTS):
         raise click.UsageError(f"--parts takes {', '.join(_PARTS)}, not {parts}")
     if out is not None and out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out} is a file")
     with ProgressPrinter() as progress:
-        found = evaluate(hat, range(seeds), chosen, tables.split(","), progress)
+        found = evaluate(hat, range(seeds), chosen, tables.split(","), sessions, progress)
     origin = provenance()
     text = markdown(found, origin)
     document = {**found.to_dict(), "origin": origin}
@@ -59,7 +68,12 @@ def main(hat: Path, seeds: int, parts: str, tables: str, out: Path | None, as_js
 
 
 def evaluate(
-    hat: Path, seeds: Sequence[int], parts: Sequence[str], groups: Sequence[str], progress: ProgressPrinter
+    hat: Path,
+    seeds: Sequence[int],
+    parts: Sequence[str],
+    groups: Sequence[str],
+    sessions: Path | None,
+    progress: ProgressPrinter,
 ) -> Evaluation:
     """Everything that ``parts`` names, on the tables of ``groups``."""
     found = Evaluation(settings={"seeds": list(seeds), "parts": list(parts), "groups": list(groups)})
@@ -67,6 +81,8 @@ def evaluate(
     tick = _counter(progress, _steps(tables, len(seeds), parts))
     found.provenance = {table.name: table.provenance for table in tables}
     found.floors = {table.name: floor for table in tables if (floor := noise_floor(table)) is not None}
+    if "host" in parts:
+        _judge_device("host", False, Plan(), sessions, found, progress, tick)
     for table in tables:
         if "held" in parts:
             found.held += held_out(table, METHODS, seeds, None, tick)
@@ -77,9 +93,33 @@ def evaluate(
             targets = [other for other in tables if other.group == table.group and other.name != table.name]
             found.moved += transfers(table, targets, _SAMPLES, seeds[:_TRANSFER_SEEDS], tick)
     if "blocks" in parts:
-        held, found.many = judge_blocks("s20", 0, tick)
-        found.held.append(held)
+        _judge_device(_SIMULATED, True, _SIMULATED_PLAN, None, found, progress, tick)
     return found
+
+
+def _judge_device(
+    name: str,
+    simulated: bool,
+    plan: Plan,
+    folder: Path | None,
+    found: Evaluation,
+    progress: ProgressPrinter,
+    tick: Tick,
+) -> None:
+    """Adds what the sum of blocks is worth on a device, judged by whole models of a later session."""
+    spec = load_device(name)
+    device, label = open_device(spec, simulated=simulated), f"{name} cpu, {spec.default_threads} threads, by blocks"
+    with TemporaryDirectory() as own:
+        kept = folder or Path(own)
+        kept.mkdir(parents=True, exist_ok=True)
+        tick(f"{label}: sessions")
+        sessions = measure_sessions(device, spec.default_threads, plan, kept, progress)
+        tick(f"{label}: training")
+        held, found.floors[label], predictor = judge_blocks(label, sessions, device.target)
+    found.provenance[label] = device.provenance
+    found.held.append(held)
+    found.sums[label] = predictor.sum_mape
+    found.many = time_many(predictor)
 
 
 def _tables(hat: Path, groups: Sequence[str], found: Evaluation) -> list[Table]:
@@ -97,7 +137,7 @@ def _tables(hat: Path, groups: Sequence[str], found: Evaluation) -> list[Table]:
 def _steps(tables: Sequence[Table], seeds: int, parts: Sequence[str]) -> int:
     of_a_table = {"held": seeds * len(METHODS), "few": seeds * len(_FEW) * len(_FEW_METHODS)}
     of_a_table["transfer"] = min(seeds, _TRANSFER_SEEDS)
-    return len(tables) * sum(of_a_table.get(part, 0) for part in parts) + 3 * ("blocks" in parts)
+    return len(tables) * sum(of_a_table.get(part, 0) for part in parts) + 2 * len({"blocks", "host"} & set(parts))
 
 
 def _counter(progress: ProgressPrinter, total: int) -> Tick:

@@ -3,54 +3,99 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from data.architecture import Architecture
-from data.device_spec import load_device
+from data.measurement import Measurement
+from data.progress import Progress
 from data.store import MeasurementStore
-from profiling import open_device
-from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, sample_architectures
+from fusion.target import Target
+from profiling.device import Device
+from profiling.sampling import (
+    SamplingRange,
+    candidate_blocks,
+    choose_blocks,
+    distinct_blocks,
+    sample_architectures,
+)
 from profiling.session import measure_blocks, measure_models
 from surrogate import DevicePredictor
 from surrogate.training_data import corrected_ms
 from tests.benchmarks.predictor_methods import COVERAGE, OURS, Prediction, judge
-from tests.benchmarks.predictor_splits import Held, Tick
+from tests.benchmarks.predictor_splits import Held
 
-_BLOCKS, _FIT_MODELS, _JUDGED_MODELS, _THREADS = 300, 30, 150, 8
 _MANY = 1_000_000
 
 
-def judge_blocks(name: str, seed: int, tick: Tick) -> tuple[Held, dict[str, Any]]:
-    """A simulated phone's predictor from 300 blocks and 30 models, judged by 150 other models of a later session; and
-    what predicting many architectures takes: ``{"architectures": n, "seconds": s}``."""
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: blocks and models to fit to, models to calibrate by, models to judge by, rows of each."""
+
+    blocks: int = 300
+    fit_models: int = 30
+    calibration_models: int = 60
+    judged_models: int = 150
+    repeats: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Rows of the profiling session, and of two later sessions with models that it knows nothing of."""
+
+    blocks: Sequence[Measurement]
+    fitting: Sequence[Measurement]
+    calibrating: Sequence[Measurement]
+    judging: Sequence[Measurement]
+    again: Sequence[Measurement]
+
+
+def measure_sessions(device: Device, threads: int, plan: Plan, folder: Path, progress: Progress) -> Sessions:
+    """Three sessions, one after another, each in a store of its own in ``folder``: what is there already counts."""
     space = SamplingRange()
-    tick(f"{name} by blocks: sessions")
-    device = open_device(load_device(name), simulated=True)
-    blocks = choose_blocks(candidate_blocks(space, seed), _BLOCKS, seed)
-    models = sample_architectures(space, _FIT_MODELS + _JUDGED_MODELS, seed)
-    with TemporaryDirectory() as folder, MeasurementStore.open(Path(folder) / "m.sqlite") as store:
-        block_rows = measure_blocks(device, blocks, threads=_THREADS, store=store, repeats=1)
-        fitting = measure_models(device, models[:_FIT_MODELS], threads=_THREADS, store=store, repeats=1)
-        judging = measure_models(device, models[_FIT_MODELS:], threads=_THREADS, store=store, repeats=1)
-    tick(f"{name} by blocks: training")
-    predictor = DevicePredictor.fit(block_rows, fitting, vector_bytes=device.target.vector_bytes)
-    times = corrected_ms(judging)
-    signatures = {row.subject_hash: row.signature for row in judging}
+    known = plan.fit_models + plan.calibration_models
+    models = sample_architectures(space, known + plan.judged_models, plan.seed)
+    fitting, calibrating, judged = models[: plan.fit_models], models[plan.fit_models : known], models[known:]
+    given = choose_blocks(distinct_blocks(fitting), plan.blocks // 2, plan.seed)
+    added = choose_blocks(candidate_blocks(space, plan.seed), plan.blocks - len(given), plan.seed, given)
+
+    def session(name: str, measure: Callable[..., list[Measurement]], subjects: Sequence[Any]) -> list[Measurement]:
+        with MeasurementStore.open(folder / f"{name}.sqlite") as store:
+            return measure(
+                device, subjects, threads=threads, store=store, repeats=plan.repeats, seed=plan.seed, progress=progress
+            )
+
+    return Sessions(
+        blocks=session("profile", measure_blocks, (*given, *added)),
+        fitting=session("profile", measure_models, fitting),
+        calibrating=session("profile", measure_models, calibrating),
+        judging=session("judge", measure_models, judged),
+        again=session("again", measure_models, judged),
+    )
+
+
+def judge_blocks(label: str, sessions: Sessions, target: Target) -> tuple[Held, float, DevicePredictor]:
+    """(figures on the judged models, noise floor between the two later sessions, the predictor)."""
+    predictor = DevicePredictor.fit(sessions.blocks, sessions.fitting, sessions.calibrating, target=target)
+    times = corrected_ms(sessions.judging)
+    signatures = {row.subject_hash: row.signature for row in sessions.judging}
     kept = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
     prediction = Prediction(predictor.predict(kept), *predictor.interval(kept, COVERAGE))
     figures = judge(np.array(list(times.values())), prediction)
-    held = Held(f"{name} cpu by blocks", len(blocks), OURS, figures, figures.mape, figures.rmse)
-    tick(f"{name} by blocks: many architectures")
-    return held, _many(predictor)
+    again = corrected_ms(sessions.again)
+    floor = float(np.mean([abs(again[key] / times[key] - 1) for key in times]))
+    return Held(label, predictor.measured_blocks, OURS, figures, figures.mape, figures.rmse), floor, predictor
 
 
-def _many(predictor: DevicePredictor) -> dict[str, Any]:
-    """A million draws from a grid of 17,664 architectures of 736 widths, none of them planned before."""
+def time_many(predictor: DevicePredictor) -> dict[str, Any]:
+    """``{"architectures": n, "seconds": s}`` for a million draws from a grid of 17,664 architectures of 736 widths,
+    none of them planned before."""
     grid = [
         Architecture(layers, 32 * width, heads, 64 * inner)
         for layers in range(1, 25)

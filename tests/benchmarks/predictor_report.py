@@ -26,7 +26,10 @@ _INTERVAL = ("90% covers", "width")
 
 @dataclass
 class Evaluation:
-    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why."""
+    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why.
+
+    ``sums`` are the errors of the plain sum of blocks on the models that a device's remainder was calibrated by.
+    """
 
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class Evaluation:
     held: list[Held] = field(default_factory=list)
     few: list[Held] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
     many: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -135,6 +139,13 @@ def _conclusions(found: Evaluation) -> list[str]:
             f"scale factor {_share(_mean([one.scale for one in pairs]), 2)}, "
             f"adapted {_share(_mean([one.adapt for one in pairs]), 2)}, from scratch {_share(_mean(own), 2)}; "
             f"adapted is no worse than both in {best}; 90% covers {_share(_mean(covered))}"
+        )
+    for name, error in found.sums.items():
+        figures = next(one.mean for one in found.held if one.table == name)
+        lines.append(
+            f"{name}: MAPE {figures.mape:.2%} is {figures.mape / found.floors[name]:.2f} x the noise floor (the same "
+            f"models in two later sessions: {found.floors[name]:.2%}); the plain sum of blocks, without remainder, on "
+            f"the models it was calibrated by: {error:.2%}"
         )
     if found.many:
         lines.append(

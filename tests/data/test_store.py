@@ -150,7 +150,7 @@ def test_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     with MeasurementStore.open(path) as store:
         store.add(measurement(0))
     with sqlite3.connect(path) as connection:
-        for column in ("serial", "cpus", "outliers", "marks"):
+        for column in ("serial", "cpus", "outliers", "marks", "steps_ms"):
             connection.execute(f"ALTER TABLE measurements DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

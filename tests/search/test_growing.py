@@ -13,15 +13,17 @@ from data.measurement import Measurement
 from data.progress import ProgressEvent, no_progress
 from data.store import MeasurementStore
 from fusion.block import Block
+from fusion.target import TARGETS
 from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks
 from profiling.session import Care, measure_blocks
 from profiling.simulated import SimulatedDevice
 from search.growing import BATCH, held_out_error, measure_growing, next_batch
+from surrogate.features import Setting
 from surrogate.uncertainty import Committee
 
 CANDIDATES = candidate_blocks(SamplingRange(), 0)[:900]
 FIRST = choose_blocks(CANDIDATES, 60, 0)
-OPTIONS = {"vector_bytes": 16, "threads": 8, "seed": 0}
+OPTIONS = {"setting": Setting(TARGETS["aarch64-neon"], 8), "seed": 0}
 Measure = Callable[[Sequence[Block]], list[Measurement]]
 
 

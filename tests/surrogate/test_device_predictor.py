@@ -17,6 +17,7 @@ from data.errors import DataFileError, InputError
 from data.measurement import Measurement
 from data.store import MeasurementStore
 from fusion import plan_architecture
+from fusion.target import TARGETS
 from profiling import open_device
 from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, sample_architectures
 from profiling.session import measure_blocks, measure_models
@@ -41,7 +42,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Measurement], l
 
 @pytest.fixture(scope="module")
 def predictor(rows: tuple[list[Measurement], list[Measurement]]) -> DevicePredictor:
-    return DevicePredictor.fit(*rows, vector_bytes=16)
+    return DevicePredictor.fit(*rows, target=TARGETS["aarch64-neon"])
 
 
 def test_predicts_models_it_has_not_seen(predictor: DevicePredictor) -> None:
@@ -119,9 +120,9 @@ def test_rows_of_different_devices_are_not_mixed(rows: tuple[list[Measurement], 
     blocks, models = rows
     other = [replace(row, fingerprint="another") for row in models]
     with pytest.raises(InputError, match="one device"):
-        DevicePredictor.fit(blocks, other)
+        DevicePredictor.fit(blocks, other, target=TARGETS["aarch64-neon"])
     with pytest.raises(InputError, match="at least"):
-        DevicePredictor.fit(blocks, models[:3])
+        DevicePredictor.fit(blocks, models[:3], target=TARGETS["aarch64-neon"])
 
 
 def test_drift_is_corrected_and_disturbed_rows_give_way(rows: tuple[list[Measurement], list[Measurement]]) -> None:
@@ -132,4 +133,17 @@ def test_drift_is_corrected_and_disturbed_rows_give_way(rows: tuple[list[Measure
     disturbed = replace(row, samples_ms=(9.0, 4.0), state_after={PREEMPTIONS: 900.0})
     quiet = replace(row, samples_ms=(2.0,), reference_ms=None)
     assert corrected_ms([disturbed, quiet])[row.subject_hash] == 2.0
-    assert corrected_ms([disturbed])[row.subject_hash] == 4.0
+    assert corrected_ms([disturbed])[row.subject_hash] == 6.5
+
+
+def test_a_reference_that_is_disturbed_itself_corrects_nothing(
+    rows: tuple[list[Measurement], list[Measurement]],
+) -> None:
+    random, row = np.random.default_rng(0), rows[0][0]
+    noisy = [
+        replace(row, subject_hash=f"{n % 8}", samples_ms=(1.0,), reference_ms=float(random.choice([1.0, 1.4])))
+        for n in range(40)
+    ]
+    assert set(corrected_ms(noisy).values()) == {1.0}
+    drifting = [replace(row, samples_ms=(row.reference_ms or 1.0,)) for row in noisy]
+    assert len(set(np.round(list(corrected_ms(drifting).values()), 6))) == 1
