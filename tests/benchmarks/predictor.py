@@ -32,7 +32,7 @@ _FEW_METHODS = (OURS, "log-linear", "plain XGBoost")
 _TRANSFER_SEEDS = 2
 _PARTS = ("host", "held", "few", "transfer", "blocks")
 # An analytic phone's noise is the same in every row, so one row of each will do.
-_SIMULATED, _SIMULATED_PLAN = "s20", Plan(repeats=1)
+_SIMULATED, _SIMULATED_PLAN = "s20", Plan(repeats=1, judged_repeats=1)
 
 
 @click.command(cls=Command, help=__doc__)
@@ -115,10 +115,11 @@ def _judge_device(
         tick(f"{label}: sessions")
         sessions = measure_sessions(device, spec.default_threads, plan, kept, progress)
         tick(f"{label}: training")
-        held, found.floors[label], predictor = judge_blocks(label, sessions, device.target)
+        judged, predictor = judge_blocks(label, sessions, device.target)
     found.provenance[label] = device.provenance
-    found.held.append(held)
-    found.sums[label] = predictor.sum_mape
+    found.held.append(judged.held)
+    found.floors[label] = judged.floor.mape
+    found.devices.append(judged)
     found.many = time_many(predictor)
 
 

@@ -27,21 +27,24 @@ from profiling.sampling import (
 from profiling.session import measure_blocks, measure_models
 from surrogate import DevicePredictor
 from surrogate.training_data import corrected_ms
-from tests.benchmarks.predictor_methods import COVERAGE, OURS, Prediction, judge
+from tests.benchmarks.predictor_methods import COVERAGE, OURS, Figures, Prediction, judge
 from tests.benchmarks.predictor_splits import Held
 
 _MANY = 1_000_000
+_PROFILE = "profile"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: blocks and models to fit to, models to calibrate by, models to judge by, rows of each."""
+    """How much is measured: blocks and models to fit to, models to calibrate by, models to judge by; rows of each at
+    least, more of those judged, whose noise the predictor is not to answer for."""
 
     blocks: int = 300
     fit_models: int = 30
     calibration_models: int = 60
     judged_models: int = 150
     repeats: int = 3
+    judged_repeats: int = 5
     seed: int = 0
 
 
@@ -66,31 +69,43 @@ def measure_sessions(device: Device, threads: int, plan: Plan, folder: Path, pro
     added = choose_blocks(candidate_blocks(space, plan.seed), plan.blocks - len(given), plan.seed, given)
 
     def session(name: str, measure: Callable[..., list[Measurement]], subjects: Sequence[Any]) -> list[Measurement]:
+        repeats = plan.repeats if name == _PROFILE else plan.judged_repeats
         with MeasurementStore.open(folder / f"{name}.sqlite") as store:
             return measure(
-                device, subjects, threads=threads, store=store, repeats=plan.repeats, seed=plan.seed, progress=progress
+                device, subjects, threads=threads, store=store, repeats=repeats, seed=plan.seed, progress=progress
             )
 
     return Sessions(
-        blocks=session("profile", measure_blocks, (*given, *added)),
-        fitting=session("profile", measure_models, fitting),
-        calibrating=session("profile", measure_models, calibrating),
+        blocks=session(_PROFILE, measure_blocks, (*given, *added)),
+        fitting=session(_PROFILE, measure_models, fitting),
+        calibrating=session(_PROFILE, measure_models, calibrating),
         judging=session("judge", measure_models, judged),
         again=session("again", measure_models, judged),
     )
 
 
-def judge_blocks(label: str, sessions: Sessions, target: Target) -> tuple[Held, float, DevicePredictor]:
-    """(figures on the judged models, noise floor between the two later sessions, the predictor)."""
+@dataclass(frozen=True)
+class Judged:
+    """What a device's predictor is worth: figures on the judged models, and ``floor``, the same figures of the second
+    later session against the first; ``sum_mape`` is the error of the plain sum of blocks."""
+
+    held: Held
+    floor: Figures
+    sum_mape: float
+
+
+def judge_blocks(label: str, sessions: Sessions, target: Target) -> tuple[Judged, DevicePredictor]:
+    """Fit to the profiling session, judge by the first of the later ones."""
     predictor = DevicePredictor.fit(sessions.blocks, sessions.fitting, sessions.calibrating, target=target)
     times = corrected_ms(sessions.judging)
     signatures = {row.subject_hash: row.signature for row in sessions.judging}
     kept = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
     prediction = Prediction(predictor.predict(kept), *predictor.interval(kept, COVERAGE))
-    figures = judge(np.array(list(times.values())), prediction)
-    again = corrected_ms(sessions.again)
-    floor = float(np.mean([abs(again[key] / times[key] - 1) for key in times]))
-    return Held(label, predictor.measured_blocks, OURS, figures, figures.mape, figures.rmse), floor, predictor
+    truth, again = np.array(list(times.values())), corrected_ms(sessions.again)
+    figures = judge(truth, prediction)
+    held = Held(label, predictor.measured_blocks, OURS, figures, figures.mape, figures.rmse)
+    floor = judge(truth, Prediction(np.array([again[key] for key in times])))
+    return Judged(held, floor, predictor.sum_mape), predictor
 
 
 def time_many(predictor: DevicePredictor) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.benchmarks.predictor_blocks import Judged
 from tests.benchmarks.predictor_methods import OURS
 from tests.benchmarks.predictor_splits import Held, Moved
 
@@ -26,10 +27,7 @@ _INTERVAL = ("90% covers", "width")
 
 @dataclass
 class Evaluation:
-    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why.
-
-    ``sums`` are the errors of the plain sum of blocks on the models that a device's remainder was calibrated by.
-    """
+    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why."""
 
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
@@ -37,7 +35,7 @@ class Evaluation:
     held: list[Held] = field(default_factory=list)
     few: list[Held] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
+    devices: list[Judged] = field(default_factory=list)
     many: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -140,12 +138,12 @@ def _conclusions(found: Evaluation) -> list[str]:
             f"adapted {_share(_mean([one.adapt for one in pairs]), 2)}, from scratch {_share(_mean(own), 2)}; "
             f"adapted is no worse than both in {best}; 90% covers {_share(_mean(covered))}"
         )
-    for name, error in found.sums.items():
-        figures = next(one.mean for one in found.held if one.table == name)
+    for one in found.devices:
+        mean, floor = one.held.mean, one.floor
         lines.append(
-            f"{name}: MAPE {figures.mape:.2%} is {figures.mape / found.floors[name]:.2f} x the noise floor (the same "
-            f"models in two later sessions: {found.floors[name]:.2%}); the plain sum of blocks, without remainder, on "
-            f"the models it was calibrated by: {error:.2%}"
+            f"{one.held.table}: MAPE {mean.mape:.2%} is {mean.mape / floor.mape:.2f} x the noise floor. Two later "
+            f"sessions of the same models differ by {floor.mape:.2%}; they agree within 5% on {floor.within_5:.1%} and "
+            f"within 10% on {floor.within_10:.1%} of them. The plain sum of blocks is {one.sum_mape:.2%} off"
         )
     if found.many:
         lines.append(
