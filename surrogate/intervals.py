@@ -32,12 +32,13 @@ _PRIOR_WEIGHT = 4.0
 class Errors:
     """``scores`` are errors of the logarithm over the rows' difficulty; ``slopes`` make the difficulty's logarithm.
 
-    ``prior`` is the standard deviation expected before any score was seen; it counts as four scores.
+    ``prior`` is the standard deviation expected before any score was seen; it counts as ``prior_weight`` scores.
     """
 
     scores: tuple[float, ...]
     slopes: tuple[float, ...] = ()
     prior: float | None = None
+    prior_weight: float = _PRIOR_WEIGHT
 
     def half_width(self, inputs: np.ndarray, coverage: float) -> np.ndarray:
         """(n,) half widths of the logarithm's interval at standardised features (n, f)."""
@@ -65,11 +66,11 @@ class Errors:
         squares = float(np.square(self.scores).sum())
         if self.prior is None:
             return max(float(np.sqrt(squares / max(len(self.scores), 1))), _SMALLEST)
-        return float(np.sqrt((squares + _PRIOR_WEIGHT * self.prior**2) / (len(self.scores) + _PRIOR_WEIGHT)))
+        return float(np.sqrt((squares + self.prior_weight * self.prior**2) / (len(self.scores) + self.prior_weight)))
 
     @property
     def _freedom(self) -> float:
-        return max(len(self.scores) + (0.0 if self.prior is None else _PRIOR_WEIGHT), 1.0)
+        return max(len(self.scores) + (0.0 if self.prior is None else self.prior_weight), 1.0)
 
     def _student_quantile(self, share: float) -> float:
         from scipy.stats import t
@@ -84,7 +85,12 @@ class Errors:
     def from_dict(cls, document: dict[str, Any]) -> Errors:
         """Inverse of :meth:`to_dict`."""
         prior = document["prior"]
-        return cls(tuple(document["scores"]), tuple(document["slopes"]), None if prior is None else float(prior))
+        return cls(
+            scores=tuple(document["scores"]),
+            slopes=tuple(document["slopes"]),
+            prior=None if prior is None else float(prior),
+            prior_weight=float(document["prior_weight"]),
+        )
 
 
 def difficulty(inputs: np.ndarray, slopes: tuple[float, ...]) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surrogate.folds import grouped_folds
+
 _WEAK = (0.001, 0.01, 0.1, 1.0, 10.0)
 _FOLDS = 10
 _WEIGHT_POWER = 4
@@ -122,17 +124,17 @@ class Mixture:
         return cls(members, tuple(map(float, document["shares"])))
 
 
-def fit_mixture(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int, priced: Sequence[int] = ()) -> Mixture:
+def fit_mixture(
+    inputs: np.ndarray, latencies_ms: np.ndarray, groups: np.ndarray, seed: int, priced: Sequence[int] = ()
+) -> Mixture:
     """Every form and strength, weighed by the inverse fourth power of its cross-validated error on features (n, f).
 
     On a few rows the best of many by cross-validation is often the luckiest; their average is not. ``priced`` are the
-    columns that a law of cost may give a price; without any there is no law.
+    columns that a law of cost may give a price; without any there is no law. No fold splits one of the ``groups`` (n,).
 
     Source: Bates and Granger, The combination of forecasts, 1969 (there the inverse square).
     """
-    from sklearn.model_selection import KFold
-
-    folds = list(KFold(min(_FOLDS, len(inputs)), shuffle=True, random_state=seed).split(inputs))
+    folds = grouped_folds(groups, _FOLDS, seed)
     forms: tuple[Form, ...] = ("law", "log", "linear") if priced else ("log", "linear")
     choices = [(form, strength) for form in forms for strength in _STRENGTHS[form]]
 
