@@ -15,7 +15,7 @@ import numpy as np
 
 from surrogate.folds import grouped_folds
 from surrogate.layered import Layers, fit_layers
-from surrogate.process import Process, fit_process
+from surrogate.process import LeftOut, Process, fit_process
 from surrogate.transfer import any_device, view_of
 
 # A short table is cut into more folds, so that the rows left to learn from are hardly fewer.
@@ -42,6 +42,12 @@ class Blend:
             return value
         view = view_of(inputs, self.names, self.layers.scaling.apply(inputs))
         return np.asarray((1 - self.share) * value + self.share * self.process.predict(view))
+
+    def deviation(self, inputs: np.ndarray) -> np.ndarray:
+        """(n,) deviation of measured logarithms that the process expects; without one, 1: errors then have no unit."""
+        if self.process is None:
+            return np.ones(len(inputs))
+        return self.process.deviation(view_of(inputs, self.names, self.layers.scaling.apply(inputs)))
 
     def save(self, trees: Path) -> dict[str, Any]:
         """Everything but the trees as a plain dictionary; the trees go to a file of their own."""
@@ -70,23 +76,25 @@ def fit_blend(
     priced: Sequence[int],
     groups: np.ndarray,
     seed: int,
-) -> tuple[Blend, np.ndarray]:
-    """The average for latencies (n,) ms at features (n, f), and its errors (n,) on rows left out of everything.
+) -> tuple[Blend, LeftOut]:
+    """The average for latencies (n,) ms at features (n, f), and its errors on rows left out of everything.
 
     ``priced`` are the columns that a law of cost may price; no fold splits one of the ``groups`` (n,).
     """
     if len(inputs) >= LONG_TABLE:
         layers, errors = fit_layers(inputs, latencies_ms, priced, groups, seed)
-        return Blend(layers, names), errors
+        return Blend(layers, names), LeftOut(errors, np.ones(len(errors)))
+    expected = np.zeros(len(inputs))
     left = np.zeros((2, len(inputs)))
     wanted = _SHORT_FOLDS if len(inputs) < _SHORT_TABLE else _FOLDS
     for train, test in grouped_folds(groups, wanted, seed):
         blend = fit_equal(inputs[train], names, latencies_ms[train], priced, groups[train], seed)
+        expected[test] = blend.deviation(inputs[test])
         for way, share in enumerate((0.0, 1.0)):
             left[way, test] = np.log(latencies_ms[test]) - replace(blend, share=share).predict(inputs[test])
     share = _process_share(left)
     whole = fit_equal(inputs, names, latencies_ms, priced, groups, seed)
-    return replace(whole, share=share), (1 - share) * left[0] + share * left[1]
+    return replace(whole, share=share), LeftOut((1 - share) * left[0] + share * left[1], expected)
 
 
 def fit_equal(

@@ -1,7 +1,8 @@
 """How far a measured latency lies from the predicted one: calibrated intervals and probabilities.
 
-Errors are of the logarithm, out of fold, divided by an estimate of how hard each row is to predict. With enough of them
-an interval is an order statistic (conformal); with few, Student's t with a prior on the spread takes its place.
+Errors are of the logarithm, on rows left out, over what a process expected of each row (where there is one) and an
+estimate of how hard the row is to predict. With enough of them an interval is an order statistic (conformal); with few,
+Student's t with a prior on the spread takes its place.
 
 Sources: Lei et al., Distribution-free predictive inference for regression, 2018; Barber et al., Predictive inference
 with the jackknife+, 2021 (section 2: the cross-validated form; here the refitted models' predictions are taken for the
@@ -18,27 +19,26 @@ import numpy as np
 from data.errors import InputError
 
 # Fewer errors than this have no trustworthy order statistics.
-_FEWEST_FOR_RANKS = 20
+_FEWEST_FOR_RANKS = 50
 # Rows before the difficulty is looked for, how strongly it is held at one, and how far it may go from one.
 _FEWEST_FOR_DIFFICULTY, _DIFFICULTY_PULL, _DIFFICULTY_RANGE = 100, 20.0, 3.0
 _FOLDS = 5
 # What a mean absolute error is of a standard deviation, for a normal law.
 _SMALLEST = 1e-6
 # A prior on the spread counts as much as this many errors.
-_PRIOR_WEIGHT = 4.0
+_PRIOR_WEIGHT = 20.0
 
 
 @dataclass(frozen=True)
 class Errors:
     """``scores`` are errors of the logarithm over the rows' difficulty; ``slopes`` make the difficulty's logarithm.
 
-    ``prior`` is the standard deviation expected before any score was seen; it counts as ``prior_weight`` scores.
+    ``prior`` is the standard deviation expected before any score was seen; it counts as twenty scores.
     """
 
     scores: tuple[float, ...]
     slopes: tuple[float, ...] = ()
     prior: float | None = None
-    prior_weight: float = _PRIOR_WEIGHT
 
     def half_width(self, inputs: np.ndarray, coverage: float) -> np.ndarray:
         """(n,) half widths of the logarithm's interval at standardised features (n, f)."""
@@ -66,11 +66,11 @@ class Errors:
         squares = float(np.square(self.scores).sum())
         if self.prior is None:
             return max(float(np.sqrt(squares / max(len(self.scores), 1))), _SMALLEST)
-        return float(np.sqrt((squares + self.prior_weight * self.prior**2) / (len(self.scores) + self.prior_weight)))
+        return float(np.sqrt((squares + _PRIOR_WEIGHT * self.prior**2) / (len(self.scores) + _PRIOR_WEIGHT)))
 
     @property
     def _freedom(self) -> float:
-        return max(len(self.scores) + (0.0 if self.prior is None else self.prior_weight), 1.0)
+        return max(len(self.scores) + (0.0 if self.prior is None else _PRIOR_WEIGHT), 1.0)
 
     def _student_quantile(self, share: float) -> float:
         from scipy.stats import t
@@ -85,12 +85,7 @@ class Errors:
     def from_dict(cls, document: dict[str, Any]) -> Errors:
         """Inverse of :meth:`to_dict`."""
         prior = document["prior"]
-        return cls(
-            scores=tuple(document["scores"]),
-            slopes=tuple(document["slopes"]),
-            prior=None if prior is None else float(prior),
-            prior_weight=float(document["prior_weight"]),
-        )
+        return cls(tuple(document["scores"]), tuple(document["slopes"]), None if prior is None else float(prior))
 
 
 def difficulty(inputs: np.ndarray, slopes: tuple[float, ...]) -> np.ndarray:
@@ -101,11 +96,14 @@ def difficulty(inputs: np.ndarray, slopes: tuple[float, ...]) -> np.ndarray:
     return np.asarray(np.exp(np.clip(inputs @ np.array(slopes), -limit, limit)))
 
 
-def fit_errors(inputs: np.ndarray, errors: np.ndarray) -> Errors:
-    """Errors (n,) of the logarithm at standardised features (n, f), with a difficulty only where it cross-validates."""
+def fit_errors(inputs: np.ndarray, errors: np.ndarray, prior: float | None = None) -> Errors:
+    """Errors (n,) of the logarithm at standardised features (n, f), with a difficulty only where it cross-validates.
+
+    ``prior`` is their standard deviation as expected before, where a process has given one: it steadies few errors.
+    """
     from sklearn.model_selection import KFold
 
-    plain = Errors(tuple(np.sort(errors).tolist()))
+    plain = Errors(tuple(np.sort(errors).tolist()), prior=prior)
     if len(errors) < _FEWEST_FOR_DIFFICULTY:
         return plain
     hardness = np.ones(len(errors))
@@ -114,7 +112,7 @@ def fit_errors(inputs: np.ndarray, errors: np.ndarray) -> Errors:
     if _misfit(errors / hardness) + np.log(hardness).mean() >= _misfit(errors):
         return plain
     # Scores come from difficulties that have not seen their row.
-    return Errors(tuple(np.sort(errors / hardness).tolist()), _difficulty_slopes(inputs, errors))
+    return Errors(tuple(np.sort(errors / hardness).tolist()), _difficulty_slopes(inputs, errors), prior)
 
 
 def _difficulty_slopes(inputs: np.ndarray, errors: np.ndarray) -> tuple[float, ...]:

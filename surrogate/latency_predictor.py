@@ -16,7 +16,7 @@ from surrogate.blended import Blend, fit_blend, fit_equal
 from surrogate.folds import row_groups
 from surrogate.informative import most_informative
 from surrogate.intervals import Errors, fit_errors
-from surrogate.process import LeftOut, Process, View
+from surrogate.process import Process, View
 from surrogate.table import (
     COST_FEATURES,
     HYPERPARAMETERS,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _DOCUMENT, _TREES = "latency_predictor.json", "latency_residual.json"
 _SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "blend 1")).encode()).hexdigest()[:16]
 _FEWEST_ROWS = 5
-# The errors that a process expects count as much as this many that it made.
-_EXPECTED_WEIGHT = 20.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,12 @@ class LatencyPredictor:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
         refuse_duplicates(inputs, latencies)
         groups = row_groups(inputs, _sessions(frame))
-        blend, errors = fit_blend(inputs, names, latencies, _priced(names, chosen), groups, seed)
+        blend, left = fit_blend(inputs, names, latencies, _priced(names, chosen), groups, seed)
+        prior = None if blend.process is None else 1.0
         return cls(
             blend=blend,
-            errors=fit_errors(blend.layers.scaling.apply(inputs), errors),
-            fit_error=float(np.sqrt(np.mean(errors**2))),
+            errors=fit_errors(blend.layers.scaling.apply(inputs), left.errors / left.deviations, prior),
+            fit_error=float(np.sqrt(np.mean(left.errors**2))),
             features=chosen,
             names=names,
             lowest=tuple(inputs.min(axis=0).tolist()),
@@ -129,6 +128,7 @@ class LatencyPredictor:
         if len(rows) == 0:
             return self
         latencies, inputs = column_values(rows, target, positive=True), self._inputs(rows)
+        refuse_duplicates(inputs, latencies)
         logarithms, groups = np.log(latencies), row_groups(inputs, _sessions(rows))
         adaptation, left = adapt_process(self._view(inputs), logarithms, self.fit_error, groups)
 
@@ -141,7 +141,7 @@ class LatencyPredictor:
             self,
             adaptation=adaptation,
             adapted_to=inputs,
-            errors=_scaled_errors(left),
+            errors=fit_errors(self._scaled(inputs), left.errors / left.deviations, 1.0),
             comparison=compare(left, logarithms - self.blend.predict(inputs), groups, from_scratch, seed),
         )
 
@@ -177,8 +177,10 @@ class LatencyPredictor:
         return self.adaptation.predict(self._view(inputs))
 
     def _deviations(self, inputs: np.ndarray) -> np.ndarray:
-        """(n,) the unit of the errors: of an adapted predictor what its process expects, otherwise 1."""
-        return np.ones(len(inputs)) if self.adaptation is None else self.adaptation.deviation(self._view(inputs))
+        """(n,) the unit of the errors: what the process expects."""
+        if self.adaptation is None:
+            return self.blend.deviation(inputs)
+        return self.adaptation.deviation(self._view(inputs))
 
     def save(self, path: Path) -> None:
         """Write JSON and XGBoost's JSON into the directory ``path``."""
@@ -233,12 +235,6 @@ class LatencyPredictor:
         rows = np.array(document["adapted_to"], dtype=np.float64)
         adaptation = Process.from_dict(document["adaptation"], plain._view(rows))
         return replace(plain, adaptation=adaptation, adapted_to=rows, comparison=Comparison(**comparison))
-
-
-def _scaled_errors(left: LeftOut) -> Errors:
-    """An adapted predictor's errors in units of what its process expects, which is one unless they say otherwise."""
-    scores = np.sort(left.errors / left.deviations)
-    return Errors(tuple(scores.tolist()), prior=1.0, prior_weight=_EXPECTED_WEIGHT)
 
 
 def _sessions(frame: pd.DataFrame) -> np.ndarray | None:

@@ -82,8 +82,13 @@ def another_device(view: View, error: float) -> tuple[Belief, Belief]:
 
 
 def adapt_process(view: View, logarithms: np.ndarray, error: float, groups: np.ndarray) -> tuple[Process, LeftOut]:
-    """The process of another device from logarithms (n,) of its rows, and its errors on rows left out."""
-    return fit_process(view, logarithms, another_device(view, error), groups)
+    """The process of another device from logarithms (n,) of its rows, and its errors on rows left out.
+
+    One or two models cannot tell whether anything is in common: they give the scale factor.
+    """
+    unlike, alike = another_device(view, error)
+    few = len(np.unique(groups)) < _FEWEST_TO_COMPARE
+    return fit_process(view, logarithms, (alike,) if few else (unlike, alike), groups)
 
 
 def compare(

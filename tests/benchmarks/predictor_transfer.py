@@ -19,11 +19,13 @@ _AS_GOOD = 1.05
 @click.command(cls=Command, help=__doc__)
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Draws of the rows.")
 @click.option("--rows", default=",".join(map(str, _COUNTS)), show_default=True, help="Numbers of rows seen.")
+@click.option("--groups", "wanted", help="Groups of tables, as 'boards,phones,kit P'; all without it.")
 @run_command
-def main(seeds: int, rows: str) -> None:
+def main(seeds: int, rows: str, wanted: str | None) -> None:
     groups: dict[str, list[Table]] = {}
     for table in (*board_tables(), *phone_tables()):
-        groups.setdefault(table.group, []).append(table)
+        if wanted is None or table.group in wanted.split(","):
+            groups.setdefault(table.group, []).append(table)
     counts = [int(count) for count in rows.split(",")]
     all_moved: list[Moved] = []
     for name, tables in groups.items():
