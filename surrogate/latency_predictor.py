@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _DOCUMENT, _TREES = "latency_predictor.json", "latency_residual.json"
 _SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "blend 1")).encode()).hexdigest()[:16]
-_FEWEST_ROWS = 5
+_FEWEST_ROWS, _PART = 5, 2048
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,17 @@ class LatencyPredictor:
         return view_of(inputs, self.names, self._scaled(inputs), self.blend.predict(inputs))
 
     def _logarithms(self, inputs: np.ndarray) -> np.ndarray:
-        if self.adaptation is None:
-            return self.blend.predict(inputs)
-        return self.adaptation.predict(self._view(inputs))
+        adaptation = self.adaptation
+        if adaptation is None:
+            return _by_parts(self.blend.predict, inputs)
+        return _by_parts(lambda part: adaptation.predict(self._view(part)), inputs)
 
     def _deviations(self, inputs: np.ndarray) -> np.ndarray:
         """(n,) the unit of the errors: what the process expects."""
-        if self.adaptation is None:
-            return self.blend.deviation(inputs)
-        return self.adaptation.deviation(self._view(inputs))
+        adaptation = self.adaptation
+        if adaptation is None:
+            return _by_parts(self.blend.deviation, inputs)
+        return _by_parts(lambda part: adaptation.deviation(self._view(part)), inputs)
 
     def save(self, path: Path) -> None:
         """Write JSON and XGBoost's JSON into the directory ``path``."""
@@ -235,6 +237,12 @@ class LatencyPredictor:
         rows = np.array(document["adapted_to"], dtype=np.float64)
         adaptation = Process.from_dict(document["adaptation"], plain._view(rows))
         return replace(plain, adaptation=adaptation, adapted_to=rows, comparison=Comparison(**comparison))
+
+
+def _by_parts(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    """A function of rows (n, f), so many at a time that made-up devices take tens of megabytes."""
+    parts = [function(inputs[start : start + _PART]) for start in range(0, max(len(inputs), 1), _PART)]
+    return np.concatenate(parts)
 
 
 def _sessions(frame: pd.DataFrame) -> np.ndarray | None:

@@ -15,7 +15,7 @@ import numpy as np
 from surrogate.folds import grouped_folds
 from surrogate.generic import DEVICES, generic_logs
 from surrogate.process import Belief, LeftOut, Process, View, fit_process
-from surrogate.table import HYPERPARAMETERS
+from surrogate.table import COST_FEATURES, HYPERPARAMETERS
 
 # Deviations of the noise about made-up devices, and about a prediction in units of the predictor's own error.
 _NOISES, _OWN_NOISES = (0.005, 0.01, 0.02, 0.04, 0.08), (0.5, 1.0, 2.0, 4.0)
@@ -24,6 +24,8 @@ _SMALLEST_ERROR = 0.01
 # Prior probability that a device has nothing in common with the predictor's but physics.
 _NOTHING_IN_COMMON = 0.2
 _FOLDS = 5
+# How the features of a table of hyperparameters begin, their cost among them.
+_ENCODERS = (*HYPERPARAMETERS, COST_FEATURES[0])
 # Fewer rows cannot be cut into folds that a predictor is fitted to.
 _FEWEST_TO_COMPARE, _FEWEST_FROM_SCRATCH = 3, 7
 
@@ -51,9 +53,9 @@ def view_of(
 ) -> View:
     """What a process sees of rows with features (n, f) by name, and the predictor's logarithms ``source`` (n,).
 
-    Without hyperparameters among the features there are no made-up devices, and nothing is believed beforehand.
+    Rows of named columns may be no encoders: then there are no made-up devices, and nothing is believed beforehand.
     """
-    if names[: len(HYPERPARAMETERS)] == HYPERPARAMETERS:
+    if names[: len(_ENCODERS)] == _ENCODERS:
         threads = inputs[:, names.index("threads")] if "threads" in names else None
         logs = generic_logs(inputs[:, : len(HYPERPARAMETERS)], threads)
         middle = logs.mean(axis=1)
