@@ -18,8 +18,8 @@ import numpy as np
 
 from data.errors import InputError
 
-# Fewer errors than this have no trustworthy order statistics.
-_FEWEST_FOR_RANKS = 50
+# Fewer errors than this have no trustworthy order statistics; with a prior, Student's t is the better for longer.
+_FEWEST_FOR_RANKS, _FEWEST_BESIDE_PRIOR = 20, 50
 # Rows before the difficulty is looked for, how strongly it is held at one, and how far it may go from one.
 _FEWEST_FOR_DIFFICULTY, _DIFFICULTY_PULL, _DIFFICULTY_RANGE = 100, 20.0, 3.0
 _FOLDS = 5
@@ -46,7 +46,7 @@ class Errors:
             raise InputError(f"coverage must lie between 0 and 1, not {coverage}")
         sizes = np.sort(np.abs(self.scores))
         rank = int(np.ceil((len(sizes) + 1) * coverage))
-        ranked = len(sizes) >= _FEWEST_FOR_RANKS and rank <= len(sizes)
+        ranked = self._ranked and rank <= len(sizes)
         unit = float(sizes[rank - 1]) if ranked else self._student_quantile((1 + coverage) / 2)
         return unit * difficulty(inputs, self.slopes)
 
@@ -55,7 +55,7 @@ class Errors:
         from scipy.stats import t
 
         units = distances / difficulty(inputs, self.slopes)
-        if len(self.scores) < _FEWEST_FOR_RANKS:
+        if not self._ranked:
             return np.asarray(t.cdf(units / self.deviation, df=self._freedom))
         below = np.searchsorted(np.sort(self.scores), units, side="right")
         return np.asarray((below + 0.5) / (len(self.scores) + 1))
@@ -67,6 +67,10 @@ class Errors:
         if self.prior is None:
             return max(float(np.sqrt(squares / max(len(self.scores), 1))), _SMALLEST)
         return float(np.sqrt((squares + _PRIOR_WEIGHT * self.prior**2) / (len(self.scores) + _PRIOR_WEIGHT)))
+
+    @property
+    def _ranked(self) -> bool:
+        return len(self.scores) >= (_FEWEST_FOR_RANKS if self.prior is None else _FEWEST_BESIDE_PRIOR)
 
     @property
     def _freedom(self) -> float:
