@@ -61,7 +61,8 @@ KITS = (
 
 
 def kit_latencies(rows: int, seed: int = 0) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray]]:
-    """(kit, setting, rows, latencies in another session) of every setting, and one table of several thread counts."""
+    """(kit, setting, rows, latencies in another session) of every setting, and one table of several settings: it names
+    their threads and not their clocks, as tables of others do."""
     for index, (kit, lengths, batches, settings) in enumerate(KITS):
         random = np.random.default_rng([seed, index, 3])
         models = _models(random, rows, lengths, batches)
@@ -78,7 +79,12 @@ def kit_latencies(rows: int, seed: int = 0) -> Iterator[tuple[str, str, pd.DataF
                 table[third == part].assign(threads=threads)
                 for part, (table, (threads, _)) in enumerate(zip(tables, settings, strict=True))
             ]
-            yield f"{kit.name} pooled", f"{kit.name}, 1, 2 and 4 threads in one", pd.concat(parts), np.array([])
+            yield (
+                f"{kit.name} pooled",
+                f"{kit.name}, threads and unstated clocks in one",
+                pd.concat(parts),
+                np.array([]),
+            )
 
 
 def _at(kit: Kit, threads: int, clock: float) -> Kit:
