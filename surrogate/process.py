@@ -199,10 +199,10 @@ def _solve(combination: Combination, noises: Sequence[float], view: View, values
     """One solution for each deviation of the noise, from one set of eigenvectors."""
     left = values - view.beliefs[:, combination.column]
     offset = float(np.median(left))
-    values_, vectors = np.linalg.eigh(combination.covariance(view, view))
+    eigenvalues, vectors = np.linalg.eigh(combination.covariance(view, view))
     rotated = vectors.T @ (left - offset)
     for noise in noises:
-        spread = np.maximum(values_, 0.0) + noise**2
+        spread = np.maximum(eigenvalues, 0.0) + noise**2
         yield _Solved(vectors, spread, vectors @ (rotated / spread), offset)
 
 
