@@ -3,5 +3,6 @@
 from surrogate.device_predictor import DevicePredictor
 from surrogate.latency_predictor import LatencyPredictor
 from surrogate.metrics import PredictionErrors, prediction_errors
+from surrogate.transfer import Comparison
 
-__all__ = ["DevicePredictor", "LatencyPredictor", "PredictionErrors", "prediction_errors"]
+__all__ = ["Comparison", "DevicePredictor", "LatencyPredictor", "PredictionErrors", "prediction_errors"]

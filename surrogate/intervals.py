@@ -1,7 +1,8 @@
 """How far a measured latency lies from the predicted one: calibrated intervals and probabilities.
 
-Errors are of the logarithm, out of fold, divided by an estimate of how hard each row is to predict. With enough of them
-an interval is an order statistic (conformal); with few, Student's t with a prior on the spread takes its place.
+Errors are of the logarithm, on rows left out, over what a process expected of each row (where there is one) and an
+estimate of how hard the row is to predict. With enough of them an interval is an order statistic (conformal); with few,
+Student's t with a prior on the spread takes its place.
 
 Sources: Lei et al., Distribution-free predictive inference for regression, 2018; Barber et al., Predictive inference
 with the jackknife+, 2021 (section 2: the cross-validated form; here the refitted models' predictions are taken for the
@@ -17,22 +18,22 @@ import numpy as np
 
 from data.errors import InputError
 
-# Fewer errors than this have no trustworthy order statistics.
-_FEWEST_FOR_RANKS = 20
+# Fewer errors than this have no trustworthy order statistics; with a prior, Student's t is the better for longer.
+_FEWEST_FOR_RANKS, _FEWEST_BESIDE_PRIOR = 20, 50
 # Rows before the difficulty is looked for, how strongly it is held at one, and how far it may go from one.
 _FEWEST_FOR_DIFFICULTY, _DIFFICULTY_PULL, _DIFFICULTY_RANGE = 100, 20.0, 3.0
 _FOLDS = 5
 # What a mean absolute error is of a standard deviation, for a normal law.
 _SMALLEST = 1e-6
 # A prior on the spread counts as much as this many errors.
-_PRIOR_WEIGHT = 4.0
+_PRIOR_WEIGHT = 20.0
 
 
 @dataclass(frozen=True)
 class Errors:
     """``scores`` are errors of the logarithm over the rows' difficulty; ``slopes`` make the difficulty's logarithm.
 
-    ``prior`` is the standard deviation expected before any score was seen; it counts as four scores.
+    ``prior`` is the standard deviation expected before any score was seen; it counts as twenty scores.
     """
 
     scores: tuple[float, ...]
@@ -45,7 +46,7 @@ class Errors:
             raise InputError(f"coverage must lie between 0 and 1, not {coverage}")
         sizes = np.sort(np.abs(self.scores))
         rank = int(np.ceil((len(sizes) + 1) * coverage))
-        ranked = len(sizes) >= _FEWEST_FOR_RANKS and rank <= len(sizes)
+        ranked = self._ranked and rank <= len(sizes)
         unit = float(sizes[rank - 1]) if ranked else self._student_quantile((1 + coverage) / 2)
         return unit * difficulty(inputs, self.slopes)
 
@@ -54,7 +55,7 @@ class Errors:
         from scipy.stats import t
 
         units = distances / difficulty(inputs, self.slopes)
-        if len(self.scores) < _FEWEST_FOR_RANKS:
+        if not self._ranked:
             return np.asarray(t.cdf(units / self.deviation, df=self._freedom))
         below = np.searchsorted(np.sort(self.scores), units, side="right")
         return np.asarray((below + 0.5) / (len(self.scores) + 1))
@@ -66,6 +67,10 @@ class Errors:
         if self.prior is None:
             return max(float(np.sqrt(squares / max(len(self.scores), 1))), _SMALLEST)
         return float(np.sqrt((squares + _PRIOR_WEIGHT * self.prior**2) / (len(self.scores) + _PRIOR_WEIGHT)))
+
+    @property
+    def _ranked(self) -> bool:
+        return len(self.scores) >= (_FEWEST_FOR_RANKS if self.prior is None else _FEWEST_BESIDE_PRIOR)
 
     @property
     def _freedom(self) -> float:
@@ -95,11 +100,14 @@ def difficulty(inputs: np.ndarray, slopes: tuple[float, ...]) -> np.ndarray:
     return np.asarray(np.exp(np.clip(inputs @ np.array(slopes), -limit, limit)))
 
 
-def fit_errors(inputs: np.ndarray, errors: np.ndarray) -> Errors:
-    """Errors (n,) of the logarithm at standardised features (n, f), with a difficulty only where it cross-validates."""
+def fit_errors(inputs: np.ndarray, errors: np.ndarray, prior: float | None = None) -> Errors:
+    """Errors (n,) of the logarithm at standardised features (n, f), with a difficulty only where it cross-validates.
+
+    ``prior`` is their standard deviation as expected before, where a process has given one: it steadies few errors.
+    """
     from sklearn.model_selection import KFold
 
-    plain = Errors(tuple(np.sort(errors).tolist()))
+    plain = Errors(tuple(np.sort(errors).tolist()), prior=prior)
     if len(errors) < _FEWEST_FOR_DIFFICULTY:
         return plain
     hardness = np.ones(len(errors))
@@ -108,7 +116,7 @@ def fit_errors(inputs: np.ndarray, errors: np.ndarray) -> Errors:
     if _misfit(errors / hardness) + np.log(hardness).mean() >= _misfit(errors):
         return plain
     # Scores come from difficulties that have not seen their row.
-    return Errors(tuple(np.sort(errors / hardness).tolist()), _difficulty_slopes(inputs, errors))
+    return Errors(tuple(np.sort(errors / hardness).tolist()), _difficulty_slopes(inputs, errors), prior)
 
 
 def _difficulty_slopes(inputs: np.ndarray, errors: np.ndarray) -> tuple[float, ...]:

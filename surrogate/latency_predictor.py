@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,55 +12,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import DataFileError, InputError
+from surrogate.blended import Blend, fit_blend, fit_equal
+from surrogate.folds import row_groups
+from surrogate.informative import most_informative
 from surrogate.intervals import Errors, fit_errors
-from surrogate.layered import Layers, fit_layers
+from surrogate.process import Process, View
 from surrogate.table import (
     COST_FEATURES,
     HYPERPARAMETERS,
     PRICED,
+    SESSION,
     TARGET,
     column_values,
     refuse_duplicates,
     table_features,
 )
-from surrogate.transfer import Adaptation, fit_adaptation
+from surrogate.transfer import Comparison, adapt_process, another_device, compare, view_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DOCUMENT, _TREES, _OWN_TREES = "latency_predictor.json", "latency_residual.json", "own_residual.json"
-_SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "layers 2")).encode()).hexdigest()[:16]
-_FEWEST_ROWS = 5
-# Standard deviation that a device's own ways add to a transferred predictor's errors before its rows show it.
-_TRANSFER_DEVIATION = 0.1
-# Out-of-fold errors are too small, since the layers were chosen by them; by about this many rows' share.
-_CHOICE_OPTIMISM = 5.0
-# The leave-one-out errors of fewer rows say nothing: the scale factor fits them by itself.
-_FEWEST_TO_JUDGE = 3
-# From so many rows of another device a predictor of them alone has a say beside the adapted one.
-_FEWEST_FOR_OWN = 8
-_SHARE_POWER = 4
-_EXPECTED, _OWN_ERROR = 4, 0.1
+_DOCUMENT, _TREES = "latency_predictor.json", "latency_residual.json"
+_SCHEMA = hashlib.sha256("|".join((*HYPERPARAMETERS, *COST_FEATURES, "blend 1")).encode()).hexdigest()[:16]
+_FEWEST_ROWS, _PART = 5, 2048
 
 
 @dataclass(frozen=True)
 class LatencyPredictor:
-    """Layers on cost features, their out-of-fold errors, an adaptation to another device, and what was measured.
+    """What was fitted, its errors on rows it has not seen, an adaptation to another device, and what was measured.
 
-    ``own`` are layers of the other device's rows alone; ``own_share`` is their part in the logarithm.
+    ``fit_error`` is the root mean square of the fit's errors of the logarithm. ``adaptation`` is a process about the
+    fit's own prediction at the other device's rows ``adapted_to`` (n, f); ``comparison`` says what it gained.
     ``lowest`` and ``highest`` are the measured range of each feature (f,); ``names`` are the features'.
     """
 
-    layers: Layers
+    blend: Blend
     errors: Errors
+    fit_error: float
     features: tuple[str, ...] | None
     names: tuple[str, ...]
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
-    middle: tuple[float, float]
-    adaptation: Adaptation | None = None
-    own: Layers | None = None
-    own_share: float = 0.0
+    adaptation: Process | None = None
+    adapted_to: np.ndarray | None = None
+    comparison: Comparison | None = None
 
     @classmethod
     def fit(
@@ -69,7 +64,8 @@ class LatencyPredictor:
         """Fit to a table with columns layers, hidden, heads, intermediate, seq_len, batch and ``latency_ms``.
 
         Args:
-            frame: one row per measured model; other columns are ignored, but for ``threads``.
+            frame: one row per measured model; other columns are ignored, but for ``threads`` and ``session``: rows
+                of one session are never used to judge a fit to others of it.
             features: numeric columns to use instead of the six hyperparameters.
             target: column of the latency, ms.
             seed: seed of folds and trees.
@@ -83,17 +79,17 @@ class LatencyPredictor:
         if len(latencies) < _FEWEST_ROWS:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
         refuse_duplicates(inputs, latencies)
-        layers, errors = fit_layers(inputs, latencies, _priced(names, chosen), seed)
-        errors = errors * (1 + _CHOICE_OPTIMISM / len(errors))
-        logarithms = np.log(latencies)
+        groups = row_groups(inputs, _sessions(frame))
+        blend, left = fit_blend(inputs, names, latencies, _priced(names, chosen), groups, seed)
+        prior = None if blend.process is None else 1.0
         return cls(
-            layers=layers,
-            errors=fit_errors(layers.scaling.apply(inputs), errors),
+            blend=blend,
+            errors=fit_errors(blend.layers.scaling.apply(inputs), left.errors / left.deviations, prior),
+            fit_error=float(np.sqrt(np.mean(left.errors**2))),
             features=chosen,
             names=names,
             lowest=tuple(inputs.min(axis=0).tolist()),
             highest=tuple(inputs.max(axis=0).tolist()),
-            middle=(float(logarithms.mean()), max(float(logarithms.std()), 1e-6)),
         )
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
@@ -103,8 +99,8 @@ class LatencyPredictor:
     def interval(self, frame: pd.DataFrame, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper), each (n,) ms: calibrated on out-of-fold relative errors, wider where rows are harder."""
         inputs = self._inputs(frame)
-        middle = self._logarithms(inputs)
-        half = self.errors.half_width(self.layers.scaling.apply(inputs), coverage)
+        middle, half = self._logarithms(inputs), self.errors.half_width(self._scaled(inputs), coverage)
+        half = half * self._deviations(inputs)
         return np.exp(middle - half), np.exp(middle + half)
 
     def probability_within(self, frame: pd.DataFrame, budget_ms: float) -> np.ndarray:
@@ -112,8 +108,8 @@ class LatencyPredictor:
         if not budget_ms > 0:
             raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
         inputs = self._inputs(frame)
-        distances = np.log(budget_ms) - self._logarithms(inputs)
-        return self.errors.probability_below(distances, self.layers.scaling.apply(inputs))
+        distances = (np.log(budget_ms) - self._logarithms(inputs)) / self._deviations(inputs)
+        return self.errors.probability_below(distances, self._scaled(inputs))
 
     def outside(self, frame: pd.DataFrame) -> np.ndarray:
         """(n,) whether a row lies outside what was measured: a feature of it, cost included, beyond all rows of the
@@ -126,28 +122,39 @@ class LatencyPredictor:
     def adapt(self, rows: pd.DataFrame, *, target: str = TARGET, seed: int = 0) -> LatencyPredictor:
         """The predictor for another device from any number of its rows; none changes nothing.
 
-        One to three rows give little more than a scale factor; see :mod:`surrogate.transfer` for what more rows give.
-        From eight on it is averaged with a predictor of these rows alone, each weighed by the inverse fourth power of
-        its error on rows it has not seen (Bates and Granger, 1969).
+        A few rows give little more than a scale factor, more what :mod:`surrogate.transfer` makes of them;
+        ``comparison`` of the result judges it beside the scale factor and a predictor of these rows alone.
         """
         if len(rows) == 0:
             return self
-        latencies = column_values(rows, target, positive=True)
-        inputs = self._inputs(rows)
-        before = self.layers.predict(inputs)
-        shown = self.layers.scaling.apply(inputs)
-        adaptation, errors = fit_adaptation(
-            np.log(latencies) - before, before, shown, *self.middle, self.errors.deviation
+        latencies, inputs = column_values(rows, target, positive=True), self._inputs(rows)
+        refuse_duplicates(inputs, latencies)
+        logarithms, groups = np.log(latencies), row_groups(inputs, _sessions(rows))
+        adaptation, left = adapt_process(self._view(inputs), logarithms, self.fit_error, groups)
+
+        def from_scratch(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            priced = _priced(self.names, self.features)
+            own = fit_equal(inputs[train], self.names, latencies[train], priced, groups[train], seed)
+            return np.asarray(logarithms[test] - own.predict(inputs[test]))
+
+        return replace(
+            self,
+            adaptation=adaptation,
+            adapted_to=inputs,
+            errors=fit_errors(self._scaled(inputs), left.errors / left.deviations, 1.0),
+            comparison=compare(left, logarithms - self.blend.predict(inputs), groups, from_scratch, seed),
         )
-        own, share = None, 0.0
-        if len(rows) >= _FEWEST_FOR_OWN:
-            own, own_errors = fit_layers(inputs, latencies, _priced(self.names, self.features), seed)
-            share = _own_share(errors, own_errors, self.errors.deviation)
-            errors = (1 - share) * errors + share * own_errors
-        judged = np.sort(errors).tolist() if len(rows) >= _FEWEST_TO_JUDGE else []
-        prior = float(np.hypot(self.errors.deviation, _TRANSFER_DEVIATION))
-        learnt = Errors(tuple(judged), prior=prior)
-        return replace(self, adaptation=adaptation, own=own, own_share=share, errors=learnt)
+
+    def choose(self, frame: pd.DataFrame, count: int, seed: int = 0) -> np.ndarray:
+        """(count,) row indices of candidates that are worth most to :meth:`adapt`, most valuable first.
+
+        Each lowers most what remains uncertain of all candidates' latencies on another device; none need be measured.
+        ``seed`` draws the candidates that are looked at where there are thousands.
+        """
+        if not 0 <= count <= len(frame):
+            raise InputError(f"{count} rows cannot be chosen out of {len(frame)}")
+        view = self._view(self._inputs(frame))
+        return most_informative(view, another_device(view, self.fit_error)[1], count, seed)
 
     def _inputs(self, frame: pd.DataFrame) -> np.ndarray:
         inputs, names = table_features(frame, self.features)
@@ -158,27 +165,39 @@ class LatencyPredictor:
             raise InputError(f"the predictor was fitted with {missing[0]}, which the table does not give")
         return inputs[:, [names.index(name) for name in self.names]]
 
+    def _scaled(self, inputs: np.ndarray) -> np.ndarray:
+        return self.blend.layers.scaling.apply(inputs)
+
+    def _view(self, inputs: np.ndarray) -> View:
+        return view_of(inputs, self.names, self._scaled(inputs), self.blend.predict(inputs))
+
     def _logarithms(self, inputs: np.ndarray) -> np.ndarray:
-        value = self.layers.predict(inputs)
-        if self.adaptation is None:
-            return value
-        value = value + self.adaptation.apply(value, self.layers.scaling.apply(inputs))
-        return value if self.own is None else (1 - self.own_share) * value + self.own_share * self.own.predict(inputs)
+        adaptation = self.adaptation
+        if adaptation is None:
+            return _by_parts(self.blend.predict, inputs)
+        return _by_parts(lambda part: adaptation.predict(self._view(part)), inputs)
+
+    def _deviations(self, inputs: np.ndarray) -> np.ndarray:
+        """(n,) the unit of the errors: what the process expects."""
+        adaptation = self.adaptation
+        if adaptation is None:
+            return _by_parts(self.blend.deviation, inputs)
+        return _by_parts(lambda part: adaptation.deviation(self._view(part)), inputs)
 
     def save(self, path: Path) -> None:
         """Write JSON and XGBoost's JSON into the directory ``path``."""
         path.mkdir(parents=True, exist_ok=True)
         document = {
             "schema": _SCHEMA,
-            "layers": self.layers.save(path / _TREES),
-            "own": None if self.own is None else self.own.save(path / _OWN_TREES),
-            "own_share": self.own_share,
+            "blend": self.blend.save(path / _TREES),
             "errors": self.errors.to_dict(),
+            "fit_error": self.fit_error,
             "features": self.features,
             "names": self.names,
             "range": (self.lowest, self.highest),
-            "middle": self.middle,
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
+            "adapted_to": None if self.adapted_to is None else self.adapted_to.tolist(),
+            "comparison": None if self.comparison is None else self.comparison.to_dict(),
         }
         partial = path / f"{_DOCUMENT}.partial"
         partial.write_text(json.dumps(document), encoding="utf-8")
@@ -201,33 +220,34 @@ class LatencyPredictor:
 
     @classmethod
     def _from_document(cls, document: dict[str, Any], path: Path) -> LatencyPredictor:
-        names, adaptation, own = document["features"], document["adaptation"], document["own"]
+        features, comparison = document["features"], document["comparison"]
         lowest, highest = document["range"]
-        mean, deviation = document["middle"]
-        return cls(
-            layers=Layers.load(document["layers"], path / _TREES),
-            own=None if own is None else Layers.load(own, path / _OWN_TREES),
-            own_share=float(document["own_share"]),
+        names = tuple(document["names"])
+        plain = cls(
+            blend=Blend.load(document["blend"], names, path / _TREES),
             errors=Errors.from_dict(document["errors"]),
-            features=None if names is None else tuple(names),
-            names=tuple(document["names"]),
+            fit_error=float(document["fit_error"]),
+            features=None if features is None else tuple(features),
+            names=names,
             lowest=tuple(lowest),
             highest=tuple(highest),
-            middle=(float(mean), float(deviation)),
-            adaptation=None if adaptation is None else Adaptation.from_dict(adaptation),
         )
+        if document["adaptation"] is None:
+            return plain
+        rows = np.array(document["adapted_to"], dtype=np.float64)
+        adaptation = Process.from_dict(document["adaptation"], plain._view(rows))
+        return replace(plain, adaptation=adaptation, adapted_to=rows, comparison=Comparison(**comparison))
 
 
-def _own_share(adapted: np.ndarray, own: np.ndarray, usual: float) -> float:
-    """Share of the predictor of the new rows alone, from both predictors' errors on rows they have not seen (n,).
+def _by_parts(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    """A function of rows (n, f), so many at a time that made-up devices take tens of megabytes."""
+    parts = [function(inputs[start : start + _PART]) for start in range(0, max(len(inputs), 1), _PART)]
+    return np.concatenate(parts)
 
-    Few errors may be small by luck, so a few expected ones join them: ``usual``, the source's own, for the adapted
-    predictor, and those of a predictor of few rows for the other.
-    """
-    joined = [(np.append(np.abs(adapted), [usual] * _EXPECTED)), np.append(np.abs(own), [_OWN_ERROR] * _EXPECTED)]
-    sizes = np.maximum([errors.mean() for errors in joined], 1e-9)
-    weights = (sizes.min() / sizes) ** _SHARE_POWER
-    return float(weights[1] / weights.sum())
+
+def _sessions(frame: pd.DataFrame) -> np.ndarray | None:
+    """(n,) the sessions of rows, where the table has a column of them."""
+    return frame[SESSION].to_numpy() if SESSION in frame.columns else None
 
 
 def _priced(names: Sequence[str], chosen: Sequence[str] | None) -> tuple[int, ...]:

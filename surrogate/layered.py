@@ -1,7 +1,7 @@
 """A table's predictor in layers: a base, and a smooth correction and trees that share what the base leaves over.
 
-Which layers are taken is chosen by cross-validation, and the out-of-fold errors of the choice are what intervals are
-made of: each comes from layers of the same form that have not seen the row.
+Which layers are taken is chosen by cross-validation. The out-of-fold errors of the choice come from layers of the same
+form that have not seen the row; they are a little too small, since the choice was made by them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from surrogate.boosting import CHOICES, LONG_CHOICES, LONG_TABLE, NO_TREES, Residual, grow
+from surrogate.folds import grouped_folds
 from surrogate.linear import Mixture, Scaling, fit_mixture
 from surrogate.smooth import NOTHING, Smooth, choose_smooth, fit_smooth
 
 # A short table is cut into more folds, so that the rows left to learn from are hardly fewer.
 _FOLDS, _SHORT_FOLDS, _SHORT_TABLE = 5, 10, 100
 # With fewer rows trees only learn the noise.
-_FEWEST_FOR_TREES = 60
+_FEWEST_FOR_TREES = 150
 # Shares of the trees in the correction where there is a smooth one as well.
 _SHARES = (0.5, 1.0)
 
@@ -75,16 +76,16 @@ class _Recipe:
 
 
 def fit_layers(
-    inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int], seed: int
+    inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int], groups: np.ndarray, seed: int
 ) -> tuple[Layers, np.ndarray]:
     """Layers for latencies (n,) ms at features (n, f), and their out-of-fold errors of the logarithm (n,).
 
-    ``priced`` are the columns that a law of cost may price.
+    ``priced`` are the columns that a law of cost may price; no fold splits one of the ``groups`` (n,).
     """
-    base, scaling = fit_mixture(inputs, latencies_ms, seed, priced), Scaling.of(inputs, logs=True)
+    base, scaling = fit_mixture(inputs, latencies_ms, groups, seed, priced), Scaling.of(inputs, logs=True)
     left = np.log(latencies_ms) - base.predict(inputs)
-    smooth = choose_smooth(scaling.apply(inputs), left)
-    errors = _out_of_fold(inputs, latencies_ms, base, _recipes(smooth, len(left)), priced, seed)
+    smooth = choose_smooth(scaling.apply(inputs), left, groups)
+    errors = _out_of_fold(inputs, latencies_ms, base, _recipes(smooth, len(left)), priced, groups, seed)
     best = min(errors, key=lambda recipe: float(np.abs(errors[recipe]).mean()))
     trees = None if best.trees is None else grow(best.trees, inputs, left, seed)
     corrected = fit_smooth(best.smooth, scaling.apply(inputs), left)
@@ -107,14 +108,13 @@ def _out_of_fold(
     base: Mixture,
     recipes: Sequence[_Recipe],
     priced: Sequence[int],
+    groups: np.ndarray,
     seed: int,
 ) -> dict[_Recipe, np.ndarray]:
     """(n,) errors of the logarithm by recipe; a correction that several recipes take is fitted once a fold."""
-    from sklearn.model_selection import KFold
-
     errors = {recipe: np.zeros(len(inputs)) for recipe in recipes}
     wanted = _SHORT_FOLDS if len(inputs) < _SHORT_TABLE else _FOLDS
-    for train, test in KFold(min(wanted, len(inputs)), shuffle=True, random_state=seed).split(inputs):
+    for train, test in grouped_folds(groups, wanted, seed):
         refitted = base.refitted(inputs[train], latencies_ms[train], priced)
         left = np.log(latencies_ms) - refitted.predict(inputs)
         shown = Scaling.of(inputs[train], logs=True).apply(inputs)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from surrogate.folds import grouped_folds
+
 _WEAK = (0.001, 0.01, 0.1, 1.0, 10.0)
 _FOLDS = 10
 _WEIGHT_POWER = 4
@@ -122,30 +124,25 @@ class Mixture:
         return cls(members, tuple(map(float, document["shares"])))
 
 
-def fit_mixture(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int, priced: Sequence[int] = ()) -> Mixture:
+def fit_mixture(
+    inputs: np.ndarray, latencies_ms: np.ndarray, groups: np.ndarray, seed: int, priced: Sequence[int] = ()
+) -> Mixture:
     """Every form and strength, weighed by the inverse fourth power of its cross-validated error on features (n, f).
 
     On a few rows the best of many by cross-validation is often the luckiest; their average is not. ``priced`` are the
-    columns that a law of cost may give a price; without any there is no law.
+    columns that a law of cost may give a price; without any there is no law. No fold splits one of the ``groups`` (n,).
 
     Source: Bates and Granger, The combination of forecasts, 1969 (there the inverse square).
     """
-    from sklearn.model_selection import KFold
-
-    folds = list(KFold(min(_FOLDS, len(inputs)), shuffle=True, random_state=seed).split(inputs))
+    folds = grouped_folds(groups, _FOLDS, seed)
     forms: tuple[Form, ...] = ("law", "log", "linear") if priced else ("log", "linear")
     choices = [(form, strength) for form in forms for strength in _STRENGTHS[form]]
-
-    def error(choice: tuple[Form, float]) -> float:
-        left = [
-            np.log(latencies_ms[test])
-            - ridge(inputs[train], latencies_ms[train], *choice, priced).predict(inputs[test])
-            for train, test in folds
-        ]
-        return float(np.abs(np.concatenate(left)).mean())
-
-    errors = np.array([error(choice) for choice in choices])
-    weights = (errors.min() / np.maximum(errors, 1e-12)) ** _WEIGHT_POWER
+    sums = np.zeros(len(choices))
+    for train, test in folds:
+        fitted = [base for form in forms for base in ridges(inputs[train], latencies_ms[train], form, priced)]
+        truth = np.log(latencies_ms[test])
+        sums += [float(np.abs(truth - base.predict(inputs[test])).sum()) for base in fitted]
+    weights = (sums.min() / np.maximum(sums, 1e-12)) ** _WEIGHT_POWER
     kept = weights >= _SMALLEST_WEIGHT
     members = [ridge(inputs, latencies_ms, *choice, priced) for choice, keep in zip(choices, kept, strict=True) if keep]
     return Mixture(tuple(members), tuple((weights[kept] / weights[kept].sum()).tolist()))
@@ -154,7 +151,21 @@ def fit_mixture(inputs: np.ndarray, latencies_ms: np.ndarray, seed: int, priced:
 def ridge(
     inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float, priced: Sequence[int] = ()
 ) -> Base:
-    """Ridge regression of latencies (n,) on features (n, f); the linear form weighs rows by relative error."""
+    """Ridge regression of one strength: see :func:`ridges`."""
+    return ridges(inputs, latencies_ms, form, priced, (strength,))[0]
+
+
+def ridges(
+    inputs: np.ndarray,
+    latencies_ms: np.ndarray,
+    form: Form,
+    priced: Sequence[int] = (),
+    strengths: Sequence[float] | None = None,
+) -> list[Base]:
+    """Ridge regressions of latencies (n,) on features (n, f), by strength (all of the form's where none is named).
+
+    The linear form weighs rows by relative error.
+    """
     scaling = Scaling.of(inputs, logs=form != "linear")
     smallest = float(_SMALLEST_SHARE * latencies_ms.min())
     prices = _prices(inputs, latencies_ms, priced) if form == "law" else np.zeros(0)
@@ -163,18 +174,24 @@ def ridge(
         goal = goal - _log_law(inputs, prices, smallest)
     weights = (np.median(goal) / goal) ** 2 if form == "linear" else np.ones(len(goal))
     design = np.column_stack([scaling.apply(inputs), np.ones(len(goal))])
-    pull = strength * np.diag([*np.ones(design.shape[1] - 1), 0.0])
     weighted = design * weights[:, None]
-    solution = np.linalg.solve(weighted.T @ design + pull, weighted.T @ goal)
-    return Base(
-        form=form,
-        scaling=scaling,
-        coefficients=tuple(solution[:-1].tolist()),
-        intercept=float(solution[-1]),
-        smallest=smallest,
-        strength=strength,
-        prices=tuple(prices.tolist()),
-    )
+    squares, products = weighted.T @ design, weighted.T @ goal
+    pull = np.diag([*np.ones(design.shape[1] - 1), 0.0])
+    found = []
+    for strength in _STRENGTHS[form] if strengths is None else strengths:
+        solution = np.linalg.solve(squares + strength * pull, products)
+        found.append(
+            Base(
+                form=form,
+                scaling=scaling,
+                coefficients=tuple(solution[:-1].tolist()),
+                intercept=float(solution[-1]),
+                smallest=smallest,
+                strength=strength,
+                prices=tuple(prices.tolist()),
+            )
+        )
+    return found
 
 
 def _prices(inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int]) -> np.ndarray:

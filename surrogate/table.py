@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HYPERPARAMETERS = ("layers", "hidden", "heads", "intermediate", "seq_len", "batch")
-TARGET = "latency_ms"
+TARGET, SESSION = "latency_ms", "session"
 COST_FEATURES = (
     "projection_gflops",
     "feed_forward_gflops",

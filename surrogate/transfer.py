@@ -1,129 +1,125 @@
-"""From one device to another with a few rows: what the new one adds to the logarithm of the predicted latency.
+"""What a process is told before it sees rows: of any device, and of another device than the predictor's.
 
-The logarithm of new over predicted latency is taken for a Gaussian process (Rasmussen and Williams, 2006, chapter 2)
-
-    offset + slope x log latency + slopes x features + smooth + noise
-
-whose offset, the scale factor, is free, and whose other parts are held near zero by prior variances. Each combination
-of the variances, zero among them, counts by how well it explains the rows (its marginal likelihood), so that two or
-three rows give the scale factor, ten a little more, and fifty nearly a law of their own.
+About the predictor's own prediction it may stray little, about made-up devices (:mod:`surrogate.generic`) as far as
+devices differ; the rows decide between the two, so that a device that is nearly alike keeps the predictor's ways, and
+one that is not is learnt anew. :class:`Comparison` says what that gained over two plain ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from surrogate.smooth import kernel
+from surrogate.folds import grouped_folds
+from surrogate.generic import DEVICES, generic_logs
+from surrogate.process import Belief, LeftOut, Process, View, fit_process
+from surrogate.table import COST_FEATURES, HYPERPARAMETERS
 
-# Prior standard deviations: devices differ by any factor; at one published set of settings, by 4 to 12% beyond it.
-_OFFSET = 3.0
-_SLOPES_LATENCY = (0.0, 0.05, 0.2)
-_SLOPES_FEATURES = (0.0, 0.05, 0.15, 0.5)
-_SMOOTHS = (0.0, 0.05, 0.15)
-# Deviations of the noise, in units of the source predictor's own error: what it does not know, slopes must not explain.
-_NOISES = (0.5, 1.0, 2.0, 4.0, 8.0)
-# Prior probability that a part is not there at all.
-_ABSENT = 0.5
-_LENGTH = 1.0
+# Deviations of the noise about made-up devices, and about a prediction in units of the predictor's own error.
+_NOISES, _OWN_NOISES = (0.005, 0.01, 0.02, 0.04, 0.08), (0.5, 1.0, 2.0, 4.0)
+# A predictor's error is at least this much on another device.
+_SMALLEST_ERROR = 0.01
+# Prior probability that a device has nothing in common with the predictor's but physics.
+_NOTHING_IN_COMMON = 0.2
+_FOLDS = 5
+# How the features of a table of hyperparameters begin, their cost among them.
+_ENCODERS = (*HYPERPARAMETERS, COST_FEATURES[0])
+# Fewer rows cannot be cut into folds that a predictor is fitted to.
+_FEWEST_TO_COMPARE, _FEWEST_FROM_SCRATCH = 3, 7
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What another device adds: an offset, a slope on the predicted logarithm (standardised), slopes on the
-    standardised features (f,), and a smooth part of ``weights`` (m,) at ``points`` (m, f)."""
+class Comparison:
+    """MAPE (0.05 = 5%) of three ways on ``rows`` rows of another device, none judged by a row that it has seen.
 
-    offset: float
-    centre: float
-    scale: float
-    slope: float
-    slopes: np.ndarray
-    points: np.ndarray
-    weights: np.ndarray
+    ``adapted`` is the adapted predictor, ``scale`` the predictor times one fitted factor, ``scratch`` a predictor of
+    these rows alone; None where the rows are too few to judge by.
+    """
 
-    def apply(self, logarithms: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """(n,) what is added to predicted logarithms (n,) at standardised features (n, f)."""
-        along = self.slope * (logarithms - self.centre) / self.scale
-        smooth = kernel(inputs, self.points, _LENGTH) @ self.weights
-        return np.asarray(self.offset + along + inputs @ self.slopes + smooth)
+    rows: int
+    adapted: float | None
+    scale: float | None
+    scratch: float | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float | None]:
         """Plain dictionary."""
-        arrays = {name: getattr(self, name).tolist() for name in ("slopes", "points", "weights")}
-        return {name: getattr(self, name) for name in ("offset", "centre", "scale", "slope")} | arrays
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Adaptation:
-        """Inverse of :meth:`to_dict`."""
-        offset, centre, scale, slope = (float(document[name]) for name in ("offset", "centre", "scale", "slope"))
-        slopes, points, weights = (np.array(document[name], dtype=float) for name in ("slopes", "points", "weights"))
-        return cls(offset, centre, scale, slope, slopes, points, weights)
+        return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Explanation:
-    """One combination of variances: (slope, features, smooth), its log evidence, ``dual`` (n,) and errors (n,)."""
+def view_of(
+    inputs: np.ndarray, names: tuple[str, ...], standardised: np.ndarray, source: np.ndarray | None = None
+) -> View:
+    """What a process sees of rows with features (n, f) by name, and the predictor's logarithms ``source`` (n,).
 
-    variances: tuple[float, float, float]
-    evidence: float
-    dual: np.ndarray
-    left_out: np.ndarray
+    Rows of named columns may be no encoders: then there are no made-up devices, and nothing is believed beforehand.
+    """
+    if names[: len(_ENCODERS)] == _ENCODERS:
+        threads = inputs[:, names.index("threads")] if "threads" in names else None
+        logs = generic_logs(inputs[:, : len(HYPERPARAMETERS)], threads)
+        middle = logs.mean(axis=1)
+        devices = (logs - middle[:, None]) / np.sqrt(DEVICES)
+    else:
+        middle, devices = np.zeros(len(inputs)), np.zeros((len(inputs), 0))
+    beliefs = [middle] if source is None else [middle, source]
+    return View(np.column_stack(beliefs), standardised, devices)
 
 
-def fit_adaptation(
-    ratios: np.ndarray, logarithms: np.ndarray, inputs: np.ndarray, centre: float, scale: float, noise: float
-) -> tuple[Adaptation, np.ndarray]:
-    """The adaptation to logarithms of new over predicted latency (n,), and its leave-one-out errors (n,).
+def any_device(view: View, probability: float = 1.0) -> Belief:
+    """What is believed of a device of which nothing is known but physics."""
+    if view.devices.shape[1] == 0:
+        slopes, smooth = (0.3, 1.0, 3.0), (0.0, 0.1, 0.3)
+        return Belief(0, probability, (0.0,), slopes, smooth, (1.0,), _NOISES, absent=0.5)
+    return Belief(0, probability, (0.7, 1.5), (0.0, 0.05, 0.15), (0.02, 0.06), (0.5, 1.0), _NOISES, absent=0.5)
+
+
+def another_device(view: View, error: float) -> tuple[Belief, Belief]:
+    """What is believed of another device than the predictor's, whose own errors deviate by ``error``."""
+    noises = tuple(np.multiply(_OWN_NOISES, max(error, _SMALLEST_ERROR)).tolist())
+    encoders = view.devices.shape[1] > 0
+    devices, slopes = ((0.0, 0.1, 0.3, 1.0), (0.0, 0.05)) if encoders else ((0.0,), (0.0, 0.05, 0.15, 0.5))
+    alike = Belief(1, 1 - _NOTHING_IN_COMMON, devices, slopes, (0.0, 0.05), (1.0,), noises)
+    return any_device(view, _NOTHING_IN_COMMON), alike
+
+
+def adapt_process(view: View, logarithms: np.ndarray, error: float, groups: np.ndarray) -> tuple[Process, LeftOut]:
+    """The process of another device from logarithms (n,) of its rows, and its errors on rows left out.
+
+    One or two models cannot tell whether anything is in common: they give the scale factor.
+    """
+    unlike, alike = another_device(view, error)
+    few = len(np.unique(groups)) < _FEWEST_TO_COMPARE
+    return fit_process(view, logarithms, (alike,) if few else (unlike, alike), groups)
+
+
+def compare(
+    left: LeftOut,
+    ratios: np.ndarray,
+    groups: np.ndarray,
+    from_scratch: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    seed: int,
+) -> Comparison:
+    """The three ways by rows left out.
 
     Args:
-        ratios: (n,) natural logarithms of measured over predicted latency.
-        logarithms: (n,) predicted logarithms; ``centre`` and ``scale`` standardise them.
-        inputs: (n, f) standardised features.
-        noise: standard deviation of the source predictor's own errors of the logarithm.
+        left: the adapted predictor's errors.
+        ratios: (n,) logarithms of measured over predicted latency.
+        groups: (n,) rows that are left out together.
+        from_scratch: errors of the logarithm on ``test`` rows of a predictor of ``train`` rows alone.
+        seed: seed of the folds.
     """
-    shown = (logarithms - centre) / scale
-    middle = float(np.median(ratios))
-    explanations = list(_explanations(ratios - middle, shown, inputs, noise))
-    evidence = np.array([found.evidence for found in explanations])
-    shares = np.exp(evidence - evidence.max())
-    shares /= shares.sum()
-
-    duals = np.array([found.dual for found in explanations])
-    variances = np.array([found.variances for found in explanations])
-    dual = shares @ duals
-    along, features, smooth = (shares * variances[:, part] for part in range(3))
-    adaptation = Adaptation(
-        offset=middle + _OFFSET**2 * float(dual.sum()),
-        centre=centre,
-        scale=scale,
-        slope=float(along @ duals @ shown),
-        slopes=features @ duals @ inputs / inputs.shape[1],
-        points=inputs,
-        weights=smooth @ duals,
-    )
-    return adaptation, shares @ np.array([found.left_out for found in explanations])
+    rows, count = len(ratios), len(np.unique(groups))
+    if count < _FEWEST_TO_COMPARE:
+        return Comparison(rows, None, None, None)
+    factor = np.array([ratio - np.median(ratios[groups != group]) for ratio, group in zip(ratios, groups, strict=True)])
+    scratch = None
+    if count >= _FEWEST_FROM_SCRATCH:
+        folds = grouped_folds(groups, _FOLDS, seed)
+        scratch = _mape(np.concatenate([from_scratch(train, test) for train, test in folds]))
+    return Comparison(rows, _mape(left.errors), _mape(factor), scratch)
 
 
-def _explanations(ratios: np.ndarray, shown: np.ndarray, inputs: np.ndarray, usual: float) -> Iterator[_Explanation]:
-    parts = (np.outer(shown, shown), inputs @ inputs.T / inputs.shape[1], kernel(inputs, inputs, _LENGTH))
-    choices = (_SLOPES_LATENCY, _SLOPES_FEATURES, _SMOOTHS)
-    for deviations in product(*choices):
-        belief = sum(_log_prior(value, choice) for value, choice in zip(deviations, choices, strict=True))
-        variances = (deviations[0] ** 2, deviations[1] ** 2, deviations[2] ** 2)
-        covariance = _OFFSET**2 + sum(variance * part for variance, part in zip(variances, parts, strict=True))
-        values, vectors = np.linalg.eigh(covariance)
-        rotated = vectors.T @ ratios
-        for noise in np.array(_NOISES) * usual:
-            spread = np.maximum(values, 0.0) + noise**2
-            dual = vectors @ (rotated / spread)
-            evidence = belief - 0.5 * float(rotated**2 @ (1 / spread) + np.log(spread).sum())
-            yield _Explanation(variances, evidence, dual, dual / (vectors**2 @ (1 / spread)))
-
-
-def _log_prior(deviation: float, choices: tuple[float, ...]) -> float:
-    """Of a part's prior deviation: absent, or any of the others alike."""
-    return float(np.log(_ABSENT if deviation == 0 else (1 - _ABSENT) / (len(choices) - 1)))
+def _mape(errors: np.ndarray) -> float:
+    """Of errors of the logarithm, measured less predicted."""
+    return float(np.abs(np.exp(-errors) - 1).mean())

@@ -72,7 +72,8 @@ def noise_floor(table: Table) -> float | None:
 @dataclass(frozen=True)
 class Moved:
     """Transfer from ``source`` to ``target`` with ``rows`` of it: MAPE of each way, None where it needs more rows;
-    ``covered`` and ``width`` are the adapted predictor's 90% intervals'."""
+    ``covered`` and ``width`` are the adapted predictor's 90% intervals'; ``chosen`` is the adapted one's MAPE where the
+    predictor has chosen the rows, by the same rows kept aside."""
 
     source: str
     target: str
@@ -82,13 +83,14 @@ class Moved:
     scratch: float | None
     covered: float | None
     width: float | None
+    chosen: float | None = None
 
 
 def transfers(
     source: Table, targets: Sequence[Table], counts: Sequence[int], seeds: Sequence[int], tick: Tick
 ) -> list[Moved]:
     """Transfer from a predictor of 80% of the source's rows; the target's rows are drawn anew by each seed."""
-    found: dict[tuple[str, int], list[tuple[float, Figures, float]]] = {}
+    found: dict[tuple[str, int], list[tuple[float, Figures, float, float]]] = {}
     for seed in seeds:
         order = np.random.default_rng([seed, 7]).permutation(len(source.rows))
         known = source.rows.iloc[order[: int(TRAIN_SHARE * len(order))]]
@@ -102,19 +104,21 @@ def transfers(
 
 
 def _drawn(target: Table, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(rows seen, rows judged) of the new device."""
+    """(rows that may be seen, the first ``count`` of them drawn; rows judged) of the new device."""
     order = np.random.default_rng([seed, 11]).permutation(len(target.rows))
-    judged = target.rows.iloc[order[count:]]
-    return target.rows.iloc[order[:count]], judged.iloc[:_MOST_JUDGED]
+    may_be_seen = max(count, len(order) // 2)
+    return target.rows.iloc[order[:may_be_seen]], target.rows.iloc[order[may_be_seen:][:_MOST_JUDGED]]
 
 
-def _moved(predictor: LatencyPredictor, target: Table, count: int, seed: int) -> tuple[float, Figures]:
-    """(MAPE of the scale factor, figures of the adapted one)."""
-    seen, judged = _drawn(target, count, seed)
-    truth = judged[TARGET].to_numpy(dtype=float)
+def _moved(predictor: LatencyPredictor, target: Table, count: int, seed: int) -> tuple[float, Figures, float]:
+    """(MAPE of the scale factor, figures of the adapted one, MAPE of it by as many rows of its own choice)."""
+    candidates, judged = _drawn(target, count, seed)
+    seen, truth = candidates.iloc[:count], judged[TARGET].to_numpy(dtype=float)
     factor = float(np.median(seen[TARGET].to_numpy(dtype=float) / predictor.predict(seen))) if count else 1.0
     scaled = judge(truth, Prediction(factor * predictor.predict(judged))).mape
-    return scaled, judge(truth, predicted_by(predictor.adapt(seen), judged))
+    best = candidates.iloc[predictor.choose(candidates.drop(columns=TARGET), count)]
+    by_choice = judge(truth, Prediction(predictor.adapt(best).predict(judged))).mape
+    return scaled, judge(truth, predicted_by(predictor.adapt(seen), judged)), by_choice
 
 
 _known: dict[tuple[str, int, int], float] = {}
@@ -126,22 +130,23 @@ def _from_scratch(target: Table, count: int, seed: int) -> float:
         return np.nan
     key = (target.name, count, seed)
     if key not in _known:
-        seen, judged = _drawn(target, count, seed)
-        own = LatencyPredictor.fit(seen, features=target.features, seed=seed)
+        candidates, judged = _drawn(target, count, seed)
+        own = LatencyPredictor.fit(candidates.iloc[:count], features=target.features, seed=seed)
         _known[key] = judge(judged[TARGET].to_numpy(dtype=float), Prediction(own.predict(judged))).mape
     return _known[key]
 
 
-def _mean_moved(source: str, target: str, count: int, all_: Sequence[tuple[float, Figures, float]]) -> Moved:
-    adapted = mean_figures([figures for _, figures, _ in all_])
-    scratch = float(np.mean([own for _, _, own in all_]))
+def _mean_moved(source: str, target: str, count: int, all_: Sequence[tuple[float, Figures, float, float]]) -> Moved:
+    adapted = mean_figures([figures for _, figures, _, _ in all_])
+    scratch = float(np.mean([own for *_, own in all_]))
     return Moved(
         source=source,
         target=target,
         rows=count,
-        scale=float(np.mean([scaled for scaled, _, _ in all_])),
+        scale=float(np.mean([scaled for scaled, *_ in all_])),
         adapt=adapted.mape,
         scratch=None if np.isnan(scratch) else scratch,
         covered=adapted.covered if count else None,
         width=adapted.width if count else None,
+        chosen=float(np.mean([by_choice for _, _, by_choice, _ in all_])) if count else None,
     )

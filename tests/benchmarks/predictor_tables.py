@@ -1,4 +1,4 @@
-"""Tables of whole-model latencies to judge predictors by: published ones, simulated phones, and an analytic ARM board.
+"""Tables of whole-model latencies to judge predictors by: published ones, simulated phones, and analytic ARM boards.
 
 Every table holds feature columns and ``latency_ms``; nothing here is fitted to any of them.
 """
@@ -18,6 +18,7 @@ from fusion import plan_architecture
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.simulated import SimulatedDevice
 from surrogate.table import HYPERPARAMETERS, TARGET
+from tests.benchmarks.predictor_kits import kit_latencies
 
 _HAT_FILES = {"HAT enfr, Raspberry Pi": "wmt14enfr_cpu_raspberrypi_all", "HAT ende, Xeon": "wmt14ende_cpu_xeon_all"}
 _HAT_FEATURES = 10
@@ -101,7 +102,8 @@ BOARDS = tuple(
 
 
 def board_tables(seed: int = 0) -> Iterator[Table]:
-    """Six settings of two analytic ARM boards on the same random BERTs, sequence lengths 16 to 384, two sessions."""
+    """Six settings of two analytic ARM boards on the same random BERTs, sequence lengths 16 to 384, two sessions; and
+    the milder boards of :mod:`tests.benchmarks.predictor_kits`, each a group of its own."""
     random = np.random.default_rng([seed, 1])
     frame = _random_berts(random, _MODELS)
     for board in BOARDS:
@@ -109,6 +111,8 @@ def board_tables(seed: int = 0) -> Iterator[Table]:
         # Heavier tails than a normal law: some runs meet other work.
         first, again = (clean * np.exp(board.noise * random.standard_t(5, _MODELS)) for _ in range(2))
         yield Table(board.name, "boards", "analytic", frame.assign(**{TARGET: first}), again=again)
+    for kit, setting, rows, other in kit_latencies(_MODELS, seed):
+        yield Table(setting, kit, "analytic", rows, again=other if len(other) else None)
 
 
 def _random_berts(random: np.random.Generator, rows: int) -> pd.DataFrame:
