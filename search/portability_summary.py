@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from surrogate.portability import Study
+
+# Text of a cell by pair and choice of rows, then by number of rows.
+_Cells = dict[tuple[str, str, str], dict[int, str]]
 
 
 def show_study(study: Study, screen: Console) -> None:
@@ -62,50 +66,52 @@ def _ranks(study: Study) -> Table:
 
 
 def _transfers(study: Study) -> Table:
-    from rich.table import Table
-
-    title = f"Error (MAPE) of transfer, {study.splits} splits; noise floor: one session against the next"
-    columns = ("from", "to", "rows", "scale factor", "adapted", "from scratch", "noise floor")
-    table = Table(*columns, title=title)
+    """A row a pair: scale factor / adapted / from scratch at each number of rows."""
+    title = "Error (MAPE, %) by rows of the second device: scale factor / adapted / from scratch"
+    table = _by_samples(study, title, "noise floor")
+    cells: _Cells = defaultdict(dict)
     for entry in study.transfers:
-        rows = f"{entry.samples} {entry.choice}" if entry.samples else "0"
-        floor = share(study.noise_floor[entry.target])
-        table.add_row(
-            study.names[entry.source],
-            study.names[entry.target],
-            rows,
-            share(entry.scale),
-            share(entry.adapt),
-            share(entry.scratch),
-            floor,
-        )
+        errors = (entry.scale, entry.adapt, entry.scratch)
+        cells[entry.source, entry.target, entry.choice][entry.samples] = " / ".join(map(_percent, errors))
+    for (source, target, choice), row in cells.items():
+        names = (study.names[source], study.names[target], choice)
+        table.add_row(*names, *row.values(), _percent(study.noise_floor[target]))
     return table
 
 
 def _safety(study: Study) -> Table:
+    """A row a pair: share within the budget / worst miss / what is given up at each number of rows."""
+    unit = "points" if study.judged_by == "accuracy" else "%"
+    given_up = f"{study.judged_by} given up ({unit})"
+    title = f"Models picked by rows of the second device: within the budget (%) / worst miss (%) / {given_up}"
+    table = _by_samples(study, title)
+    cells: _Cells = defaultdict(dict)
+    for entry in study.safety:
+        shown = (entry.within, entry.worst_overshoot or None, entry.given_up)
+        cells[entry.source, entry.target, entry.choice][entry.samples] = " / ".join(map(_percent, shown))
+    for (source, target, choice), row in cells.items():
+        table.add_row(study.names[source], study.names[target], choice, *row.values())
+    return table
+
+
+def _by_samples(study: Study, title: str, *more: str) -> Table:
     from rich.table import Table
 
-    columns = ("from", "to", "rows", "picked", "within budget", "mean miss", "worst miss", _given_up(study))
-    table = Table(*columns, title="Models picked for the second device with so many of its rows")
-    for entry in study.safety:
-        rows = f"{entry.samples} {entry.choice}" if entry.samples else "0"
-        table.add_row(
-            study.names[entry.source],
-            study.names[entry.target],
-            rows,
-            f"{entry.picked:.0%}",
-            "–" if entry.within is None else f"{entry.within:.0%}",
-            f"{entry.mean_overshoot:+.0%}" if entry.mean_overshoot else "–",
-            f"{entry.worst_overshoot:+.0%}" if entry.worst_overshoot else "–",
-            lacking(study, entry.given_up),
-        )
-    return table
+    counts = dict.fromkeys(str(entry.samples) for entry in study.transfers)
+    return Table("from", "to", "rows", *counts, *more, title=title)
+
+
+def _percent(value: float | None) -> str:
+    """``12`` or ``4.5``: whole numbers from ten on."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.0f}" if 100 * abs(value) >= 9.95 else f"{100 * value:.1f}"
 
 
 def _overshoots(study: Study) -> Table:
     from rich.table import Table
 
-    columns = ("chosen on", "run on", "budget", "latency there", "against budget", _given_up(study))
+    columns = ("chosen on", "run on", "budget", "latency there", "against budget", f"{study.judged_by} given up")
     table = Table(*columns, title="Each other's best model")
     for entry in study.overshoots:
         table.add_row(
@@ -117,7 +123,3 @@ def _overshoots(study: Study) -> Table:
             lacking(study, entry.given_up),
         )
     return table
-
-
-def _given_up(study: Study) -> str:
-    return f"{study.judged_by} given up"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surrogate.shared_models import SharedModels
+from surrogate.shared_models import SharedModels, Worth
 from surrogate.transfer_trials import Trial, pick
 
 # Share of the picks that must keep the budget for a number of rows to be called safe, and share of the tries in which a
@@ -124,7 +124,7 @@ def safety(trials: Sequence[Trial]) -> Safety:
     )
 
 
-def safe_samples(curve: Sequence[Safety], names: Mapping[str, str]) -> SafeSamples:
+def safe_samples(curve: Sequence[Safety], names: Mapping[str, str], judged_by: Worth) -> SafeSamples:
     """From one pair's safety by rising numbers of rows; ``names`` are the devices' for people.
 
     A number counts only if every larger one that was tried is safe as well.
@@ -135,17 +135,16 @@ def safe_samples(curve: Sequence[Safety], names: Mapping[str, str]) -> SafeSampl
             break
         smallest = point
     last = curve[-1]
-    pair = f"{names[last.source]} -> {names[last.target]}"
+    pair = f"{names[last.source]} to {names[last.target]}"
     samples = None if smallest is None else smallest.samples
-    return SafeSamples(last.source, last.target, last.choice, samples, f"{pair}: {_sentence(smallest, last)}")
+    text = f"{pair}: {_verdict(smallest, last)}: {_kept(smallest or last, judged_by)}"
+    return SafeSamples(last.source, last.target, last.choice, samples, text)
 
 
-def _sentence(smallest: Safety | None, last: Safety) -> str:
+def _verdict(smallest: Safety | None, last: Safety) -> str:
     if smallest is None:
-        return f"not safe with up to {_rows(last)}: {_kept(last)}"
-    if smallest.samples == 0:
-        return f"safe without a row of the new device: {_kept(smallest)}"
-    return f"safe from {_rows(smallest)} on: {_kept(smallest)}"
+        return f"not safe with up to {_rows(last)}"
+    return f"safe from {_rows(smallest)} on" if smallest.samples else "safe without any row of the new device"
 
 
 def _rows(point: Safety) -> str:
@@ -153,9 +152,16 @@ def _rows(point: Safety) -> str:
     return f"{point.samples}{kind} row{'' if point.samples == 1 else 's'}"
 
 
-def _kept(point: Safety) -> str:
+def _kept(point: Safety, judged_by: Worth) -> str:
+    """``96% of the picks keep the budget, the worst misses it by 4%, 8% of the size given up``."""
     if point.within is None:
-        return f"no model could be picked in {point.tries} tries"
-    worst = f", the worst misses it by {point.worst_overshoot:.0%}" if point.worst_overshoot > 0 else ""
-    some = "" if point.picked == 1 else f" (of {point.tries} tries, {point.picked:.0%} gave a pick)"
-    return f"{point.within:.0%} of the picks keep the budget{worst}{some}"
+        return f"no model was picked in {point.tries} tries"
+    parts = [f"{point.within:.0%} of the picks keep the budget"]
+    if point.worst_overshoot > 0:
+        parts.append(f"the worst misses it by {point.worst_overshoot:.0%}")
+    if point.given_up is not None:
+        points = f"{100 * point.given_up:.1f} points of accuracy"
+        parts.append(f"{points if judged_by == 'accuracy' else f'{point.given_up:.0%} of the {judged_by}'} given up")
+    if point.picked < 1:
+        parts.append(f"a pick in {point.picked:.0%} of {point.tries} tries")
+    return ", ".join(parts)

@@ -130,7 +130,7 @@ def study(
         },
         transfers=tuple(_transfer(group) for group in grouped.values()),
         safety=tuple(curve),
-        safe_samples=_safe_samples(curve, _names(where)),
+        safe_samples=_safe_samples(curve, _names(where), shared.judged_by),
         overshoots=_all_overshoots(shared, budget_ms),
     )
 
@@ -180,12 +180,12 @@ def _transfer(trials: Sequence[Trial]) -> Transfer:
     )
 
 
-def _safe_samples(curve: Sequence[Safety], names: Mapping[str, str]) -> tuple[SafeSamples, ...]:
+def _safe_samples(curve: Sequence[Safety], names: Mapping[str, str], judged_by: Worth) -> tuple[SafeSamples, ...]:
     """One for each pair and choice of rows."""
     grouped: dict[tuple[str, str, str], list[Safety]] = defaultdict(list)
     for point in curve:
         grouped[point.source, point.target, point.choice].append(point)
-    return tuple(safe_samples(points, names) for points in grouped.values())
+    return tuple(safe_samples(points, names, judged_by) for points in grouped.values())
 
 
 def _all_overshoots(shared: SharedModels, budget_ms: float | None) -> tuple[Overshoot, ...]:
