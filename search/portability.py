@@ -16,6 +16,7 @@ from data.progress import Progress, ProgressEvent
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data.device_spec import DeviceSpec
     from data.measurement import Measurement
     from data.store import MeasurementStore
     from profiling import Device
@@ -102,10 +103,13 @@ def measured_tables(
 @contextmanager
 def _opened(devices: Sequence[StudyDevice], progress: Progress) -> Iterator[list[OpenedDevice]]:
     """All devices, opened before anything is measured, so that a name that cannot be had is told at once."""
+    from data.device_spec import load_device
+
+    specs = [load_device(device.name) for device in devices]
     with ExitStack() as stack:
         found: dict[tuple[str, str, int], OpenedDevice] = {}
-        for device in devices:
-            opened = _open(device, progress)
+        for device, spec in zip(devices, specs, strict=True):
+            opened = _open(device, spec, progress)
             stack.callback(opened.device.close)
             earlier = found.setdefault(opened.identity, opened)
             if earlier is not opened:
@@ -113,19 +117,19 @@ def _opened(devices: Sequence[StudyDevice], progress: Progress) -> Iterator[list
         yield list(found.values())
 
 
-def _open(device: StudyDevice, progress: Progress) -> OpenedDevice:
+def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDevice:
     """The device itself, or the analytic model of a phone that is not attached."""
-    from data.device_spec import load_device
     from profiling import open_device
 
-    spec = load_device(device.name)
     cores = len(spec.cores) or spec.default_threads
     if device.threads is not None and device.threads > cores:
         raise InputError(f"device {device.label}: {spec.name} has {cores} cores")
     try:
         opened = open_device(spec, instructions=device.instructions)
     except DeviceError as error:
-        progress(ProgressEvent("devices", 0, None, f"{error}: taking its analytic model, marked simulated"))
+        progress(
+            ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
+        )
         opened = open_device(spec, simulated=True)
     return OpenedDevice(device.label, opened, device.threads or spec.default_threads)
 

@@ -87,6 +87,8 @@ def _pictures(study: Study, name: str, draw: Callable[..., None]) -> list[str]:
 
 def _plot_errors(axes: Axes, study: Study, target: str) -> None:
     """Median error over the sources against the number of rows, and the noise floor."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     curves = [("scale", "random", "scale factor", QUIET), ("scratch", "random", "from scratch", WARM)]
     choices = dict.fromkeys(entry.choice for entry in study.transfers)
     curves += [
@@ -99,7 +101,9 @@ def _plot_errors(axes: Axes, study: Study, target: str) -> None:
     if floor is not None:
         axes.axhline(max(100 * floor, _LOWEST_PERCENT), linestyle="--", color=INK, label="noise floor")
     axes.set(title=f"to {study.names[target]}", xlabel="rows of this device", ylabel="error (MAPE), %", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=8, frameon=False)
 
 

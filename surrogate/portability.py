@@ -106,8 +106,11 @@ def study(
         progress: is told how far it is.
 
     Raises:
-        InputError: fewer than two devices, bad rows, or too few models that all devices share.
+        InputError: fewer than two devices, bad rows, too few models that all devices share, or a budget or numbers of
+            samples that cannot be.
     """
+    if budget_ms is not None and not budget_ms > 0:
+        raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
     names = tuple(features) if features is not None else HYPERPARAMETERS
     shared = shared_models(tables, names)
     where = {device: (provenance or {}).get(device, "measured") for device in shared.devices}
@@ -142,8 +145,8 @@ def _names(provenance: Mapping[str, str]) -> dict[str, str]:
 def _usable(samples: Sequence[int], models: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(numbers of rows that can be seen, those above what is left beside the judged models), each rising."""
     most = models - judged_models(models)
-    usable = tuple(sorted({count for count in samples if count <= most}))
-    if not usable:
+    usable = tuple(sorted({count for count in samples if 0 <= count <= most}))
+    if not usable or min(samples) < 0:
         raise InputError(
             f"the devices share {models} models, of which {most} may be seen: take fewer samples than that"
         )
@@ -192,7 +195,7 @@ def _all_overshoots(shared: SharedModels, budget_ms: float | None) -> tuple[Over
     """Of each pair, at quantiles of the source's latencies where no budget is given."""
     found: list[Overshoot] = []
     for source in shared.devices:
-        budgets = (budget_ms,) if budget_ms else quantile_budgets(shared.latencies[source], SOURCE_BUDGETS)
+        budgets = (budget_ms,) if budget_ms is not None else quantile_budgets(shared.latencies[source], SOURCE_BUDGETS)
         for target in shared.devices:
             if target != source:
                 found.extend(overshoots(shared, source, target, budgets))
