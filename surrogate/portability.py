@@ -144,9 +144,11 @@ def _names(provenance: Mapping[str, str]) -> dict[str, str]:
 
 def _usable(samples: Sequence[int], models: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(numbers of rows that can be seen, those above what is left beside the judged models), each rising."""
+    if not samples or min(samples) < 0:
+        raise InputError(f"numbers of samples are whole numbers from 0 up, not {list(samples)}")
     most = models - judged_models(models)
-    usable = tuple(sorted({count for count in samples if 0 <= count <= most}))
-    if not usable or min(samples) < 0:
+    usable = tuple(sorted({count for count in samples if count <= most}))
+    if not usable:
         raise InputError(
             f"the devices share {models} models, of which {most} may be seen: take fewer samples than that"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,20 @@ def test_bad_tables_are_named(table: pd.DataFrame, problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
         study({"bad": table, "good": models()}, samples=FEW)
     assert str(caught.value).startswith(("device", "the devices share"))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"samples": ()}, "from 0 up"),
+        ({"samples": (-1, 5)}, "from 0 up"),
+        ({"budget_ms": 0.0}, "positive number of milliseconds"),
+        ({"budget_ms": float("nan")}, "positive number of milliseconds"),
+    ],
+)
+def test_impossible_wishes_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        study({"a": models(), "b": slower(2)}, **options)
 
 
 def test_one_device_is_none_too_few() -> None:
