@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fusion.architecture_plan import plan_architecture
 from fusion.block import Block, Cost, make_block
 from fusion.runner import Runner, build_model_suite, build_suite
-from fusion.target import Target, host_target, target_named
+from fusion.target import Target, host_target, host_target_named, target_named
 
 if TYPE_CHECKING:
     from fusion.compiled import CompiledModel
@@ -21,6 +21,7 @@ __all__ = [
     "build_suite",
     "compile_model",
     "host_target",
+    "host_target_named",
     "make_block",
     "plan_architecture",
     "target_named",

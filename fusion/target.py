@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from data.errors import UnknownNameError
+from data.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
     }
 )
 
+# What a processor must report to run a target's code, best target first. x86-64 without SSE4.2 is not met any more.
+_NEEDED_FLAGS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "x86_64-avx512": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx2", "fma"}),
+        "x86_64-avx2": frozenset({"avx2", "fma"}),
+        "x86_64-sse": frozenset(),
+    }
+)
+
 
 def target_named(name: str) -> Target:
     """The target of that name, ``UnknownNameError`` when there is none."""
@@ -63,14 +72,33 @@ def target_named(name: str) -> Target:
 
 def host_target() -> Target:
     """The best target that this machine runs."""
+    return host_targets()[0]
+
+
+def host_targets() -> tuple[Target, ...]:
+    """The targets that this machine runs, best first."""
     if platform.machine().lower() in {"aarch64", "arm64"}:
-        return TARGETS["aarch64-neon"]
+        return (TARGETS["aarch64-neon"],)
     flags = _cpu_flags()
-    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
-        return TARGETS["x86_64-avx512"]
-    if {"avx2", "fma"} <= flags:
-        return TARGETS["x86_64-avx2"]
-    return TARGETS["x86_64-sse"]
+    return tuple(TARGETS[name] for name, needed in _NEEDED_FLAGS.items() if needed <= flags)
+
+
+def host_target_named(word: str) -> Target:
+    """The target of that name, or of the name's last part (``avx2`` for ``x86_64-avx2``), for code to run here.
+
+    Raises:
+        UnknownNameError: there is no such target.
+        InputError: this machine cannot run its code.
+    """
+    by_word = {name.partition("-")[2]: target for name, target in TARGETS.items()}
+    target = TARGETS.get(word) or by_word.get(word)
+    if target is None:
+        raise UnknownNameError("instruction set", word, by_word)
+    runnable = host_targets()
+    if target not in runnable:
+        names = ", ".join(other.name for other in runnable)
+        raise InputError(f"this machine cannot run code for {target.name}: it runs {names}")
+    return target
 
 
 def _cpu_flags() -> set[str]:

@@ -20,6 +20,7 @@ def open_device(
     unit: str = "cpu",
     seed: int = 0,
     allow_mismatch: bool = False,
+    instructions: str | None = None,
 ) -> Device:
     """The device of a specification.
 
@@ -30,17 +31,22 @@ def open_device(
         unit: ``cpu`` or ``gpu``.
         seed: seed of the analytic model's noise.
         allow_mismatch: take a phone of another model than the specification's.
+        instructions: restrict the compiled code of this machine to an instruction set, such as ``avx2`` or ``sse``;
+            None takes the best that it has.
 
     Raises:
-        InputError: the unit is not one of the device's, or a serial number is named twice.
+        InputError: the unit is not one of the device's, a serial number is named twice, or the instruction set is
+            unknown, beyond this machine, or asked of a phone.
         DeviceError: no such phone is attached, or the specification cannot be simulated.
     """
     if unit not in spec.units:
         raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
+    if instructions is not None and (simulated or spec.kind != "host"):
+        raise InputError(f"instructions {instructions!r} can only be chosen for this machine, not for {spec.name}")
     if simulated:
         return SimulatedDevice(spec, unit, seed)
     if spec.kind == "host":
-        return HostDevice(spec, unit)
+        return HostDevice(spec, unit, _host_target(instructions))
     if unit == "gpu":
         raise InputError(f"the GPU of {spec.name} can only be simulated: code is generated for CPUs")
     serials = [serial] if isinstance(serial, str) else list(serial or ())
@@ -49,3 +55,12 @@ def open_device(
     if len(serials) < 2:
         return AdbDevice.connect(spec, serials[0] if serials else None, allow_mismatch)
     return Fleet([AdbDevice.connect(spec, each, allow_mismatch) for each in serials])
+
+
+def _host_target(instructions: str | None) -> str | None:
+    """Name of the compiler's target for an instruction set of this machine."""
+    if instructions is None:
+        return None
+    from fusion import host_target_named
+
+    return host_target_named(instructions).name

@@ -1,164 +1,186 @@
-"""The portability study's inputs and outputs: measured or simulated tables in, terminal tables and a page out."""
+"""The devices of a portability study: named on the command line, opened, and measured on the same whole models."""
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data.architecture import Architecture
-from data.errors import DataFileError, InputError, StoreError
+from data.errors import DeviceError, InputError
 from data.progress import Progress, ProgressEvent
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data.device_spec import DeviceSpec
+    from data.measurement import Measurement
     from data.store import MeasurementStore
-    from surrogate.portability import Study
+    from profiling import Device
+
+# Rows of each model after each pass over all devices: a device's passes are sessions of their own, far enough apart in
+# time to show what a latency is worth there.
+PASSES = (2, 3)
 
 
 @dataclass(frozen=True)
 class StudyDevice:
-    """A device as named on the command line: ``name`` or ``name:threads``."""
+    """A device as named on the command line: ``name[:threads][:instructions]``; None stands for the device's own."""
 
     label: str
     name: str
-    threads: int | None
+    threads: int | None = None
+    instructions: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> StudyDevice:
-        """Read ``host``, ``host:2`` or ``my-phone.toml:4``.
+        """Read ``host``, ``host:2``, ``host:2:avx2``, ``host:sse`` or ``my-phone.toml:4``.
 
         Raises:
-            InputError: the number of threads is none.
+            InputError: after the colons stands something else.
         """
-        name, colon, threads = text.rpartition(":")
-        if not colon:
-            return cls(text, text, None)
-        if not threads.isdigit() or int(threads) < 1:
-            raise InputError(f"device {text!r}: after the colon stands a number of threads, as in host:2")
-        return cls(text, name, int(threads))
+        name, *words = text.split(":")
+        threads = int(words.pop(0)) if words and words[0].isdigit() else None
+        instructions = words.pop(0) if words else None
+        if words or not name or threads == 0 or instructions == "":
+            raise InputError(
+                f"device {text!r}: after the colon stands a number of threads, then an instruction set, "
+                "as in host:2 or host:2:avx2"
+            )
+        return cls(text, name, threads, instructions)
 
 
-def measured_table(
-    device: StudyDevice, store: MeasurementStore, models: int, seed: int, progress: Progress
-) -> tuple[pd.DataFrame, str]:
-    """(rows, provenance) of the same sample of whole models on a device; a phone not attached is simulated.
+@dataclass(frozen=True)
+class OpenedDevice:
+    """A device of the study, ready to be measured."""
+
+    label: str
+    device: Device
+    threads: int
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """What the store keeps its rows apart by."""
+        return self.device.describe().fingerprint, self.device.unit, self.threads
+
+
+@dataclass(frozen=True)
+class MeasuredTable:
+    """Rows of one device: hyperparameters and ``latency_ms``, one row a model.
+
+    ``noise_floor`` is the mean absolute percentage error between sessions of the same models, None where there was
+    only one or nothing was measured.
+    """
+
+    rows: pd.DataFrame
+    provenance: str
+    noise_floor: float | None
+
+
+def measured_tables(
+    devices: Sequence[StudyDevice], store: MeasurementStore, models: int, seed: int, progress: Progress
+) -> dict[str, MeasuredTable]:
+    """The same sample of whole models on each device, by label; what the store holds already is not measured again.
 
     Raises:
-        UnknownNameError: no such device.
-        DeviceError: it is neither attached nor can it be simulated.
+        InputError: two names are one device, or a device cannot be what its name asks for.
+        DeviceError: a device is neither attached nor can it be simulated.
     """
+    from profiling.sampling import SamplingRange, sample_architectures
+
+    architectures = sample_architectures(SamplingRange(), models, seed)
+    rows: dict[str, list[Measurement]] = {}
+    with _opened(devices, progress) as all_opened:
+        for repeats in PASSES:
+            for opened in all_opened:
+                rows[opened.label] = _measure(opened, architectures, repeats, store, seed, progress)
+        return {opened.label: _table(opened.device, rows[opened.label]) for opened in all_opened}
+
+
+@contextmanager
+def _opened(devices: Sequence[StudyDevice], progress: Progress) -> Iterator[list[OpenedDevice]]:
+    """All devices, opened before anything is measured, so that a name that cannot be had is told at once."""
+    from data.device_spec import load_device
+
+    specs = [load_device(device.name) for device in devices]
+    with ExitStack() as stack:
+        found: dict[tuple[str, str, int], OpenedDevice] = {}
+        for device, spec in zip(devices, specs, strict=True):
+            opened = _open(device, spec, progress)
+            stack.callback(opened.device.close)
+            earlier = found.setdefault(opened.identity, opened)
+            if earlier is not opened:
+                raise InputError(f"{earlier.label} and {opened.label} are one device: name each once")
+        yield list(found.values())
+
+
+def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDevice:
+    """The device itself, or the analytic model of a phone that is not attached."""
+    from profiling import open_device
+
+    cores = len(spec.cores) or spec.default_threads
+    if device.threads is not None and device.threads > cores:
+        raise InputError(f"device {device.label}: {spec.name} has {cores} cores")
+    try:
+        opened = open_device(spec, instructions=device.instructions)
+    except DeviceError as error:
+        progress(
+            ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
+        )
+        opened = open_device(spec, simulated=True)
+    return OpenedDevice(device.label, opened, device.threads or spec.default_threads)
+
+
+def _measure(
+    opened: OpenedDevice,
+    architectures: Sequence[Architecture],
+    repeats: int,
+    store: MeasurementStore,
+    seed: int,
+    progress: Progress,
+) -> list[Measurement]:
+    """All rows of the models on one device, once each has ``repeats`` of them."""
+    from profiling.session import measure_models
+    from search.device_lock import alone
+
+    stage = f"measure {opened.label}"
+    progress(ProgressEvent(f"compile for {opened.label}", 0, None, f"{len(architectures)} whole models"))
+    with alone(opened.device, progress):
+        return measure_models(
+            opened.device,
+            architectures,
+            threads=opened.threads,
+            store=store,
+            repeats=repeats,
+            seed=seed,
+            progress=lambda event: progress(replace(event, stage=stage)),
+        )
+
+
+def _table(device: Device, rows: Sequence[Measurement]) -> MeasuredTable:
+    """One row a model, its latency combined over all sessions, and how far the sessions are apart."""
     import pandas as pd
 
-    from data.device_spec import load_device
-    from data.errors import DeviceError
-    from profiling import open_device
-    from profiling.sampling import SamplingRange, sample_architectures
-    from profiling.session import measure_models
+    from surrogate.shared_models import session_noise
     from surrogate.training_data import corrected_ms
 
-    spec = load_device(device.name)
-    try:
-        opened = open_device(spec)
-    except DeviceError as error:
-        progress(ProgressEvent("devices", 0, None, f"{error}: taking its analytic model, marked simulated"))
-        opened = open_device(spec, simulated=True)
-    try:
-        rows = measure_models(
-            opened,
-            sample_architectures(SamplingRange(), models, seed),
-            threads=device.threads or spec.default_threads,
-            store=store,
-            seed=seed,
-            progress=progress,
-        )
-    finally:
-        opened.close()
-    times = corrected_ms(rows)
     signatures = {row.subject_hash: row.signature for row in rows}
     documents = [
         {**Architecture.from_dict(json.loads(signatures[key])).to_dict(), "batch": 1, "latency_ms": latency}
-        for key, latency in times.items()
+        for key, latency in corrected_ms(rows).items()
     ]
-    return pd.DataFrame(documents), opened.provenance
+    noise = session_noise(_by_session(rows)) if device.provenance == "measured" else None
+    return MeasuredTable(pd.DataFrame(documents), device.provenance, noise)
 
 
-def read_table(path: Path) -> dict[str, pd.DataFrame]:
-    """A CSV table with a column ``device``, as one table for each device.
+def _by_session(rows: Sequence[Measurement]) -> list[Mapping[str, float]]:
+    """Milliseconds by model of each session, in the order in which the sessions began."""
+    from surrogate.training_data import corrected_ms
 
-    Raises:
-        DataFileError: the file cannot be read or has no such column.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path)
-    except OSError as error:
-        raise DataFileError(path, f"the table cannot be read: {error.strerror}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataFileError(path, f"not a CSV table: {error}") from error
-    missing = [name for name in ("device", "latency_ms") if name not in table.columns]
-    if missing:
-        raise DataFileError(path, f"the table has no column {missing[0]!r}", 1)
-    return {str(device): rows.reset_index(drop=True) for device, rows in table.groupby("device", sort=True)}
-
-
-def write_outputs(study: Study, folder: Path) -> tuple[Path, Path]:
-    """``study.json`` and the self-contained ``study.html`` in a folder; returns both paths."""
-    page, document = folder / "study.html", folder / "study.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        document.write_text(json.dumps(study.to_dict(), indent=1), encoding="utf-8")
-        page.write_text(render(study), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"the study cannot be written into {folder}: {error.strerror}") from error
-    return document, page
-
-
-def render(study: Study) -> str:
-    """The study as one HTML page with its heat map and curves inside."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(loader=PackageLoader("search"), autoescape=True, undefined=StrictUndefined)
-    heat = [[(value, _shade(value)) for value in row] for row in study.rank_correlation]
-    return environment.get_template("portability.html").render(study=study, heat=heat, curves=_curves(study))
-
-
-def _shade(correlation: float) -> str:
-    """A CSS colour from white (0.8 and less) to green (1)."""
-    share = min(max((correlation - 0.8) / 0.2, 0.0), 1.0)
-    return f"rgb({255 - round(110 * share)}, {255 - round(40 * share)}, {255 - round(110 * share)})"
-
-
-def _curves(study: Study) -> Sequence[str]:
-    """One SVG picture for each target: the median error over sources against the number of samples."""
-    from matplotlib.figure import Figure
-
-    pictures = []
-    for target in study.devices:
-        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
-        axes = figure.add_subplot()
-        for method, label in (("scale", "scale factor"), ("adapt", "adapted"), ("scratch", "from scratch")):
-            axes.plot(*_medians(study, target, method), marker="o", label=label)
-        axes.set(title=f"to {target}", xlabel="rows of this device", ylabel="MAPE, %", ylim=(0, None))
-        axes.legend()
-        text = io.StringIO()
-        figure.savefig(text, format="svg")
-        pictures.append(text.getvalue()[text.getvalue().index("<svg") :])
-    return pictures
-
-
-def _medians(study: Study, target: str, method: str) -> tuple[list[int], list[float]]:
-    """(samples, median error over the source devices in per cent) of one method."""
-    from statistics import median
-
-    points: dict[int, list[float]] = {}
-    for transfer in study.transfers:
-        value = getattr(transfer, method)
-        if transfer.target == target and value is not None:
-            points.setdefault(transfer.samples, []).append(100 * value)
-    return sorted(points), [median(points[count]) for count in sorted(points)]
+    sessions: dict[str, list[Measurement]] = defaultdict(list)
+    for row in rows:
+        sessions[row.session].append(row)
+    return [corrected_ms(group) for group in sessions.values()]

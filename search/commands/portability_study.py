@@ -12,32 +12,39 @@ from search.commands._options import DURATION_MS, Command, ProgressPrinter, cons
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
     from surrogate.portability import Study
 
 EXAMPLES = """\b
 Examples:
   portability-study --devices host:1,host:2               this machine with one and with two threads, measured
+  portability-study --devices host:1,host:2,host:2:avx2,host:1:sse     and with fewer instructions, compiled for each
   portability-study --devices host,s20,s10,mali --budget 50ms    phones that are not attached are simulated
   portability-study --table latencies.csv --json          rows of any source: device, layers, hidden, heads,
                                                           intermediate, seq_len, batch, latency_ms
+
+A device is NAME[:THREADS][:INSTRUCTIONS]. Instructions (avx512, avx2, sse, neon) restrict the compiled code of this
+machine to less than it has. Every model is measured in two sessions on each device; an interrupted study goes on where
+it stopped, and a second one measures only what is missing, or was never measured undisturbed.
+
+A table may also have the columns accuracy (of the model: then the most accurate model within a budget is the best, not
+the largest), session (rows of several sessions give the noise floor) and provenance (measured, simulated, published).
 """
 
 
 @click.command(
     cls=Command,
     epilog=EXAMPLES,
-    help="Compare devices: ranks, transfer of predictors with a few samples, and each other's best models.",
+    help="Compare devices: ranks, transfer of predictors with a few samples, each other's best models, and how many "
+    "samples of a new device make it safe to choose models for it.",
     context_settings={"max_content_width": 110},
 )
-@click.option("--devices", help="Comma-separated devices, each NAME or NAME:THREADS.")
+@click.option("--devices", help="Comma-separated devices, each NAME[:THREADS][:INSTRUCTIONS], such as host:2:avx2.")
 @click.option("--table", type=click.Path(path_type=Path), help="CSV table with a column device, instead of measuring.")
 @click.option("--features", help="Comma-separated feature columns of --table.  [default: the six hyperparameters]")
-@click.option("--budget", type=DURATION_MS, help="Latency budget, such as 50ms.  [default: each device's median]")
-@click.option("--samples", default="0,5,10,20", show_default=True, help="Rows of the other device that may be seen.")
+@click.option("--budget", type=DURATION_MS, help="Latency budget, such as 50ms.  [default: quantiles of each device]")
+@click.option("--samples", default="0,5,10,20,50", show_default=True, help="Rows of the other device that may be seen.")
 @click.option(
-    "--models", type=click.IntRange(min=12), default=40, show_default=True, help="Whole models to measure on each."
+    "--models", type=click.IntRange(min=12), default=80, show_default=True, help="Whole models to measure on each."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("portability"), show_default=True, help="Folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of models and splits.")
@@ -59,15 +66,17 @@ def main(
     if features is not None and table is None:
         raise click.UsageError("--features belongs to --table.")
     counts = parse_samples(samples)
-
-    from search.portability import write_outputs
-
+    names = [name.strip() for name in features.split(",")] if features else None
     if table is not None:
-        outcome = study_table(table, counts, budget, features.split(",") if features else None, seed)
+        outcome = study_table(table, counts, budget, names, seed)
     else:
         outcome = study_devices(str(devices).split(","), counts, budget, models, seed)
-    document, page = write_outputs(outcome, out)
-    show(outcome)
+
+    from search.portability_page import write_study
+    from search.portability_summary import show_study
+
+    document, page = write_study(outcome, out)
+    show_study(outcome, console())
     console().print(f"written: {document}, {page}", markup=False, soft_wrap=True)
     if as_json:
         emit_json(outcome.to_dict())
@@ -82,7 +91,7 @@ def parse_samples(text: str) -> tuple[int, ...]:
     from data.errors import InputError
 
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() for word in words):
+    if not all(word.isdecimal() for word in words):
         raise InputError(f"--samples {text!r}: write whole numbers separated by commas, like 0,5,10")
     return tuple(sorted({int(word) for word in words}))
 
@@ -91,74 +100,41 @@ def study_table(
     path: Path, samples: Sequence[int], budget: float | None, features: Sequence[str] | None, seed: int
 ) -> Study:
     """The study of a table of the user's own."""
-    from search.portability import read_table
+    from search.portability_table import read_table
     from surrogate.portability import study
+    from surrogate.table import HYPERPARAMETERS
 
-    return study(read_table(path), samples=samples, budget_ms=budget, features=features, seed=seed)
+    devices = read_table(path, HYPERPARAMETERS if features is None else features)
+    with ProgressPrinter() as progress:
+        return study(
+            {device: entry.rows for device, entry in devices.items()},
+            samples=samples,
+            budget_ms=budget,
+            provenance={device: entry.provenance for device, entry in devices.items()},
+            features=features,
+            seed=seed,
+            progress=progress,
+        )
 
 
 def study_devices(names: Sequence[str], samples: Sequence[int], budget: float | None, models: int, seed: int) -> Study:
     """The study of devices, measuring what is missing."""
-    from data.device_spec import load_device
     from data.errors import InputError
     from data.store import MeasurementStore
-    from search.portability import StudyDevice, measured_table
+    from search.portability import StudyDevice, measured_tables
     from surrogate.portability import study
 
-    chosen = [StudyDevice.parse(name.strip()) for name in names]
-    for device in chosen:
-        load_device(device.name)
-    if len(chosen) < 2 or len({device.label for device in chosen}) < len(chosen):
+    devices = [StudyDevice.parse(name.strip()) for name in names]
+    if len({device.label for device in devices}) < max(len(devices), 2):
         raise InputError("--devices needs at least two different devices, such as host:1,host:2")
-    tables, provenance = {}, {}
     with MeasurementStore.open() as store, ProgressPrinter() as progress:
-        for device in chosen:
-            tables[device.label], provenance[device.label] = measured_table(device, store, models, seed, progress)
-    return study(tables, samples=samples, budget_ms=budget, provenance=provenance, seed=seed)
-
-
-def show(outcome: Study) -> None:
-    """The study's tables for people, on standard error."""
-    screen = console()
-    for table in (_ranks(outcome), _transfers(outcome), _overshoots(outcome)):
-        screen.print(table)
-
-
-def _marked(outcome: Study, device: str) -> str:
-    provenance = outcome.provenance[device]
-    return device if provenance == "measured" else f"{device} ({provenance})"
-
-
-def _ranks(outcome: Study) -> Table:
-    from rich.table import Table
-
-    marked = [_marked(outcome, device) for device in outcome.devices]
-    table = Table("", *marked, title=f"Rank correlation of {outcome.models} models' latency (Spearman)")
-    for name, row in zip(marked, outcome.rank_correlation, strict=True):
-        table.add_row(name, *(f"{value:.3f}" for value in row))
-    return table
-
-
-def _transfers(outcome: Study) -> Table:
-    from rich.table import Table
-
-    table = Table("from", "to", "samples", "scale factor", "adapted", "from scratch", title="Error (MAPE) of transfer")
-    for entry in outcome.transfers:
-        scratch = "-" if entry.scratch is None else f"{entry.scratch:.1%}"
-        pair = (_marked(outcome, entry.source), _marked(outcome, entry.target), str(entry.samples))
-        table.add_row(*pair, f"{entry.scale:.1%}", f"{entry.adapt:.1%}", scratch)
-    return table
-
-
-def _overshoots(outcome: Study) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        "chosen on", "run on", "budget", "latency there", "over", "of own best's size", title="Each other's best model"
-    )
-    for entry in outcome.overshoots:
-        share = "nothing fits" if entry.size_share is None else f"{entry.size_share:.0%}"
-        pair = (_marked(outcome, entry.source), _marked(outcome, entry.target))
-        times = (f"{entry.budget_ms:.3g} ms", f"{entry.latency_ms:.3g} ms", f"{entry.overshoot:+.0%}")
-        table.add_row(*pair, *times, share)
-    return table
+        tables = measured_tables(devices, store, models, seed, progress)
+        return study(
+            {label: table.rows for label, table in tables.items()},
+            samples=samples,
+            budget_ms=budget,
+            provenance={label: table.provenance for label, table in tables.items()},
+            noise_floor={label: table.noise_floor for label, table in tables.items()},
+            seed=seed,
+            progress=progress,
+        )

@@ -136,31 +136,6 @@ def test_list(run_command: Callable[..., Completed]) -> None:
     assert {entry["name"] for entry in json.loads(done.stdout)["devices"]} == {"host", "s20", "s10", "mali"}
 
 
-def test_portability_study_command(run_command: Callable[..., Completed], tmp_path: Path) -> None:
-    table = tmp_path / "table.csv"
-    lines = ["device,layers,hidden,heads,intermediate,seq_len,batch,latency_ms"]
-    for device, speed in (("a", 1.0), ("b", 2.5)):
-        for number in range(24):
-            layers, hidden = 2 + number % 6, 64 * (1 + number // 6)
-            lines.append(f"{device},{layers},{hidden},4,{4 * hidden},128,1,{layers * hidden**1.5 / 900 / speed:.4f}")
-    table.write_text("\n".join(lines))
-    options = ("--samples", "0,5", "--json", "--out", tmp_path / "o")
-    done = run_command("portability-study", "--table", table, *options, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads((tmp_path / "o" / "study.json").read_text())
-    page = (tmp_path / "o" / "study.html").read_text()
-    assert "<svg" in page and "<script" not in page and "src=" not in page and "<link" not in page
-    for arguments, problem in (
-        (("--devices", "host"), "two different devices"),
-        (("--devices", "host:x,host:1"), "number of threads"),
-        (("--table", table, "--samples", "few"), "whole numbers"),
-        (("--table", tmp_path / "none.csv"), "cannot be read"),
-        ((), "either --devices or --table"),
-    ):
-        bad = run_command("portability-study", *arguments)
-        assert bad.returncode == 2 and problem in bad.stderr and len(bad.stderr.strip().splitlines()) == 1
-
-
 def test_killed_profiling_goes_on_without_losing_or_repeating(state_home: Path, tmp_path: Path) -> None:
     argv = [*command_line("profile-device"), "--device", "s20", "--simulated", "--blocks", "60"]
     path = state_home / "measurements.sqlite"

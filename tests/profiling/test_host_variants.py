@@ -1,0 +1,67 @@
+"""This machine as several devices: with fewer instructions, code compiled for them, and rows kept apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.architecture import Architecture
+from data.device_spec import load_device
+from data.errors import InputError, UnknownNameError
+from data.store import MeasurementStore
+from fusion import host_target, target, target_named
+from fusion.target import host_target_named, host_targets
+from profiling import open_device
+from profiling.recording import Care
+from profiling.session import measure_models
+
+TINY = (Architecture(layers=2, hidden=64, heads=2, intermediate=128, vocab_size=200, seq_len=16),)
+CPUS = {
+    "old": (set(), ["x86_64-sse"]),
+    "haswell": ({"avx2", "fma"}, ["x86_64-avx2", "x86_64-sse"]),
+    "knl": ({"avx2", "fma", "avx512f"}, ["x86_64-avx2", "x86_64-sse"]),
+    "server": (
+        {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"},
+        ["x86_64-avx512", "x86_64-avx2", "x86_64-sse"],
+    ),
+}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_a_machine_runs_its_own_code_and_all_that_is_older(cpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags, expected = CPUS[cpu]
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target, "_cpu_flags", lambda: flags)
+    assert [one.name for one in host_targets()] == expected
+    assert host_target().name == expected[0]
+
+
+def test_an_instruction_set_is_named_shortly_or_fully(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target, "_cpu_flags", lambda: CPUS["haswell"][0])
+    assert host_target_named("avx2") is host_target_named("x86_64-avx2") is target_named("x86_64-avx2")
+    with pytest.raises(UnknownNameError, match=r"instruction set 'avx3'\. Did you mean 'avx2'\?"):
+        host_target_named("avx3")
+    for beyond in ("avx512", "neon"):
+        with pytest.raises(InputError, match=r"cannot run code for .*: it runs x86_64-avx2, x86_64-sse"):
+            host_target_named(beyond)
+
+
+def test_only_this_machine_can_be_restricted() -> None:
+    for simulated in (True, False):
+        with pytest.raises(InputError, match="only be chosen for this machine, not for s20"):
+            open_device(load_device("s20"), simulated=simulated, instructions="neon")
+
+
+def test_each_variant_is_measured_and_kept_apart(store: MeasurementStore) -> None:
+    plainest = host_targets()[-1].name
+    variants = {host_target().name: open_device(load_device("host"))}
+    variants[plainest] = open_device(load_device("host"), instructions=plainest.partition("-")[2])
+    for name, device in variants.items():
+        assert device.target.name == name == device.describe().details["target"]
+        rows = measure_models(device, TINY, threads=1, store=store, repeats=1, care=Care(3, 10.0))
+        assert {row.fingerprint for row in rows} == {device.describe().fingerprint}
+        assert all(row.median_ms > 0 and row.provenance == "measured" for row in rows)
+    models = store.measurements(subject="model")
+    by_fingerprint = {row.fingerprint: row for row in models}
+    assert len(by_fingerprint) == len(variants)
+    assert len({row.binary_hash for row in by_fingerprint.values()}) == len(variants), "code compiled for each"
