@@ -119,11 +119,14 @@ class LatencyPredictor:
         low, high = np.array(self.lowest) - margin, np.array(self.highest) + margin
         return np.asarray(((inputs < low) | (inputs > high)).any(axis=1))
 
-    def adapt(self, rows: pd.DataFrame, *, target: str = TARGET, seed: int = 0) -> LatencyPredictor:
+    def adapt(
+        self, rows: pd.DataFrame, *, target: str = TARGET, seed: int = 0, compared: bool = True
+    ) -> LatencyPredictor:
         """The predictor for another device from any number of its rows; none changes nothing.
 
         A few rows give little more than a scale factor, more what :mod:`surrogate.transfer` makes of them;
-        ``comparison`` of the result judges it beside the scale factor and a predictor of these rows alone.
+        ``comparison`` of the result judges it beside the scale factor and a predictor of these rows alone, unless it is
+        not to be ``compared``, which takes most of the time.
         """
         if len(rows) == 0:
             return self
@@ -137,12 +140,13 @@ class LatencyPredictor:
             own = fit_equal(inputs[train], self.names, latencies[train], priced, groups[train], seed)
             return np.asarray(logarithms[test] - own.predict(inputs[test]))
 
+        ratios = logarithms - self.blend.predict(inputs)
         return replace(
             self,
             adaptation=adaptation,
             adapted_to=inputs,
             errors=fit_errors(self._scaled(inputs), left.errors / left.deviations, 1.0),
-            comparison=compare(left, logarithms - self.blend.predict(inputs), groups, from_scratch, seed),
+            comparison=compare(left, ratios, groups, from_scratch, seed) if compared else None,
         )
 
     def choose(self, frame: pd.DataFrame, count: int, seed: int = 0) -> np.ndarray:
@@ -235,8 +239,9 @@ class LatencyPredictor:
         if document["adaptation"] is None:
             return plain
         rows = np.array(document["adapted_to"], dtype=np.float64)
+        compared = None if comparison is None else Comparison(**comparison)
         adaptation = Process.from_dict(document["adaptation"], plain._view(rows))
-        return replace(plain, adaptation=adaptation, adapted_to=rows, comparison=Comparison(**comparison))
+        return replace(plain, adaptation=adaptation, adapted_to=rows, comparison=compared)
 
 
 def _by_parts(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) -> np.ndarray:

@@ -37,8 +37,13 @@ def _random_rows(predictor: LatencyPredictor, rows: pd.DataFrame, count: int, se
     return np.arange(count)
 
 
+def _informative_rows(predictor: LatencyPredictor, rows: pd.DataFrame, count: int, seed: int) -> np.ndarray:
+    """(count,) indices of the rows that tell most about the target."""
+    return predictor.choose(rows, count, seed)
+
+
 # By what rule the rows of the target are chosen that are measured.
-CHOOSERS: Mapping[str, Chooser] = MappingProxyType({"random": _random_rows})
+CHOOSERS: Mapping[str, Chooser] = MappingProxyType({"random": _random_rows, "chosen": _informative_rows})
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ def _trials(
 
 def _trial(task: _Task, pair: _Pair, choice: str, count: int) -> Trial:
     seen = pair.pool.iloc[CHOOSERS[choice](pair.predictor, pair.pool, count, task.seed)]
-    adapted = pair.predictor.adapt(seen)
+    adapted = pair.predictor.adapt(seen, compared=False)
     picks = [
         pick(task.shared, pair.source, pair.target, pair.split.judged, _chances(task, pair, adapted, count, ms), ms)
         for ms in task.budgets[pair.target]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+from threadpoolctl import threadpool_limits
 
 from data.device_spec import load_device
 from data.progress import ProgressEvent
@@ -52,7 +53,8 @@ def main(
         raise click.UsageError(f"--parts takes {', '.join(_PARTS)}, not {parts}")
     if out is not None and out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out} is a file")
-    with ProgressPrinter() as progress:
+    # Small matrices: threads of BLAS would wait for each other.
+    with ProgressPrinter() as progress, threadpool_limits(limits=1):
         found = evaluate(hat, range(seeds), chosen, tables.split(","), sessions, progress)
     origin = provenance()
     text = markdown(found, origin)

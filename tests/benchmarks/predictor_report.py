@@ -23,6 +23,8 @@ _HELD = (
     "worst seed",
 )
 _INTERVAL = ("90% covers", "width")
+# Within this much of the better baseline is as good: seeds differ by more.
+_AS_GOOD = 1.05
 
 
 @dataclass
@@ -108,36 +110,40 @@ def _few_table(few: Sequence[Held]) -> str:
 
 
 def _moved_table(moved: Sequence[Moved]) -> str:
+    """Means over the pairs of each group and of all, by number of rows; the pairs themselves are in the JSON."""
+    groups = list(dict.fromkeys(one.group for one in moved))
+    counts = sorted({one.rows for one in moved})
+    parts = [(group, [one for one in moved if one.group == group]) for group in groups]
+    if len(groups) > 1:
+        parts.append(("all", list(moved)))
     rows = [
-        [
-            one.source,
-            one.target,
-            str(one.rows),
-            f"{one.scale:.2%}",
-            f"{one.adapt:.2%}",
-            _share(one.scratch, 2),
-            _share(one.covered),
-            _share(one.width),
-        ]
-        for one in moved
+        _moved_row(name, [one for one in members if one.rows == count])
+        for name, members in parts
+        for count in counts
+        if any(one.rows == count for one in members)
     ]
-    return _table(["from", "to", "rows", "scale factor", "adapted", "from scratch", *_INTERVAL], rows, left=2)
+    titles = ["between", "rows", "pairs", "scale factor", "from scratch", "adapted", "adapted, chosen rows"]
+    return _table([*titles, "below both", "within 5% of the better", *_INTERVAL], rows)
+
+
+def _moved_row(group: str, pairs: Sequence[Moved]) -> list[str]:
+    better = [min(one.scale, one.scale if one.scratch is None else one.scratch) for one in pairs]
+    ways = ("scale", "scratch", "adapt", "chosen")
+    return [
+        group,
+        str(pairs[0].rows),
+        str(len(pairs)),
+        *(_share(_mean([getattr(one, way) for one in pairs]), 2) for way in ways),
+        str(sum(one.adapt < least for one, least in zip(pairs, better, strict=True))),
+        str(sum(one.adapt <= _AS_GOOD * least for one, least in zip(pairs, better, strict=True))),
+        _share(_mean([one.covered for one in pairs])),
+        _share(_mean([one.width for one in pairs])),
+    ]
 
 
 def _conclusions(found: Evaluation) -> list[str]:
-    """Transfer by number of rows: means over all pairs, and in how many the adapted one is the best of the three."""
+    """Devices beside their noise floor, and the time that many predictions take."""
     lines = []
-    for count in sorted({one.rows for one in found.moved}):
-        pairs = [one for one in found.moved if one.rows == count]
-        own = [one.scratch for one in pairs if one.scratch is not None]
-        best = sum(one.adapt <= min(one.scale, one.scratch if one.scratch is not None else one.scale) for one in pairs)
-        covered = [one.covered for one in pairs if one.covered is not None]
-        lines.append(
-            f"transfer with {count} rows, mean of {len(pairs)} pairs: "
-            f"scale factor {_share(_mean([one.scale for one in pairs]), 2)}, "
-            f"adapted {_share(_mean([one.adapt for one in pairs]), 2)}, from scratch {_share(_mean(own), 2)}; "
-            f"adapted is no worse than both in {best}; 90% covers {_share(_mean(covered))}"
-        )
     for one in found.devices:
         mean, floor = one.held.mean, one.floor
         lines.append(
@@ -152,8 +158,10 @@ def _conclusions(found: Evaluation) -> list[str]:
     return lines
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that there are."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _share(value: float | None, digits: int = 1) -> str:

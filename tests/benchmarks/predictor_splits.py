@@ -73,8 +73,9 @@ def noise_floor(table: Table) -> float | None:
 class Moved:
     """Transfer from ``source`` to ``target`` with ``rows`` of it: MAPE of each way, None where it needs more rows;
     ``covered`` and ``width`` are the adapted predictor's 90% intervals'; ``chosen`` is the adapted one's MAPE where the
-    predictor has chosen the rows, by the same rows kept aside."""
+    predictor has chosen the rows, by the same rows kept aside. ``group`` is that of both tables."""
 
+    group: str
     source: str
     target: str
     rows: int
@@ -100,7 +101,7 @@ def transfers(
             for count in counts:
                 tried = (*_moved(predictor, target, count, seed), _from_scratch(target, count, seed))
                 found.setdefault((target.name, count), []).append(tried)
-    return [_mean_moved(source.name, name, count, all_) for (name, count), all_ in found.items()]
+    return [_mean_moved(source, name, count, all_) for (name, count), all_ in found.items()]
 
 
 def _drawn(target: Table, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -117,8 +118,8 @@ def _moved(predictor: LatencyPredictor, target: Table, count: int, seed: int) ->
     factor = float(np.median(seen[TARGET].to_numpy(dtype=float) / predictor.predict(seen))) if count else 1.0
     scaled = judge(truth, Prediction(factor * predictor.predict(judged))).mape
     best = candidates.iloc[predictor.choose(candidates.drop(columns=TARGET), count)]
-    by_choice = judge(truth, Prediction(predictor.adapt(best).predict(judged))).mape
-    return scaled, judge(truth, predicted_by(predictor.adapt(seen), judged)), by_choice
+    by_choice = judge(truth, Prediction(predictor.adapt(best, compared=False).predict(judged))).mape
+    return scaled, judge(truth, predicted_by(predictor.adapt(seen, compared=False), judged)), by_choice
 
 
 _known: dict[tuple[str, int, int], float] = {}
@@ -136,11 +137,12 @@ def _from_scratch(target: Table, count: int, seed: int) -> float:
     return _known[key]
 
 
-def _mean_moved(source: str, target: str, count: int, all_: Sequence[tuple[float, Figures, float, float]]) -> Moved:
+def _mean_moved(source: Table, target: str, count: int, all_: Sequence[tuple[float, Figures, float, float]]) -> Moved:
     adapted = mean_figures([figures for _, figures, _, _ in all_])
     scratch = float(np.mean([own for *_, own in all_]))
     return Moved(
-        source=source,
+        group=source.group,
+        source=source.name,
         target=target,
         rows=count,
         scale=float(np.mean([scaled for scaled, *_ in all_])),
