@@ -197,7 +197,9 @@ def _trials(
     """Each way of choosing rows with each number of them, for one pair and split."""
     table = task.shared.table(target)
     pair = _Pair(source, target, predictor, split, table.iloc[split.pool], table.iloc[split.judged], alone)
-    return [_trial(task, pair, choice, count) for choice in CHOOSERS for count in task.samples]
+    # Without rows there is nothing to choose.
+    choices = CHOOSERS if any(task.samples) else ("random",)
+    return [_trial(task, pair, choice, count) for choice in choices for count in task.samples]
 
 
 def _trial(task: _Task, pair: _Pair, choice: str, count: int) -> Trial:

@@ -93,7 +93,7 @@ def test_simulated_phones_are_marked_everywhere(run_command: RunCommand, tmp_pat
     assert document["left_out"] == [50] and "left out: 50 samples" in done.stderr
     for text in (done.stderr, (tmp_path / "out" / "study.html").read_text()):
         assert "s20 (simulated) to s10:4 (simulated): " in text
-    assert [entry["samples"] for entry in document["safety"]] == 2 * [0, 5, 10]
+    assert [entry["samples"] for entry in document["safety"]] == 4 * [0, 5, 10]
 
 
 def test_an_interrupted_study_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,11 @@ def test_a_device_twice_as_slow_is_overshot_by_all(twice: Study) -> None:
     there = [entry for entry in twice.overshoots if entry.source == "a"]
     assert len(there) == 3 and all(entry.overshoot == pytest.approx(1) for entry in there)
     assert all(entry.given_up is None for entry in there)
-    unseen, few = (entry for entry in twice.safety if entry.source == "a")
+    unseen, few = (entry for entry in twice.safety if (entry.source, entry.choice) == ("a", "random"))
     assert unseen.within is not None and unseen.within < 0.5 and 0.5 < unseen.worst_overshoot <= 1
     assert few.within == 1 and few.given_up is not None and few.given_up < 0.3
-    assert [entry.samples for entry in twice.safe_samples] == [5, 0]
-    scales = [entry.scale for entry in twice.transfers if entry.source == "a"]
+    assert [entry.samples for entry in twice.safe_samples] == [5, 5, 0, 0], "rows drawn and rows chosen"
+    scales = [entry.scale for entry in twice.transfers if (entry.source, entry.choice) == ("a", "random")]
     assert scales[0] == pytest.approx(0.5, abs=0.05) and scales[1] < 0.05
 
 
@@ -102,7 +102,7 @@ def test_without_sizes_the_slowest_is_best() -> None:
 
 def test_a_budget_that_nothing_keeps() -> None:
     outcome = study({"a": models(), "b": slower(1000)}, samples=FEW, budget_ms=40.0)
-    unseen, few = (entry for entry in outcome.safety if entry.source == "a")
+    unseen, few = (entry for entry in outcome.safety if (entry.source, entry.choice) == ("a", "random"))
     assert unseen.within == 0 and unseen.given_up is None and unseen.worst_overshoot > 100
     assert few.picked == 0 and few.within is None
     assert outcome.safe_samples[0].samples is None
