@@ -128,6 +128,9 @@ def search_space(bench: Bench, task: Task) -> SearchSpace:
 def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
     """The candidates whose predicted upper bound is within the budget, and which are small enough.
 
+    Latencies are those that the device usually shows, as the confirmation will: of a machine that is left alone, times
+    the predictor's disturbance.
+
     Profiles the device where that was not done yet. Kept in the study, so that a resumed search chooses among the same.
 
     Raises:
@@ -140,9 +143,10 @@ def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
     with timed(bench.study, "profile"):
         predictor: Predictor = bench.stages.predictor(bench.device, options, bench.threads, bench.progress)
         architectures = space.architectures()
-        predicted = predictor.predict(architectures)
-        lower, upper = predictor.interval(architectures, COVERAGE)
-        within = predictor.probability_within(architectures, options.budget_ms)
+        usual = predictor.disturbance
+        predicted = usual * predictor.predict(architectures)
+        lower, upper = (usual * bound for bound in predictor.interval(architectures, COVERAGE))
+        within = predictor.probability_within(architectures, options.budget_ms / usual)
     candidates = [
         Candidate(architecture, *(float(value) for value in values))
         for architecture, *values in zip(architectures, predicted, lower, upper, within, strict=True)

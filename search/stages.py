@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 
 class Predictor(Protocol):
-    """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,)."""
+    """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,), of a device that is
+    left alone. ``disturbance`` is what whole runs usually take over that."""
 
     @property
     def provenance(self) -> Provenance: ...
+    @property
+    def disturbance(self) -> float: ...
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray: ...
     def interval(
         self, architectures: Sequence[Architecture], coverage: float = 0.9

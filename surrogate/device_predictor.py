@@ -21,7 +21,7 @@ from surrogate.boosting import Residual
 from surrogate.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.metrics import PredictionErrors, prediction_errors
 from surrogate.plans import count_blocks
-from surrogate.training_data import Origin, corrected_ms, origin_of
+from surrogate.training_data import Origin, corrected_ms, disturbance, origin_of
 
 _DOCUMENT, _TREES = "predictor.json", "block_residual.json"
 # How strongly the factor on the sum of the blocks is held at one, in units of one model's squared relative error.
@@ -52,7 +52,8 @@ class DevicePredictor:
     probabilities come from them, since their blocks were not used for fitting, and each is predicted with a remainder
     fitted to all other models. ``held_out`` keeps (name, measured ms, predicted ms) of each for the report, and
     ``sum_mape`` is the error of the plain sum of blocks there: what the remainder has to make up for. ``ranges`` are
-    the (least, largest) rows, inner, columns and heads of the measured blocks by kind.
+    the (least, largest) rows, inner, columns and heads of the measured blocks by kind. ``disturbance`` is what whole
+    runs usually took over the undisturbed time that is predicted, 1 on a machine that is left alone.
     """
 
     blocks: BlockPredictor
@@ -64,6 +65,7 @@ class DevicePredictor:
     sum_mape: float
     measured_blocks: int
     ranges: dict[str, tuple[tuple[int, int], ...]]
+    disturbance: float
 
     @property
     def provenance(self) -> Provenance:
@@ -117,6 +119,7 @@ class DevicePredictor:
             sum_mape=prediction_errors(truth, terms[len(fitting[0]) :, 0]).mape,
             measured_blocks=len(distinct),
             ranges=_ranges(distinct),
+            disturbance=disturbance([*model_measurements, *(held_out or ())]),
         )
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
@@ -172,6 +175,7 @@ class DevicePredictor:
             "sum_mape": self.sum_mape,
             "measured_blocks": self.measured_blocks,
             "ranges": self.ranges,
+            "disturbance": self.disturbance,
         }
         partial = directory / f"{_DOCUMENT}.partial"
         partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -197,6 +201,7 @@ class DevicePredictor:
                 held_out=tuple((name, truth, guess) for name, truth, guess in document["held_out"]),
                 sum_mape=float(document["sum_mape"]),
                 measured_blocks=document["measured_blocks"],
+                disturbance=float(document["disturbance"]),
                 ranges={
                     str(kind): tuple((int(low), int(high)) for low, high in sizes)
                     for kind, sizes in document["ranges"].items()

@@ -55,3 +55,9 @@ def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
         elif len(times) == len(known):
             quietest[row.subject_hash] = np.minimum(times, known)
     return {subject: float(times.sum()) for subject, times in quietest.items()}
+
+
+def disturbance(rows: Sequence[Measurement]) -> float:
+    """The median over rows of a row's median over its subject's undisturbed time; 1 for no rows."""
+    quiet = corrected_ms(rows)
+    return float(np.median([row.median_ms / quiet[row.subject_hash] for row in rows])) if rows else 1.0

@@ -211,6 +211,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "measured_blocks": predictor.measured_blocks,
                 "errors": predictor.errors.to_dict(),
                 "sum_of_blocks_mape": predictor.sum_mape,
+                "disturbance": predictor.disturbance,
                 "held_out": [
                     {"architecture": name, "measured_ms": measured, "predicted_ms": predicted}
                     for name, measured, predicted in predictor.held_out
@@ -243,6 +244,7 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
         ("without the remainder", f"{predictor.sum_mape:.1%} (the plain sum of blocks)"),
         ("within 10%", f"{errors.within_10:.0%}"),
         ("rank correlation (Spearman)", f"{errors.spearman:.3f}"),
+        ("usual over undisturbed time", f"{predictor.disturbance:.2f}"),
         (
             "model = ",
             f"{remainder.factor:.3f} x sum of blocks + {remainder.per_block_ms * 1e3:.1f} µs a block "

@@ -53,12 +53,9 @@ def markdown(found: Evaluation, origin: Mapping[str, Any]) -> str:
         "# The latency predictors, judged\n",
         f"{seeds} seeded splits; means over them unless the worst is named. 1 = 100%; width: the 90% interval's over "
         "its prediction, median.\n",
-        "## Rows kept aside\n",
-        _held_table(found.held, found),
-        "## From a few rows\n",
-        _few_table(found.few),
-        "## To another device with a few of its rows\n",
-        _moved_table(found.moved),
+        *(["## Rows kept aside\n", _held_table(found.held, found)] if found.held else []),
+        *(["## From a few rows\n", _few_table(found.few)] if found.few else []),
+        *(["## To another device with a few of its rows\n", _moved_table(found.moved)] if found.moved else []),
         "".join(f"- {line}\n" for line in [*_conclusions(found), *found.notes, *_origin(origin)]),
     ]
     return "\n".join(part for part in parts if part)

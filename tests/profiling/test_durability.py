@@ -31,7 +31,8 @@ pytestmark = pytest.mark.usefixtures("state_home")
 
 KILLS = 50
 BLOCKS, REPEATS = 60, 3
-CARE = Care(runs=10, interval_width=10.0)
+# Whatever the noise, three rows of each are enough.
+CARE = Care(runs=10, interval_width=10.0, agreement=10.0)
 # Children are forked from a process that has loaded everything, since each start of an interpreter takes seconds.
 FORK = multiprocessing.get_context("fork")
 

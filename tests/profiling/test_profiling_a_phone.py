@@ -13,6 +13,7 @@ from time import monotonic, sleep
 from data.disturbance import is_disturbed
 from data.measurement import Measurement
 from data.store import MeasurementStore
+from profiling.session import CARE
 from tests.profiling.test_phones import Attach
 from tests.support import Completed, environment, run_in
 
@@ -49,6 +50,12 @@ def run_small(folder: Path, *words: str) -> Completed:
     return run_in(folder, small_command(*words), environment(folder / "home"), timeout=240)
 
 
+def certain(rows: list[Measurement]) -> bool:
+    """Whether one of the rows was measured well, and the quietest one was confirmed by another."""
+    quietest, second, *_ = sorted(row.undisturbed_ms for row in rows)
+    return second <= (1 + CARE.agreement) * quietest and not all(map(is_disturbed, rows))
+
+
 def test_killed_resumed_by_two_phones_and_reused(attach: Attach, qemu: str, tmp_path: Path) -> None:
     phone = attach()
     killed = subprocess.Popen(small_command(*FIRST), cwd=tmp_path, env=environment(tmp_path / "home"))
@@ -69,12 +76,13 @@ def test_killed_resumed_by_two_phones_and_reused(attach: Attach, qemu: str, tmp_
     cores = tuple(sorted(os.sched_getaffinity(0)))
     made = {("measured", each.serial, cores) for each in (phone, second)}
     assert {(row.provenance, row.serial, row.cpus) for row in rows} == made
-    # Three times each, whatever the kill; only the reference, and what was never measured well, more often.
+    # Three times each, whatever the kill; only the reference, and what was not certain by then, more often.
     taken = defaultdict(list)
     for row in rows:
-        taken[row.subject_hash].append(not is_disturbed(row))
-    reference = rows[0].subject_hash
-    assert all(len(good) == 3 or not any(good[:3]) for subject, good in taken.items() if subject != reference)
+        taken[row.subject_hash].append(row)
+    del taken[rows[0].subject_hash]
+    assert all(len(found) == 3 or not certain(found[:3]) for found in taken.values())
+    assert max(map(len, taken.values())) <= CARE.most_repeats
     assert document["provenance"] == "measured" and document["held_out"] and document["measured_blocks"] >= 10
     assert all("clock_mhz" in row.state_after and row.state_after["temperature_c"] == 31.2 for row in rows)
     assert not any(list(each.storage.iterdir()) or each.running() for each in (phone, second))

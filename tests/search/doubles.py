@@ -57,6 +57,7 @@ class FakePredictor:
 
     factor: float = 1.0
     provenance: str = "measured"
+    disturbance: float = 1.0
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
         return self.factor * np.array([true_ms(architecture) for architecture in architectures])
