@@ -82,6 +82,7 @@ def evaluate(
     tables = _tables(hat, groups, found)
     tick = _counter(progress, _steps(tables, seeds, parts))
     found.provenance = {table.name: table.provenance for table in tables}
+    found.groups = {table.name: table.group for table in tables}
     found.floors = {table.name: floor for table in tables if (floor := noise_floor(table)) is not None}
     if "host" in parts:
         _judge_device("host", False, Plan(), sessions, found, progress, tick)

@@ -29,11 +29,12 @@ _AS_GOOD = 1.05
 
 @dataclass
 class Evaluation:
-    """All that was found: tables' provenance and noise floors by name, figures, and what was left out and why."""
+    """All that was found: tables' provenance, noise floors and groups by name, figures, and what was left out and why."""
 
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
     few: list[Held] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
@@ -54,7 +55,7 @@ def markdown(found: Evaluation, origin: Mapping[str, Any]) -> str:
         f"{seeds} seeded splits; means over them unless the worst is named. 1 = 100%; width: the 90% interval's over "
         "its prediction, median.\n",
         *(["## Rows kept aside\n", _held_table(found.held, found)] if found.held else []),
-        *(["## From a few rows\n", _few_table(found.few)] if found.few else []),
+        *(["## From a few rows\n", _few_table(found.few, found.groups)] if found.few else []),
         *(["## To another device with a few of its rows\n", _moved_table(found.moved)] if found.moved else []),
         "".join(f"- {line}\n" for line in [*_conclusions(found), *found.notes, *_origin(origin)]),
     ]
@@ -88,20 +89,19 @@ def _held_table(held: Sequence[Held], found: Evaluation) -> str:
     return _table([*_HELD, *_INTERVAL, "noise floor"], rows)
 
 
-def _few_table(few: Sequence[Held]) -> str:
-    """One line for a table and method, its MAPE by number of rows; ours with coverage."""
+def _few_table(few: Sequence[Held], groups: Mapping[str, str]) -> str:
+    """MAPE by number of rows, of each table and of each group's mean, by method; ours with coverage."""
     counts = sorted({one.rows for one in few})
-    lines: dict[tuple[str, str], dict[int, Held]] = {}
+    lines: dict[tuple[str, str], list[Held]] = {}
     for one in few:
-        lines.setdefault((one.table, one.method), {})[one.rows] = one
-    rows = [
-        [
-            *name,
-            *(f"{by[count].mean.mape:.2%}" if count in by else "–" for count in counts),
-            *(_share(by[count].mean.covered) if count in by else "–" for count in counts),
-        ]
-        for name, by in lines.items()
-    ]
+        lines.setdefault((one.table, one.method), []).append(one)
+    for one in few:
+        lines.setdefault((f"{groups.get(one.table, 'other')}, mean", one.method), []).append(one)
+    rows = []
+    for name, held in lines.items():
+        by = [[one.mean for one in held if one.rows == count] for count in counts]
+        errors = [_share(_mean([figures.mape for figures in found]), 2) for found in by]
+        rows.append([*name, *errors, *(_share(_mean([figures.covered for figures in found])) for found in by)])
     titles = [*(f"{count} rows" for count in counts), *(f"covers, {count}" for count in counts)]
     return _table(["table", "method", *titles], rows, left=2)
 

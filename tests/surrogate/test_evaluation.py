@@ -48,10 +48,17 @@ def test_a_table_of_other_columns_has_no_flops() -> None:
 def test_report_holds_every_table_and_what_was_missing() -> None:
     figures = judge(np.array([1.0, 2.0, 3.0]), Prediction(np.array([1.0, 2.0, 3.3])))
     held = Held("board", 20, OURS, figures, figures.mape, figures.rmse)
-    found = Evaluation({"seeds": [0]}, {"board": "analytic"}, {"board": 0.02}, [held], [held])
+    found = Evaluation({"seeds": [0]}, {"board": "analytic"}, {"board": 0.02}, {"board": "boards"}, [held], [held])
     found.moved.append(Moved("boards", "a", "b", 10, 0.2, 0.1, 0.3, 0.9, 0.4))
     found.notes.append("missing, so not judged: hat.csv")
     origin = {"cpu": "x", "cores": 2, "python": "3", "commit": "c", "date": "d"}
     text = markdown(found, origin)
-    for words in ("board (analytic)", "3.33%", "2.0%", "hat.csv", "| boards | 10 | 1 | 20.00% | 30.00% | 10.00% |"):
+    for words in (
+        "board (analytic)",
+        "3.33%",
+        "2.0%",
+        "hat.csv",
+        "| boards | 10 | 1 | 20.00% | 30.00% | 10.00% |",
+        "boards, mean",
+    ):
         assert words in text
