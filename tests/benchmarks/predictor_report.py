@@ -29,7 +29,7 @@ _AS_GOOD = 1.05
 
 @dataclass
 class Evaluation:
-    """All that was found: tables' provenance, noise floors and groups by name, figures, and what was left out and why."""
+    """All that was found: provenance, noise floors and groups of tables, figures, what was left out and why."""
 
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
