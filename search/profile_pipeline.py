@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 # Without a number asked for, so many blocks are spread over the space; then uncertain ones are added, up to the most.
 FIRST_BLOCKS, MOST_BLOCKS = 100, 240
-FIT_MODELS = 16
-HELD_OUT_MODELS = 24
+FIT_MODELS = 14
+HELD_OUT_MODELS = 16
 # Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
 _MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
 _FEWEST_BLOCKS = 40

@@ -213,7 +213,8 @@ def test_study_of_two_devices() -> None:
     result = study(tables, samples=(0, 5, 10), budget_ms=2.0)
     assert result.devices == ("slow", "fast") and result.models > 30
     assert result.rank_correlation[0][0] == pytest.approx(1) and result.rank_correlation[0][1] > 0.8
-    by_samples = {entry.samples: entry for entry in result.transfers if entry.source == "slow"}
+    drawn = [entry for entry in result.transfers if (entry.source, entry.choice) == ("slow", "random")]
+    by_samples = {entry.samples: entry for entry in drawn}
     assert by_samples[0].scratch is None and by_samples[0].scale == by_samples[0].adapt
     assert by_samples[10].scale < by_samples[0].scale and by_samples[10].scratch is not None
     there = {(entry.source, entry.target): entry for entry in result.overshoots}
