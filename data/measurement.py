@@ -57,7 +57,7 @@ class Measurement:
 
     @property
     def median_ms(self) -> float:
-        """Median of the raw samples, milliseconds: the statistic used everywhere."""
+        """Median of the raw samples, milliseconds: what a confirmation and people are told."""
         return median(self.samples_ms)
 
     @property

@@ -127,6 +127,14 @@ def choose_blocks(candidates: Sequence[Block], count: int, seed: int, given: Seq
     return tuple(in_turns[:count])
 
 
+def profile_blocks(
+    space: SamplingRange, fit_models: Sequence[Architecture], count: int, seed: int
+) -> tuple[Block, ...]:
+    """``count`` blocks: half of them from the fitted models, which are compiled anyway; the others fill the gaps."""
+    given = choose_blocks(distinct_blocks(fit_models), count // 2, seed)
+    return (*given, *choose_blocks(candidate_blocks(space, seed), count - len(given), seed, given))
+
+
 def _kind(block: Block) -> tuple[str, tuple[str, ...], bool]:
     return block.anchor, block.epilogue, block.sizes["rows"] == 1
 

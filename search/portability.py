@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -165,12 +164,11 @@ def _table(device: Device, rows: Sequence[Measurement]) -> MeasuredTable:
     import pandas as pd
 
     from surrogate.shared_models import session_noise
-    from surrogate.training_data import corrected_ms
+    from surrogate.training_data import model_latencies
 
-    signatures = {row.subject_hash: row.signature for row in rows}
     documents = [
-        {**Architecture.from_dict(json.loads(signatures[key])).to_dict(), "batch": 1, "latency_ms": latency}
-        for key, latency in corrected_ms(rows).items()
+        {**architecture.to_dict(), "batch": 1, "latency_ms": latency}
+        for architecture, latency in zip(*model_latencies(rows), strict=True)
     ]
     noise = session_noise(_by_session(rows)) if device.provenance == "measured" else None
     return MeasuredTable(pd.DataFrame(documents), device.provenance, noise)

@@ -15,7 +15,7 @@ from data.store import MeasurementStore
 from profiling.device import Device
 from profiling.items import compiler_for
 from profiling.quality import SessionQuality, session_quality
-from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, distinct_blocks, sample_architectures
+from profiling.sampling import SamplingRange, candidate_blocks, profile_blocks, sample_architectures
 from profiling.session import CARE, Care, measure_blocks, measure_models
 from search.device_lock import alone
 from search.growing import measure_growing
@@ -167,10 +167,7 @@ def plan_profile(space: SamplingRange, blocks: int, seed: int) -> ProfilePlan:
     """Blocks that cover the space, and models at random; equal arguments give equal plans."""
     architectures = sample_architectures(space, FIT_MODELS + HELD_OUT_MODELS, seed)
     fit_models, held_out = architectures[:FIT_MODELS], architectures[FIT_MODELS:]
-    # Half of the blocks come from the fitted models, which are compiled anyway; the others fill the gaps.
-    given = choose_blocks(distinct_blocks(fit_models), blocks // 2, seed)
-    added = choose_blocks(candidate_blocks(space, seed), blocks - len(given), seed, given)
-    return ProfilePlan((*given, *added), fit_models, held_out)
+    return ProfilePlan(profile_blocks(space, fit_models, blocks, seed), fit_models, held_out)
 
 
 def _affordable(blocks: int | None, time_limit_s: float | None) -> int:

@@ -21,7 +21,7 @@ from surrogate.boosting import Residual
 from surrogate.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.metrics import PredictionErrors, prediction_errors
 from surrogate.plans import count_blocks
-from surrogate.training_data import Origin, corrected_ms, disturbance, origin_of
+from surrogate.training_data import Origin, corrected_ms, disturbance, model_latencies, origin_of
 
 _DOCUMENT, _TREES = "predictor.json", "block_residual.json"
 # How strongly the factor on the sum of the blocks is held at one, in units of one model's squared relative error.
@@ -296,13 +296,11 @@ def _split(
 
 
 def _model_targets(rows: Sequence[Measurement]) -> tuple[list[Architecture], np.ndarray]:
-    """Distinct architectures of whole-model rows and their drift-corrected ms (n,)."""
-    times = corrected_ms(rows)
-    signatures = {row.subject_hash: row.signature for row in rows}
-    architectures = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
+    """As :func:`model_latencies`, refused where there are too few."""
+    architectures, latencies = model_latencies(rows)
     if len(architectures) < 2:
         raise InputError("a device predictor needs at least two held-out whole models")
-    return architectures, np.array(list(times.values()))
+    return architectures, latencies
 
 
 def _half_width(residuals: np.ndarray, coverage: float) -> float:

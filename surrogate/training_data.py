@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from data.architecture import Architecture
 from data.drift import drift_of
 from data.errors import InputError
 from data.measurement import Measurement, Provenance
@@ -55,6 +57,14 @@ def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
         elif len(times) == len(known):
             quietest[row.subject_hash] = np.minimum(times, known)
     return {subject: float(times.sum()) for subject, times in quietest.items()}
+
+
+def model_latencies(rows: Sequence[Measurement]) -> tuple[list[Architecture], np.ndarray]:
+    """Distinct architectures of whole-model rows and their undisturbed ms (n,)."""
+    times = corrected_ms(rows)
+    signatures = {row.subject_hash: row.signature for row in rows}
+    architectures = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
+    return architectures, np.array(list(times.values()))
 
 
 def disturbance(rows: Sequence[Measurement]) -> float:

@@ -124,7 +124,7 @@ def _judge_device(
     found.held.append(judged.held)
     found.floors[label] = judged.floor.mape
     found.devices.append(judged)
-    found.many = time_many(predictor)
+    found.many = found.many or time_many(predictor)
 
 
 def _tables(hat: Path, groups: Sequence[str], found: Evaluation) -> list[Table]:

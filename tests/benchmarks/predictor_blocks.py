@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,10 @@ from data.progress import Progress
 from data.store import MeasurementStore
 from fusion.target import Target
 from profiling.device import Device
-from profiling.sampling import (
-    SamplingRange,
-    candidate_blocks,
-    choose_blocks,
-    distinct_blocks,
-    sample_architectures,
-)
+from profiling.sampling import SamplingRange, profile_blocks, sample_architectures
 from profiling.session import measure_blocks, measure_models
 from surrogate import DevicePredictor
-from surrogate.training_data import corrected_ms
+from surrogate.training_data import model_latencies
 from tests.benchmarks.predictor_methods import COVERAGE, OURS, Figures, Prediction, judge
 from tests.benchmarks.predictor_splits import Held
 
@@ -65,8 +58,7 @@ def measure_sessions(device: Device, threads: int, plan: Plan, folder: Path, pro
     known = plan.fit_models + plan.calibration_models
     models = sample_architectures(space, known + plan.judged_models, plan.seed)
     fitting, calibrating, judged = models[: plan.fit_models], models[plan.fit_models : known], models[known:]
-    given = choose_blocks(distinct_blocks(fitting), plan.blocks // 2, plan.seed)
-    added = choose_blocks(candidate_blocks(space, plan.seed), plan.blocks - len(given), plan.seed, given)
+    blocks = profile_blocks(space, fitting, plan.blocks, plan.seed)
 
     def session(name: str, measure: Callable[..., list[Measurement]], subjects: Sequence[Any]) -> list[Measurement]:
         repeats = plan.repeats if name == _PROFILE else plan.judged_repeats
@@ -76,7 +68,7 @@ def measure_sessions(device: Device, threads: int, plan: Plan, folder: Path, pro
             )
 
     return Sessions(
-        blocks=session(_PROFILE, measure_blocks, (*given, *added)),
+        blocks=session(_PROFILE, measure_blocks, blocks),
         fitting=session(_PROFILE, measure_models, fitting),
         calibrating=session(_PROFILE, measure_models, calibrating),
         judging=session("judge", measure_models, judged),
@@ -97,14 +89,12 @@ class Judged:
 def judge_blocks(label: str, sessions: Sessions, target: Target) -> tuple[Judged, DevicePredictor]:
     """Fit to the profiling session, judge by the first of the later ones."""
     predictor = DevicePredictor.fit(sessions.blocks, sessions.fitting, sessions.calibrating, target=target)
-    times = corrected_ms(sessions.judging)
-    signatures = {row.subject_hash: row.signature for row in sessions.judging}
-    kept = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
+    kept, truth = model_latencies(sessions.judging)
     prediction = Prediction(predictor.predict(kept), *predictor.interval(kept, COVERAGE))
-    truth, again = np.array(list(times.values())), corrected_ms(sessions.again)
+    again = dict(zip(*model_latencies(sessions.again), strict=True))
     figures = judge(truth, prediction)
     held = Held(label, predictor.measured_blocks, OURS, figures, figures.mape, figures.rmse)
-    floor = judge(truth, Prediction(np.array([again[key] for key in times])))
+    floor = judge(truth, Prediction(np.array([again[model] for model in kept])))
     return Judged(held, floor, predictor.sum_mape), predictor
 
 
