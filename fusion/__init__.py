@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusion.architecture_plan import plan_architecture
 from fusion.block import Block, Cost, make_block
-from fusion.runner import Runner, build_model_suite, build_suite
+from fusion.build.runner import Runner, build_model_suite, build_suite
+from fusion.planning.architecture_plan import plan_architecture
 from fusion.target import Target, host_target, host_target_named, target_named
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ import numpy as np
 from data.errors import InputError
 from data.home import home
 from fusion.block import Block
-from fusion.cost import roofline_ms
-from fusion.execution import Execution, execution_of, full_execution
-from fusion.library import NativeModel
-from fusion.plan import BlockCost, Plan, plan_graph
-from fusion.program import Program, build_program, emit_table
-from fusion.runner import Runner, link_runner
-from fusion.source import Source
+from fusion.build.library import NativeModel
+from fusion.build.runner import Runner, link_runner
+from fusion.build.toolchain import toolchain
+from fusion.compare.execution import Execution, execution_of, full_execution
+from fusion.emit.program import Program, build_program, emit_table
+from fusion.emit.weights import write_weights
+from fusion.frontend.source import Source
+from fusion.planning.cost import roofline_ms
+from fusion.planning.plan import BlockCost, Plan, plan_graph
 from fusion.target import Target, host_target
-from fusion.toolchain import toolchain
-from fusion.weights import write_weights
 
 _OPTIONAL_INPUTS = {"attention_mask": 1, "token_type_ids": 0}
 
@@ -183,7 +183,7 @@ def compile_model(
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
     What was compiled before is found in the cache, by content. ``cost`` (milliseconds of a block) settles the fusions
-    that are legal but not always faster: modelled, or measured with :class:`fusion.measured_cost.MeasuredCost`.
+    that are legal but not always faster: modelled, or measured with :class:`fusion.compare.measured_cost.MeasuredCost`.
 
     Raises:
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusion.build.toolchain import RUNTIME
 from fusion.target import Target
-from fusion.toolchain import RUNTIME
 
 if TYPE_CHECKING:
     from fusion.compiled import CompiledModel

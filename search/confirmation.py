@@ -17,7 +17,7 @@ from search.records import Checked, Finalist, Timing, Trained, Trial
 
 if TYPE_CHECKING:
     from data.tasks import Task
-    from search.teacher import Teacher
+    from search.distillation.teacher import Teacher
 
 FINALISTS = 2
 # fp32 sums in another order; what compiled output may differ from ONNX Runtime in a logit.

@@ -12,7 +12,8 @@ from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, required, timed
 from search.confirmation import confirm
-from search.optimizer import tighten
+from search.optimization.optimizer import tighten
+from search.optimization.space import SearchSpace, model_bytes
 from search.publish import publish
 from search.records import (
     Candidate,
@@ -24,7 +25,6 @@ from search.records import (
     TeacherSummary,
     Trial,
 )
-from search.space import SearchSpace, model_bytes
 from search.stages import Predictor, Stages
 from search.study import Study
 from search.trials import rank, run_trials
@@ -32,7 +32,7 @@ from search.trials import rank, run_trials
 if TYPE_CHECKING:
     from data.tasks import Task
     from profiling import Device
-    from search.teacher import Teacher
+    from search.distillation.teacher import Teacher
 
 COVERAGE = 0.9
 # When no finalist meets the budget, so many faster candidates are tried before giving up.

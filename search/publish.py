@@ -9,9 +9,9 @@ from pathlib import Path
 
 from search.bench import Bench, timed
 from search.records import SearchResult
-from search.report import render_report
+from search.reports.report import render_report
+from search.reports.summary import result_document
 from search.study import atomic_write
-from search.summary import result_document
 
 BEST, RESULT, REPORT = "best", "result.json", "report.html"
 

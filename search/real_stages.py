@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from data.tasks import Task
     from fusion import Runner
     from profiling import Device
-    from search.distillation import DistilledModel
-    from search.teacher import Teacher
+    from search.distillation.distillation import DistilledModel
+    from search.distillation.teacher import Teacher
     from surrogate import DevicePredictor
 
 _TIMED_RUNS, _WARMUP_RUNS = 100, 10
@@ -71,7 +71,7 @@ def open_device(options: SearchOptions, simulated: bool) -> Device:
 
 def predictor(device: Device, options: SearchOptions, threads: int, progress: Progress) -> DevicePredictor:
     from data.store import MeasurementStore
-    from search.profile_pipeline import profile_and_train
+    from search.profiles.profile_pipeline import profile_and_train
 
     # The profile's seed is its own default, so that searches with different seeds share one profile.
     with MeasurementStore.open() as store:
@@ -93,7 +93,7 @@ def teacher_sizes(teacher: str | None) -> Sizes:
     """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher."""
     import json
 
-    from search.teacher import resolve_teacher
+    from search.distillation.teacher import resolve_teacher
 
     path = resolve_teacher(teacher) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def teacher_sizes(teacher: str | None) -> Sizes:
 
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
-    from search.teacher import prepare_teacher
+    from search.distillation.teacher import prepare_teacher
 
     return prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
 
@@ -119,7 +119,7 @@ def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> T
 def distil_short(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation import SHORT, distill
+    from search.distillation.distillation import SHORT, distill
 
     return distill(teacher, task, architecture, budget=SHORT, seed=seed, out_dir=folder, progress=progress)
 
@@ -127,13 +127,13 @@ def distil_short(
 def distil_full(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation import FULL, distill
+    from search.distillation.distillation import FULL, distill
 
     return distill(teacher, task, architecture, budget=FULL, seed=seed, out_dir=folder, progress=progress)
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
-    from fusion.checkpoint import checkpoint_to_onnx
+    from fusion.frontend.checkpoint import checkpoint_to_onnx
 
     return checkpoint_to_onnx(checkpoint, onnx, seq_len)
 

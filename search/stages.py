@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data.architecture import Architecture
 from data.progress import Progress
+from search.optimization.space import EncoderSizes
 from search.records import BlockShare, PredictorQuality, Provenance, SearchOptions, Timing
-from search.space import EncoderSizes
 
 if TYPE_CHECKING:
     import numpy as np
 
     from data.tasks import Task
     from profiling import Device
-    from search.distillation import DistilledModel
-    from search.teacher import Teacher
+    from search.distillation.distillation import DistilledModel
+    from search.distillation.teacher import Teacher
 
 
 class Predictor(Protocol):

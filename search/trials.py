@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, now, timed
-from search.optimizer import propose
+from search.optimization.optimizer import propose
+from search.optimization.space import SearchSpace
 from search.records import Candidate, Trial
-from search.space import SearchSpace
 
 if TYPE_CHECKING:
     from data.tasks import Task
-    from search.teacher import Teacher
+    from search.distillation.teacher import Teacher
 
 
 def run_trials(

@@ -67,7 +67,7 @@ def test_the_wheel_holds_every_file_of_the_rooms(wheel: Path) -> None:
     assert {name for name in tracked_files() if name.startswith(rooms)} <= packed
     assert {"data/devices/host.toml", "data/devices/s20.toml"} <= packed
     assert any(name.startswith("fusion/runtime/") and name.endswith(".c") for name in packed)
-    assert any(name.startswith("search/templates/") for name in packed)
+    assert any(name.startswith("search/reports/templates/") for name in packed)
     assert not [name for name in packed if name.startswith(("tests/", "docs/", "scripts/"))]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, Block
+from fusion.emit.layout import round_up, row_stride
 from fusion.emit.product import product_function
+from fusion.emit.tiling import product_cost
 from fusion.emit.unit import Unit, c_float, operand_stride, wrap
-from fusion.layout import round_up, row_stride
 from fusion.target import Target
-from fusion.tiling import product_cost
 
 _QUERY_BLOCKS = (16, 32, 48, 64)
 _KEY_BLOCK = 128

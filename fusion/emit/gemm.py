@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fusion.block import Block
+from fusion.emit.layout import round_up, row_stride
+from fusion.emit.tiling import Tiling, choose_tiling, packed_elements
 from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
-from fusion.layout import round_up, row_stride
 from fusion.target import Target
-from fusion.tiling import Tiling, choose_tiling, packed_elements
 
 
 def emit_gemm(block: Block, target: Target) -> Unit:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fusion.emit.tiling import choose_tiling
 from fusion.target import Target
-from fusion.tiling import choose_tiling
 
 
 def product_function(

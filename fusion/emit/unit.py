@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fusion.block import Block
-from fusion.layout import round_up, row_stride
+from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
 

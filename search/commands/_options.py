@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from data.errors import PocketBertError
-from search.progress import ProgressPrinter
+from search.commands.progress import ProgressPrinter
 
 if TYPE_CHECKING:
     from rich.console import Console

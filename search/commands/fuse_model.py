@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion.presets import PRESETS
+from fusion.frontend.presets import PRESETS
 from search.commands._options import Command, ProgressPrinter, console, emit_json, run_command
 
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
+    from fusion.compare.engines import EngineSettings, ModelFiles
     from fusion.compiled import CompiledModel
-    from fusion.engines import EngineSettings, ModelFiles
     from profiling.device import RawSamples
 
 EXAMPLES = """\b
@@ -76,7 +76,7 @@ def main(
     as_json: bool,
 ) -> None:
     from data.device_spec import load_device
-    from fusion.engines import EngineSettings
+    from fusion.compare.engines import EngineSettings
 
     spec = load_device(device)
     engines = _engines(compare)
@@ -99,7 +99,7 @@ def main(
 
 def _engines(names: str) -> list[str]:
     """The engines of ``--compare``, ``UnknownNameError`` for others."""
-    from fusion.engines import check_engine
+    from fusion.compare.engines import check_engine
 
     engines = [name.strip() for name in names.split(",") if name.strip()]
     for name in engines:
@@ -121,9 +121,9 @@ def _check(spec: DeviceSpec, unit: str, compares: bool) -> None:
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
     """The ONNX file, and the checkpoint behind it if any, of a model given as a file, a directory or a preset."""
     from data.errors import UnknownNameError
-    from fusion.checkpoint import checkpoint_to_onnx
-    from fusion.engines import ModelFiles
-    from fusion.presets import preset_to_onnx
+    from fusion.compare.engines import ModelFiles
+    from fusion.frontend.checkpoint import checkpoint_to_onnx
+    from fusion.frontend.presets import preset_to_onnx
 
     path = Path(model)
     if path.is_dir():
@@ -137,8 +137,8 @@ def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
 
 def _compile(files: ModelFiles, spec: DeviceSpec, threads: int, fuse: bool, measured: bool = False) -> CompiledModel:
     from fusion import compile_model, host_target, target_named
-    from fusion.cost import roofline_ms
-    from fusion.measured_cost import MeasuredCost
+    from fusion.compare.measured_cost import MeasuredCost
+    from fusion.planning.cost import roofline_ms
 
     target = host_target() if spec.kind == "host" else target_named(spec.target)
     cost = MeasuredCost(threads, target) if measured else roofline_ms
@@ -158,7 +158,7 @@ def _bench(
     if spec.kind != "host":
         return _bench_on_phone(compiled, spec)
     from data.progress import ProgressEvent
-    from fusion.comparison import compare
+    from fusion.compare.comparison import compare
 
     with ProgressPrinter() as progress:
         compiled.measure_execution()
@@ -176,8 +176,8 @@ def _bench(
 
 def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]:
     """Raw times on the phone; ``execution`` holds what the summary can say of a run that was not in this process."""
-    from fusion.benchmark import EngineTiming
-    from fusion.comparison import OURS, timing_row
+    from fusion.compare.benchmark import EngineTiming
+    from fusion.compare.comparison import OURS, timing_row
     from profiling import open_device
     from profiling.device import Job
 
@@ -205,7 +205,7 @@ def _execution_on_phone(compiled: CompiledModel, samples: RawSamples) -> dict[st
 
     import numpy as np
 
-    from fusion.execution import execution_of
+    from fusion.compare.execution import execution_of
 
     execution = None
     if samples.cpu_utilisation is not None and samples.model_bytes is not None:
@@ -219,7 +219,7 @@ def _execution_on_phone(compiled: CompiledModel, samples: RawSamples) -> dict[st
 
 def _show(document: dict[str, Any], as_json: bool) -> None:
     """Tables on standard error, JSON on standard output; a benchmark that Ctrl-C cut short is then an interruption."""
-    from search.model_tables import show_model
+    from search.reports.model_tables import show_model
 
     show_model(console(), document)
     if as_json:

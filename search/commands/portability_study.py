@@ -12,7 +12,7 @@ from search.commands._options import DURATION_MS, Command, ProgressPrinter, cons
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from surrogate.portability import Study
+    from surrogate.tables.portability import Study
 
 EXAMPLES = """\b
 Examples:
@@ -72,8 +72,8 @@ def main(
     else:
         outcome = study_devices(str(devices).split(","), counts, budget, models, seed)
 
-    from search.portability_page import write_study
-    from search.portability_summary import show_study
+    from search.reports.portability_page import write_study
+    from search.reports.portability_summary import show_study
 
     document, page = write_study(outcome, out)
     show_study(outcome, console())
@@ -100,9 +100,9 @@ def study_table(
     path: Path, samples: Sequence[int], budget: float | None, features: Sequence[str] | None, seed: int
 ) -> Study:
     """The study of a table of the user's own."""
-    from search.portability_table import read_table
-    from surrogate.portability import study
-    from surrogate.table import HYPERPARAMETERS
+    from search.portability.portability_table import read_table
+    from surrogate.tables.portability import study
+    from surrogate.tables.table import HYPERPARAMETERS
 
     devices = read_table(path, HYPERPARAMETERS if features is None else features)
     with ProgressPrinter() as progress:
@@ -121,8 +121,8 @@ def study_devices(names: Sequence[str], samples: Sequence[int], budget: float | 
     """The study of devices, measuring what is missing."""
     from data.errors import InputError
     from data.store import MeasurementStore
-    from search.portability import StudyDevice, measured_tables
-    from surrogate.portability import study
+    from search.portability.portability import StudyDevice, measured_tables
+    from surrogate.tables.portability import study
 
     devices = [StudyDevice.parse(name.strip()) for name in names]
     if len({device.label for device in devices}) < max(len(devices), 2):

@@ -13,7 +13,7 @@ from search.commands._options import DURATION_S, Command, ProgressPrinter, conso
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
     from profiling import Device
-    from search.profile_pipeline import Profile
+    from search.profiles.profile_pipeline import Profile
 
 EXAMPLES = """\b
 Examples:
@@ -90,7 +90,7 @@ def main(
 
     from data.store import MeasurementStore
     from profiling.session import Care
-    from search.profile_pipeline import profile
+    from search.profiles.profile_pipeline import profile
 
     spec = specification(device, serial)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
@@ -257,7 +257,7 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
 
 def list_devices(as_json: bool) -> None:
     """Every known device and attached phone, and what can be done with it."""
-    from search.device_list import device_documents, print_devices
+    from search.profiles.device_list import device_documents, print_devices
 
     documents = device_documents()
     if as_json:

@@ -144,8 +144,8 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
 def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> SearchResult:
     """Runs the search in ``folder`` with live progress; on Ctrl-C says what is kept and how to go on."""
     from search.pipeline import run_search
+    from search.reports.summary import resume_command
     from search.study import open_study
-    from search.summary import resume_command
 
     try:
         with open_study(folder, options, resume=resume) as study, ProgressPrinter() as progress:
@@ -157,7 +157,7 @@ def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> S
 
 def show(result: SearchResult, folder: Path, as_json: bool) -> None:
     """The table and the files on standard error, the document on standard output when it is wanted."""
-    from search.summary import final_table, pending_command, result_document
+    from search.reports.summary import final_table, pending_command, result_document
 
     terminal = console()
     terminal.print(final_table(result))

@@ -11,8 +11,8 @@ from typing import Any
 from data.architecture import Architecture
 from data.errors import UnknownNameError
 from data.home import home
-from fusion.checkpoint import checkpoint_to_onnx, quiet_transformers
-from fusion.engines import ModelFiles
+from fusion.compare.engines import ModelFiles
+from fusion.frontend.checkpoint import checkpoint_to_onnx, quiet_transformers
 
 # Facts.md section 4: the models that the goals speak of.
 PUBLISHED = ("bert-base", "distilbert", "mobilebert", "28x256-h4-f1024", "6x384-h12-f1536", "12x128-h2-f512")

@@ -15,8 +15,8 @@ import click
 import numpy as np
 
 from data.errors import DeviceError
+from fusion.compare.engines import EngineSettings, open_engine
 from fusion.compiled import compile_model
-from fusion.engines import EngineSettings, open_engine
 from fusion.target import target_named
 from search.commands._options import Command, console, emit_json, run_command
 from tests.benchmarks.models import PUBLISHED, check_model, model_files

@@ -17,9 +17,9 @@ import click
 
 from data.errors import PocketBertError
 from data.progress import ProgressEvent
-from fusion.comparison import compare
+from fusion.compare.comparison import compare
+from fusion.compare.engines import ENGINES, EngineSettings, check_engine
 from fusion.compiled import compile_model
-from fusion.engines import ENGINES, EngineSettings, check_engine
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
 from tests.benchmarks.models import HELD_OUT, PUBLISHED, check_model, model_files
 from tests.benchmarks.provenance import provenance, result_key

@@ -19,7 +19,7 @@ from profiling.device import Device
 from profiling.sampling import SamplingRange, profile_blocks, sample_architectures
 from profiling.session import measure_blocks, measure_models
 from surrogate import DevicePredictor
-from surrogate.training_data import model_latencies
+from surrogate.blocks.training_data import model_latencies
 from tests.benchmarks.predictor_methods import COVERAGE, OURS, Figures, Prediction, judge
 from tests.benchmarks.predictor_splits import Held
 

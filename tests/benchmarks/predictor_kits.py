@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from surrogate.table import TARGET
+from surrogate.tables.table import TARGET
 
 # Deviations in the logarithm: of sessions, and of a model by itself, shared by all settings and of each.
 _SESSIONS, _SESSION_DEVIATION, _SHARED_PART = 6, 0.01, 0.7

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from surrogate import LatencyPredictor
-from surrogate.table import TARGET, table_features
+from surrogate.tables.table import TARGET, table_features
 
 OURS = "pocketbert"
 COVERAGE = 0.9

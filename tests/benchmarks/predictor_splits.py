@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.errors import InputError
 from surrogate import LatencyPredictor
-from surrogate.table import TARGET
+from surrogate.tables.table import TARGET
 from tests.benchmarks.predictor_methods import Figures, Method, Prediction, judge, mean_figures
 from tests.benchmarks.predictor_methods import with_interval as predicted_by
 from tests.benchmarks.predictor_tables import Table

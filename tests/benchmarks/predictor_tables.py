@@ -17,7 +17,7 @@ from data.device_spec import load_device
 from fusion import plan_architecture
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.simulated import SimulatedDevice
-from surrogate.table import HYPERPARAMETERS, TARGET
+from surrogate.tables.table import HYPERPARAMETERS, TARGET
 from tests.benchmarks.predictor_kits import kit_latencies
 
 _HAT_FILES = {"HAT enfr, Raspberry Pi": "wmt14enfr_cpu_raspberrypi_all", "HAT ende, Xeon": "wmt14ende_cpu_xeon_all"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import exp, log
 from typing import Any
 
-from fusion.comparison import OURS, UNFUSED
+from fusion.compare.comparison import OURS, UNFUSED
 from tests.benchmarks.models import PUBLISHED
 
 # The published system was compared with LiteRT's forerunner; the fastest peer is sought among the others.

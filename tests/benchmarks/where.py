@@ -18,9 +18,9 @@ from typing import Any
 import click
 
 from fusion.block import Block
+from fusion.build.runner import Runner, build_suite
+from fusion.compare.peak import measure_peak
 from fusion.compiled import compile_model
-from fusion.peak import measure_peak
-from fusion.runner import Runner, build_suite
 from fusion.target import host_target
 from search.commands._options import Command, console, emit_json, run_command
 from tests.benchmarks.models import PUBLISHED, check_model, model_files

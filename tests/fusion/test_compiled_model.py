@@ -14,8 +14,8 @@ import pytest
 from data.architecture import Architecture
 from data.errors import InputError, PocketBertError
 from fusion import compile_model, host_target, plan_architecture, target_named
-from fusion.library import NativeModel
-from fusion.runner import Runner
+from fusion.build.library import NativeModel
+from fusion.build.runner import Runner
 from tests.fusion.models import export, random_architecture, random_inputs, reference, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("shared_home")

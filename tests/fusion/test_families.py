@@ -11,11 +11,11 @@ import torch
 
 from data.errors import InputError, ModelError
 from fusion import compile_model
-from fusion.canonical import canonicalize
-from fusion.checkpoint import checkpoint_to_onnx, quiet_transformers
-from fusion.onnx_import import import_onnx
-from fusion.presets import PRESETS, preset_to_onnx
-from fusion.rewrite import simplify
+from fusion.frontend.canonical import canonicalize
+from fusion.frontend.checkpoint import checkpoint_to_onnx, quiet_transformers
+from fusion.frontend.onnx_import import import_onnx
+from fusion.frontend.presets import PRESETS, preset_to_onnx
+from fusion.rewriting.rewrite import simplify
 from tests.fusion.families import (
     FAMILIES,
     INPUTS,

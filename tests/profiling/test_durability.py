@@ -23,9 +23,9 @@ from profiling.items import REFERENCE_BLOCK
 from profiling.sampling import SamplingRange
 from profiling.session import Care
 from profiling.simulated import SimulatedDevice
-from search import device_lock, profile_pipeline
-from search.device_lock import alone
-from search.profile_pipeline import plan_profile, profile
+from search.profiles import device_lock, profile_pipeline
+from search.profiles.device_lock import alone
+from search.profiles.profile_pipeline import plan_profile, profile
 
 pytestmark = pytest.mark.usefixtures("state_home")
 

@@ -18,8 +18,14 @@ from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from profiling import open_device
 from profiling.session import REFERENCE_BLOCK
-from search import profile_pipeline
-from search.profile_pipeline import load_predictor, plan_profile, predictor_directory, profile, profile_and_train
+from search.profiles import profile_pipeline
+from search.profiles.profile_pipeline import (
+    load_predictor,
+    plan_profile,
+    predictor_directory,
+    profile,
+    profile_and_train,
+)
 from tests.profiling.doubles import ScriptedDevice, failing_at
 from tests.support import Completed, command_line, environment, run_in
 

@@ -13,7 +13,7 @@ import pytest
 from data.device_spec import load_device
 from data.store import MeasurementStore
 from profiling import open_device
-from search.profile_pipeline import profile
+from search.profiles.profile_pipeline import profile
 from tests.profiling.doubles import ScriptedDevice
 from tests.support import Completed
 

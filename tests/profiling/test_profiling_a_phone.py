@@ -24,7 +24,7 @@ from dataclasses import replace
 from functools import partial
 from fusion.block import make_block
 from profiling import items, recording, session
-from search import profile_pipeline
+from search.profiles import profile_pipeline
 from search.commands.profile_device import main
 
 small = make_block("gemm", {"rows": 8, "inner": 64, "columns": 128}, ("bias", "gelu"))

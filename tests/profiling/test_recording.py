@@ -21,7 +21,7 @@ from profiling.device import DeviceState, RawSamples
 from profiling.quality import disagreement, session_quality
 from profiling.session import REFERENCE_EVERY, Care, measure_blocks
 from profiling.steadiness import steady_from, without_warmup
-from surrogate.training_data import corrected_ms
+from surrogate.blocks.training_data import corrected_ms
 from tests.profiling.doubles import ScriptedDevice
 
 BLOCKS = tuple(dict.fromkeys(plan_architecture(Architecture(2, 64, 2, 128))))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from data.architecture import Architecture, preset
 from data.device_spec import load_device
 from data.errors import InputError
-from fusion.architecture_plan import architecture_plan
 from fusion.block import Block, make_block
+from fusion.planning.architecture_plan import architecture_plan
 from profiling import Job, open_device
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.simulated import SimulatedDevice, makespan

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError, StoreError
-from search.space import model_bytes
+from search.optimization.space import model_bytes
 from tests.search.doubles import World, search_in, true_ms
 
 

@@ -14,7 +14,7 @@ from data.architecture import Architecture
 from data.errors import InputError
 from data.store import MeasurementStore
 from fusion import compile_model
-from fusion.checkpoint import checkpoint_to_onnx
+from fusion.frontend.checkpoint import checkpoint_to_onnx
 from search.real_stages import block_shares, max_difference, open_device, random_inputs, teacher_sizes, time_model
 from search.records import SearchOptions
 

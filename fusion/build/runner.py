@@ -1,0 +1,105 @@
+"""Runners: static executables that time one program and print JSON, the same for this machine and for phones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.architecture import Architecture
+from data.errors import DeviceError
+from fusion.planning.architecture_plan import architecture_plan
+from fusion.block import Block
+from fusion.emit.program import Program, block_plan, build_program, emit_table
+from fusion.target import Target
+from fusion.build.toolchain import toolchain
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A static executable with its programs; ``weights`` belongs to a whole model."""
+
+    executable: Path
+    weights: Path | None
+    binary_hash: str
+    compiler: str
+    programs: tuple[str, ...]
+
+    def command(
+        self,
+        program: str,
+        *,
+        threads: int,
+        warmup: int,
+        runs: int,
+        affinity: str = "",
+        rotate_bytes: int = 0,
+        fill_weights: bool = False,
+        inputs: dict[str, Sequence[int]] | None = None,
+    ) -> list[str]:
+        """The argument list that times a program; with ``inputs`` it prints the outputs, too."""
+        words = [str(self.executable), program, "--threads", str(threads), "--warmup", str(warmup), "--runs", str(runs)]
+        words += ["--fill"] if fill_weights or self.weights is None else ["--weights", str(self.weights)]
+        words += ["--rotate", str(rotate_bytes)] if rotate_bytes else []
+        words += ["--affinity", affinity] if affinity else []
+        for name, values in (inputs or {}).items():
+            words += ["--input", f"{name}={','.join(str(int(value)) for value in values)}"]
+        return words
+
+
+def build_suite(blocks: Sequence[Block], target: Target, cache_dir: Path | None = None) -> Runner:
+    """One runner that holds each distinct block as a program of its own, named by its hash."""
+    distinct = {block.hash: block for block in blocks}
+    programs = [build_program(block_plan(block), target, name) for name, block in sorted(distinct.items())]
+    return link_runner(programs, target, cache_dir)
+
+
+def build_model_suite(architectures: Sequence[Architecture], target: Target, cache_dir: Path | None = None) -> Runner:
+    """One runner that holds a whole model of each architecture, without weights, named by the architecture."""
+    distinct = {architecture.name: architecture for architecture in architectures}
+    programs = [
+        build_program(architecture_plan(architecture), target, name) for name, architecture in sorted(distinct.items())
+    ]
+    return link_runner(programs, target, cache_dir)
+
+
+def link_runner(
+    programs: Sequence[Program], target: Target, cache_dir: Path | None = None, weights: Path | None = None
+) -> Runner:
+    """Compiles and links programs to a runner."""
+    compiler = toolchain(target, cache_dir)
+    units = {unit.block.hash: unit.source for program in programs for unit in program.units}
+    executable = compiler.executable([*(units[name] for name in sorted(units)), emit_table(programs)])
+    return runner_of(executable, compiler.version, tuple(program.name for program in programs), weights)
+
+
+def run_here(
+    command: Sequence[str], read: Callable[[dict[str, Any]], float], failure: str, time_limit_s: float
+) -> float:
+    """A number read off the JSON object that a runner prints on this machine.
+
+    Raises:
+        DeviceError: the runner does not run here, or prints something else; the message begins with ``failure``.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit_s, check=True)
+        return read(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise DeviceError(f"{failure}: {error}") from error
+
+
+def shortest_ms(result: Result) -> float:
+    """The smallest time of a runner's result, milliseconds."""
+    return float(min(result["samples_ms"]))
+
+
+def runner_of(executable: Path, compiler: str, programs: tuple[str, ...], weights: Path | None = None) -> Runner:
+    """A runner that is compiled and linked."""
+    digest = hashlib.sha256(executable.read_bytes()).hexdigest()[:32]
+    return Runner(executable, weights, digest, compiler, programs)

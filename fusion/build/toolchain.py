@@ -1,0 +1,117 @@
+"""The C compiler: zig cc, for this machine and for phones, behind a content-addressed cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from data.errors import StoreError, ToolchainError
+from data.home import home
+from fusion.target import Target
+
+RUNTIME = Path(__file__).parents[1] / "runtime"
+_FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all", "-Wall", "-Werror")
+_SHARED = ("-shared", "-nostdlib")
+_COMPILE_LIMIT_S = 300
+# With less than this left, a failed compilation is put down to the full disk; the compiler just aborts.
+_LEAST_FREE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Compiles and links for one target; equal content is never compiled twice.
+
+    ``flags`` are added to each call (sanitizers in tests). Errors raise ``ToolchainError`` with the compiler's
+    first message, a full disk ``StoreError``.
+    """
+
+    target: Target
+    cache_dir: Path
+    flags: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Name and version of the compiler."""
+        return f"zig cc {metadata.version('ziglang')}"
+
+    def executable(self, sources: Sequence[str]) -> Path:
+        """A static executable of generated sources, the runtime and the runner."""
+        return self._link(
+            [*sources, *_runtime("model.c", "runner.c")], "runner", self.target.static_triple, ("-static",)
+        )
+
+    def library(self, sources: Sequence[str]) -> Path:
+        """A shared library of generated sources and the runtime.
+
+        It is linked without a C library of its own: the process that loads it brings one. That spares building
+        stubs for the target's, half a minute at the first use.
+        """
+        return self._link([*sources, *_runtime("model.c")], "model.so", self.target.shared_triple, _SHARED)
+
+    def _link(self, sources: Sequence[str], name: str, triple: str, flags: tuple[str, ...]) -> Path:
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        key = _digest(self.version, *flags, *self._compile_flags(triple), _header_digest(), *sources)
+        result = self.cache_dir / f"{key}-{name}"
+        if not result.exists():
+            with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+                objects = list(pool.map(lambda source: self._object(source, triple), sources))
+            self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
+        return result
+
+    def _object(self, source: str, triple: str) -> Path:
+        result = self.cache_dir / f"{_digest(self.version, *self._compile_flags(triple), _header_digest(), source)}.o"
+        if not result.exists():
+            with tempfile.TemporaryDirectory(dir=self.cache_dir) as folder:
+                file = Path(folder) / "unit.c"
+                file.write_text(source, encoding="utf-8")
+                self._call([*self._compile_flags(triple), "-I", str(RUNTIME), "-c", str(file)], result)
+        return result
+
+    def _compile_flags(self, triple: str) -> tuple[str, ...]:
+        target = self.target
+        vector = f"-DPB_VECTOR_BYTES={target.vector_bytes}"
+        return ("-target", triple, f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
+
+    def _call(self, arguments: Sequence[str], result: Path) -> None:
+        """Runs the compiler; the result appears whole or not at all."""
+        partial = result.with_name(f"{result.name}.{os.getpid()}.{id(arguments)}")
+        command = [sys.executable, "-m", "ziglang", "cc", *arguments, "-o", str(partial)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ToolchainError(f"the C compiler gave no result within {_COMPILE_LIMIT_S} s") from error
+        if done.returncode or not partial.exists():
+            partial.unlink(missing_ok=True)
+            if shutil.disk_usage(result.parent).free < _LEAST_FREE_BYTES:
+                raise StoreError(f"the disk is full: {result.parent}; free some space and run it again")
+            lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+            raise ToolchainError(f"the C compiler failed: {lines[0] if lines else f'exit code {done.returncode}'}")
+        partial.replace(result)
+
+
+def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
+    """The compiler for a target, with its cache under the state directory unless told otherwise."""
+    return Toolchain(target, cache_dir or home() / "compiled")
+
+
+def _runtime(*names: str) -> list[str]:
+    return [(RUNTIME / name).read_text(encoding="utf-8") for name in names]
+
+
+@cache
+def _header_digest() -> str:
+    return _digest(*(path.read_text(encoding="utf-8") for path in sorted(RUNTIME.glob("*.h"))))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Measuring a compiled model, and other engines beside it."""

@@ -1,0 +1,119 @@
+"""Our model beside other engines: the same inputs and threads, outputs compared, times taken in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.errors import EngineUnavailableError, InputError
+from fusion.compare.benchmark import PAUSE, EngineTiming, time_in_turn
+from fusion.compare.engines import Call, EngineSettings, Inputs, ModelFiles, open_engine
+from fusion.compiled import CompiledModel
+
+OURS, UNFUSED = "pocketbert", "pocketbert unfused"
+# A median this much above the minimum tells of other programs, not of the engine.
+_UNSTEADY = 1.25
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Times of all engines, ours first; why others are missing; the largest absolute difference of their outputs
+    from ours. ``rounds`` of ``planned`` are finished: fewer after Ctrl-C."""
+
+    timings: tuple[EngineTiming, ...]
+    missing: Mapping[str, str]
+    max_abs_difference: Mapping[str, float]
+    threads: int
+    rounds: int
+    planned: int
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it before the planned rounds."""
+        return self.rounds < self.planned
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, ready for JSON; ratios are times over ours."""
+        return {
+            "threads": self.threads,
+            "provenance": "measured",
+            "rounds": self.rounds,
+            "planned_rounds": self.planned,
+            "pause": PAUSE,
+            "engines": [timing_row(timing, self.timings[0]) for timing in self.timings],
+            "unsteady": [timing.engine for timing in self.timings if timing.median_ms > _UNSTEADY * timing.min_ms],
+            "missing": list(self.missing),
+            "missing_reasons": dict(self.missing),
+            "max_abs_difference": dict(self.max_abs_difference),
+        }
+
+
+def compare(
+    compiled: CompiledModel,
+    files: ModelFiles,
+    engines: Sequence[str],
+    settings: EngineSettings,
+    rounds: int,
+    unfused: CompiledModel | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Times our model, its unfused twin if given, and each engine that can be had, in turn."""
+    inputs = example_inputs(compiled)
+    ours = compiled.run(inputs)
+    calls: dict[str, Call] = {OURS: compiled.run}
+    if unfused is not None:
+        calls[UNFUSED] = unfused.run
+    missing: dict[str, str] = {}
+    for name in engines:
+        try:
+            calls[name] = open_engine(name, files, settings)
+        except EngineUnavailableError as error:
+            missing[name] = str(error)
+    differences = {name: largest_difference(ours, call(inputs)) for name, call in calls.items() if name != OURS}
+    turns = time_in_turn({name: _bound(call, inputs) for name, call in calls.items()}, rounds, progress=progress)
+    return Comparison(turns.timings, missing, differences, settings.threads, turns.rounds, turns.planned)
+
+
+def largest_difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """The largest absolute difference over the outputs that both give, at least the first.
+
+    Raises:
+        InputError: the outputs' shapes differ.
+    """
+    pairs = list(zip(ours, theirs, strict=False))
+    if not pairs or any(a.shape != b.shape for a, b in pairs):
+        raise InputError("the engines' outputs have different shapes: they do not run the same model")
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def example_inputs(compiled: CompiledModel) -> dict[str, np.ndarray]:
+    """Random ids, every position in use: int64 [1, seq_len] by input name, as far as the model has them."""
+    generator = np.random.default_rng(0)
+    limits = {port.name: port.limit for port in compiled.program.inputs}
+    shape = (1, compiled.seq_len)
+    values = {
+        "input_ids": generator.integers(0, limits["input_ids"], shape),
+        "attention_mask": np.ones(shape, np.int64),
+        "token_type_ids": np.zeros(shape, np.int64),
+    }
+    return {name: values[name] for name in limits}
+
+
+def timing_row(timing: EngineTiming, ours: EngineTiming) -> dict[str, Any]:
+    """One engine's figures for JSON; ratios are its times over ours."""
+    return {
+        "engine": timing.engine,
+        "median_ms": timing.median_ms,
+        "min_ms": timing.min_ms,
+        "n": len(timing.samples_ms),
+        "median_ratio": timing.median_ms / ours.median_ms,
+        "min_ratio": timing.min_ms / ours.min_ms,
+        "samples_ms": list(timing.samples_ms),
+    }
+
+
+def _bound(call: Call, inputs: Inputs) -> Callable[[], object]:
+    return lambda: call(inputs)

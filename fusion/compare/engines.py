@@ -1,0 +1,125 @@
+"""Other runtimes of the same model, to be timed beside our own in one process; each is optional."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from data.errors import EngineUnavailableError, UnknownNameError
+
+Inputs = Mapping[str, np.ndarray]
+Call = Callable[[Inputs], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One model as the engines want it: ONNX at ``seq_len``, and the Hugging Face directory that it was made of."""
+
+    onnx: Path
+    seq_len: int
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What all engines share: CPU threads; ``litert_python`` names a Python that has litert-torch."""
+
+    threads: int
+    litert_python: str | None = None
+
+
+def _onnxruntime(files: ModelFiles, settings: EngineSettings) -> Call:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(files.onnx), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: [np.asarray(output) for output in session.run(None, dict(inputs))]
+
+
+def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
+    import openvino
+
+    core = openvino.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": settings.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = core.compile_model(core.read_model(str(files.onnx)), "CPU", options)
+    request = compiled.create_infer_request()
+    outputs = compiled.outputs
+    return lambda inputs: [np.array(request.infer(dict(inputs))[output]) for output in outputs]
+
+
+def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
+    """The Hugging Face module as its users run it: its own attention, inference mode, tensors in and out."""
+    from fusion.frontend.checkpoint import load_checkpoint
+
+    if files.checkpoint is None:
+        raise EngineUnavailableError("pytorch runs a Hugging Face directory or a preset, not an ONNX file")
+    import torch
+
+    model, _ = load_checkpoint(files.checkpoint, attention=None)
+    torch.set_num_threads(settings.threads)
+
+    def call(inputs: Inputs) -> list[np.ndarray]:
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+            return [model(**tensors)[0].numpy()]
+
+    return call
+
+
+def _litert(files: ModelFiles, settings: EngineSettings) -> Call:
+    from fusion.compare.litert import open_litert
+
+    if files.checkpoint is None:
+        raise EngineUnavailableError("litert needs a Hugging Face directory or a preset, not an ONNX file")
+    return open_litert(files.checkpoint, files.seq_len, settings.threads, settings.litert_python)
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """The module that must be importable, the package that brings it, and what opens a model."""
+
+    module: str
+    package: str
+    open: Callable[[ModelFiles, EngineSettings], Call]
+
+
+_ENGINES: Mapping[str, _Engine] = MappingProxyType(
+    {
+        "onnxruntime": _Engine("onnxruntime", "onnxruntime", _onnxruntime),
+        "openvino": _Engine("openvino", "openvino", _openvino),
+        "litert": _Engine("ai_edge_litert", "ai-edge-litert", _litert),
+        "pytorch": _Engine("torch", "torch", _pytorch),
+    }
+)
+ENGINES = tuple(_ENGINES)
+
+
+def check_engine(name: str) -> None:
+    """``UnknownNameError`` when there is no engine of that name."""
+    if name not in _ENGINES:
+        raise UnknownNameError("engine", name, _ENGINES)
+
+
+def open_engine(name: str, files: ModelFiles, settings: EngineSettings) -> Call:
+    """A function from int64 inputs [1, seq_len] to outputs in the ONNX order; some engines give the first one only.
+
+    Raises:
+        EngineUnavailableError: its package is not installed, or it cannot take this model; the message says why.
+        UnknownNameError: there is no engine of that name.
+    """
+    check_engine(name)
+    engine = _ENGINES[name]
+    if importlib.util.find_spec(engine.module) is None:
+        raise EngineUnavailableError(f"{name} is not installed (pip install {engine.package})")
+    return engine.open(files, settings)

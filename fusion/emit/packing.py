@@ -1,0 +1,58 @@
+"""Packs a block's weights as its generated code reads them: panels, padding to whole vectors, one flat array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fusion.block import Block, epilogue_vectors
+from fusion.emit.layout import round_up
+from fusion.emit.tiling import choose_tiling, packed_elements
+from fusion.target import Target
+
+
+def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) -> np.ndarray:
+    """fp32 [elements]: the constants of a block in the order of its plan, packed for the target."""
+    arrays = [np.asarray(array, dtype=np.float32) for array in weights]
+    packed = np.zeros(weight_elements(block, target), np.float32)
+    rest = packed
+    if block.anchor == "gemm":
+        rest = _pack_matrix(block, arrays.pop(0), target, packed)
+    for array in arrays:
+        rest = _pack_rows(array, target, rest)
+    return packed
+
+
+def _pack_matrix(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(inner, columns) to panels: panel, inner, column; the last panel is cut to whole vectors. Returns what is left
+    of ``out``."""
+    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
+    panel = choose_tiling(rows, inner, columns, target).panel(target)
+    whole = columns // panel
+    panels = out[: whole * inner * panel].reshape(whole, inner, panel)
+    panels[...] = matrix[:, : whole * panel].reshape(inner, whole, panel).transpose(1, 0, 2)
+    out = out[panels.size :]
+    return _pack_rows(matrix[:, whole * panel :], target, out) if columns % panel else out
+
+
+def _pack_rows(array: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(rows, columns) with zeros to whole vectors. Returns what is left of ``out``."""
+    array = array.reshape(-1, array.shape[-1])
+    width = round_up(array.shape[-1], target.lanes)
+    out[: len(array) * width].reshape(-1, width)[:, : array.shape[-1]] = array
+    return out[len(array) * width :]
+
+
+def weight_elements(block: Block, target: Target) -> int:
+    """Length of what :func:`pack_weights` returns, known without the weights."""
+    width = round_up(block.sizes.get("columns", block.sizes.get("hidden", 0)), target.lanes)
+    total = epilogue_vectors(block) * width
+    if block.anchor == "gemm":
+        inner, columns = block.sizes["inner"], block.sizes["columns"]
+        total += packed_elements(inner, columns, target, choose_tiling(block.sizes["rows"], inner, columns, target))
+    if block.anchor == "embeddings":
+        parts = len(str(dict(block.attributes).get("offsets", "0")).split(","))
+        entry = round_up(block.sizes["hidden"] // parts, target.lanes)
+        total += entry * sum(size for name, size in block.shape if name.startswith("entries"))
+    return total

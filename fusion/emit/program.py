@@ -1,0 +1,298 @@
+"""Programs: blocks with places in memory, and the C tables that describe them to the runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from data.errors import ModelError
+from fusion.block import FLOAT_BYTES, Block
+from fusion.emit import Unit, emit_block
+from fusion.emit.layout import ALIGNMENT, round_up, row_stride
+from fusion.emit.packing import weight_elements
+from fusion.emit.rows import table_entries
+from fusion.graph import Graph, TensorType
+from fusion.planning.fused_block import FusedBlock, View
+from fusion.planning.plan import Plan
+from fusion.target import Target
+
+_INT_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block with byte offsets: into the arena for inputs and output, into the weights file for its weights."""
+
+    fused: FusedBlock
+    unit: Unit
+    inputs: tuple[int, ...]
+    output: int
+    weights: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """A model input (ids, each below ``limit``) or output; ``offset`` in bytes into the arena."""
+
+    name: str
+    rows: int
+    columns: int
+    stride: int
+    limit: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model, or a single block, as the runtime runs it."""
+
+    name: str
+    steps: tuple[Step, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    arena_bytes: int
+    weight_bytes: int
+
+    @property
+    def id(self) -> str:
+        """Content hash of the code and the layout: 32 hexadecimal digits."""
+        content = [*_tables(self), str(self.arena_bytes), str(self.weight_bytes), *(unit.source for unit in self.units)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The distinct translation units, sorted by block hash."""
+        return tuple(unit for _, unit in sorted({step.unit.block.hash: step.unit for step in self.steps}.items()))
+
+
+def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
+    """Lays a plan out in memory."""
+    units = {block: emit_block(block, target) for block in {fused.block for fused in plan.blocks}}
+    offsets, arena_bytes = _arena(plan)
+    steps, weight_offset = [], 0
+    for fused in plan.blocks:
+        inputs = tuple(_place(plan, offsets, source) for source in fused.inputs)
+        weight_bytes = round_up(weight_elements(fused.block, target) * FLOAT_BYTES, ALIGNMENT)
+        steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))
+        weight_offset += weight_bytes
+    limits = _limits(plan)
+    graph = plan.graph
+    return Program(
+        name,
+        tuple(steps),
+        tuple(_input_port(source, graph.types[source], offsets[source], limits) for source in graph.inputs),
+        tuple(_output_port(plan, offsets, result) for result in graph.outputs),
+        arena_bytes,
+        weight_offset,
+    )
+
+
+def block_plan(block: Block) -> Plan:
+    """A plan that holds one block alone, for measuring it; its weights have no values."""
+    operands = _operands(block)
+    types = {name: type_ for name, type_, _ in operands}
+    views = {name: view for name, _, view in operands if view is not None}
+    for name, view in views.items():
+        outer = types.get(view.source, TensorType((1, 0, 0)))
+        rows, columns = max(types[name].rows, outer.rows), _outer_columns(block, list(types).index(name), types[name])
+        types[view.source] = TensorType((1, rows, columns))
+    types["result"] = _result_type(block)
+    fused = FusedBlock(block, tuple(name for name, _, _ in operands), (), "result", ())
+    ids = tuple(name for name, type_, _ in operands if type_.dtype == "int64")
+    return Plan(Graph(ids, (), (), types), (fused,), views)
+
+
+_Operand = tuple[str, TensorType, View | None]
+
+
+def _operands(block: Block) -> list[_Operand]:
+    """Name, type and place of each activation that a block reads."""
+    sizes, attributes = block.sizes, dict(block.attributes)
+    rows, keys = sizes["rows"], sizes.get("keys", 1)
+    width = sizes.get("heads", 1) * sizes.get("head_size", 1)
+    ids, mask = TensorType((1, rows), "int64"), ("attention_mask", TensorType((1, keys), "int64"), None)
+    masked = [mask] if "masked_bias" in attributes else []
+    scores = TensorType((sizes.get("heads", 1), rows, keys))
+    queries, others = TensorType((1, rows, width)), TensorType((1, keys, width))
+    if block.anchor == "attention":
+        sources = str(attributes["sources"])
+        places = [View(f"source{digit}", column=sources[:i].count(digit) * width) for i, digit in enumerate(sources)]
+        named = zip("qkv", (queries, others, others), places, strict=True)
+        return [*((name, type_, view) for name, type_, view in named), *masked]
+    if block.anchor in {"embeddings", "position_ids"}:
+        found: list[_Operand] = [(f"ids{i}", ids, None) for i in range(len(table_entries(block)) or 1)]
+    elif block.anchor == "scores":
+        found = [("q", queries, None), ("k", others, None)]
+    elif block.anchor == "softmax":
+        found = [("scores", TensorType((rows, keys)), None), *masked]
+    elif block.anchor == "context":
+        found = [("weights", scores, None), ("v", others, None)]
+    else:
+        found = [("source", TensorType((1, rows, sizes.get("inner", sizes.get("columns", 1)))), None)]
+    residuals = block.epilogue.count("residual")
+    found += [(f"residual{i}", _result_type(block), None) for i in range(residuals)]
+    return [
+        (name, type_, View(f"{name}/outer") if f"columns{index}" in attributes else view)
+        for index, (name, type_, view) in enumerate(found)
+    ]
+
+
+def _outer_columns(block: Block, operand: int, type_: TensorType) -> int:
+    return int(dict(block.attributes).get(f"columns{operand}", type_.columns))
+
+
+def _result_type(block: Block) -> TensorType:
+    sizes, rows = block.sizes, block.sizes["rows"]
+    if block.anchor == "position_ids":
+        return TensorType((1, rows), "int64")
+    if block.anchor in {"scores", "softmax"}:
+        return TensorType((sizes.get("heads", 1), rows, sizes["keys"]))
+    width = sizes.get("heads", 1) * sizes.get("head_size", 1)
+    return TensorType((1, rows, sizes.get("columns", sizes.get("hidden", width))))
+
+
+def _arena(plan: Plan) -> tuple[dict[str, int], int]:
+    """Byte offsets of all tensors, reusing the place of those that are read no more (first fit)."""
+    last_use = _last_uses(plan)
+    offsets: dict[str, int] = {}
+    live: list[tuple[int, int, str]] = []
+    total = 0
+    for index, fused in enumerate((None, *plan.blocks)):
+        names = _initial(plan) if fused is None else [fused.output]
+        for name in names:
+            size = tensor_bytes(plan.graph.types[name])
+            offset = _first_gap(live, size)
+            offsets[name] = offset
+            live = sorted([*live, (offset, size, name)])
+            total = max(total, offset + size)
+        live = [entry for entry in live if last_use.get(entry[2], 0) > index]
+    return offsets, total
+
+
+def _initial(plan: Plan) -> list[str]:
+    """Tensors that exist before the first block: model inputs, and sources that nobody makes (a block alone)."""
+    made = {fused.output for fused in plan.blocks}
+    names = [_viewed(plan, name) for fused in plan.blocks for name in fused.inputs]
+    names = [name for name in names if name not in made]
+    return list(dict.fromkeys([*plan.graph.inputs, *names]))
+
+
+def _last_uses(plan: Plan) -> dict[str, int]:
+    """Index (from 1) of the last block that reads a tensor; outputs live for ever."""
+    uses: dict[str, int] = {}
+    for index, fused in enumerate(plan.blocks, start=1):
+        uses[fused.output] = max(uses.get(fused.output, 0), index)
+        for name in fused.inputs:
+            uses[_viewed(plan, name)] = index
+    for name in plan.graph.outputs:
+        uses[_viewed(plan, name)] = len(plan.blocks) + 1
+    return uses
+
+
+def _viewed(plan: Plan, name: str) -> str:
+    return plan.views[name].source if name in plan.views else name
+
+
+def _first_gap(live: Sequence[tuple[int, int, str]], size: int) -> int:
+    """The lowest offset where ``size`` bytes fit between the live tensors, which are sorted."""
+    offset = 0
+    for start, length, _ in live:
+        if offset + size <= start:
+            return offset
+        offset = max(offset, start + length)
+    return offset
+
+
+def tensor_bytes(type_: TensorType) -> int:
+    """Bytes of a tensor in the arena: ids as int32, activations as padded rows.
+
+    A whole vector may be read at a view's last columns: activations end in a line that nobody writes.
+    """
+    if type_.dtype != "float32":
+        return round_up(type_.rows * type_.columns * 4, ALIGNMENT)
+    return round_up(type_.rows * row_stride(type_.columns) * FLOAT_BYTES, ALIGNMENT) + ALIGNMENT
+
+
+def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
+    if name not in plan.views:
+        return offsets[name]
+    view = plan.views[name]
+    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * FLOAT_BYTES
+
+
+def _stride(plan: Plan, name: str) -> int:
+    """Elements from row to row of a tensor where it lies."""
+    return row_stride(plan.graph.types[_viewed(plan, name)].columns)
+
+
+def _limits(plan: Plan) -> dict[str, int]:
+    """The number of entries of the smallest table that each id input looks up."""
+    limits: dict[str, int] = {}
+    for fused in plan.blocks:
+        if fused.block.anchor == "embeddings":
+            for name, entries in zip(fused.inputs, table_entries(fused.block), strict=False):
+                limits[name] = min(limits.get(name, _INT_LIMIT), entries)
+    return limits
+
+
+def _input_port(name: str, type_: TensorType, offset: int, limits: Mapping[str, int]) -> Port:
+    if type_.dtype == "float32":
+        raise ModelError(f"input {name!r} holds fp32 numbers; only token ids and masks are taken")
+    rows = type_.rows * type_.columns
+    return Port(name, rows, 1, 1, limits.get(name, _INT_LIMIT), offset)
+
+
+def _output_port(plan: Plan, offsets: Mapping[str, int], name: str) -> Port:
+    type_ = plan.graph.types[name]
+    if type_.dtype != "float32":
+        raise ModelError(f"output {name!r} holds {type_.dtype}; only fp32 outputs are given")
+    return Port(name, type_.rows, type_.columns, _stride(plan, name), 0, _place(plan, offsets, name))
+
+
+def _tables(program: Program) -> tuple[str, str, str]:
+    """C initialisers of a program's steps, inputs and outputs."""
+    steps = "".join(
+        f'  {{"{step.unit.block.hash}", {step.unit.kernel}, {step.unit.tiles}, {len(step.inputs)}, '
+        f"{{{', '.join(f'{offset}L' for offset in step.inputs)}}}, {step.output}L, {step.weights}L, "
+        f"{step.weight_bytes}L}},\n"
+        for step in program.steps
+    )
+    inputs, outputs = (
+        "".join(
+            f"  {{{_c_string(port.name)}, {port.rows}, {port.columns}, {port.stride}, {port.limit}, {port.offset}L}},\n"
+            for port in ports
+        )
+        or "  {0}"
+        for ports in (program.inputs, program.outputs)
+    )
+    return steps, inputs, outputs
+
+
+def _c_string(text: str) -> str:
+    """A C literal of any text: what is not a plain letter, digit or sign is written in octal."""
+    plain = "".join(
+        chr(c) if (chr(c).isascii() and chr(c).isalnum()) or chr(c) in "._/:-" else f"\\{c:03o}" for c in text.encode()
+    )
+    return f'"{plain}"'
+
+
+def emit_table(programs: Sequence[Program]) -> str:
+    """The C unit that lists the programs of an executable or library."""
+    kernels = sorted({unit.kernel for program in programs for unit in program.units})
+    text = '#include "pocketbert.h"\n\n'
+    text += "".join(f"void {kernel}(const pb_operands *, int);\n" for kernel in kernels)
+    rows = ""
+    for index, program in enumerate(programs):
+        for kind, content in zip(("step", "input", "output"), _tables(program), strict=True):
+            type_ = "pb_step" if kind == "step" else "pb_port"
+            text += f"\nstatic const {type_} {kind}s_{index}[] = {{\n{content}}};\n"
+        scratch = max((step.unit.scratch_bytes for step in program.steps), default=0)
+        ready = max((step.unit.ready_count for step in program.steps), default=0)
+        rows += (
+            f'  {{{_c_string(program.name)}, "{program.id}", steps_{index}, {len(program.steps)}, inputs_{index}, '
+            f"{len(program.inputs)}, outputs_{index}, {len(program.outputs)}, {program.arena_bytes}L, "
+            f"{program.weight_bytes}L, {round_up(scratch, ALIGNMENT)}L, {ready}}},\n"
+        )
+    return f"{text}\nconst pb_program pb_programs[] = {{\n{rows}}};\nconst int pb_program_count = {len(programs)};\n"

@@ -1,0 +1,179 @@
+"""What each canonical operator may look like when it leaves the front end: operands, shapes, attributes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from data.errors import ModelError, UnsupportedOperatorError
+from fusion.graph import Graph, Operator, TensorType
+from fusion.rewriting.views import same_rows
+
+# The front end's own kinds under the name of what they come from.
+_ORIGINS: Mapping[str, str] = MappingProxyType(
+    {
+        "view": "reshape or transpose",
+        "weigh": "softmax",
+        "mean": "reducemean",
+        "rows": "slice",
+        "shift": "pad",
+        "key_bias": "attention mask",
+        "key_keep": "attention mask",
+    }
+)
+# These tell least of what is wrong when something else is left over as well.
+_VAGUE = frozenset({"view", "key_bias", "key_keep", "rows"})
+
+
+def check_operators(graph: Graph) -> Graph:
+    """The graph itself, when each operator is canonical and its operands are as the planner takes them.
+
+    Raises:
+        UnsupportedOperatorError: an operator that is not; names its node, its shapes and what is supported.
+        ModelError: an output that does not depend on the ids.
+    """
+    wrong = [operator for operator in graph.operators if not _is_legal(graph, operator)]
+    if wrong:
+        raise _refusal(graph, next((operator for operator in wrong if operator.kind not in _VAGUE), wrong[0]))
+    for name in graph.outputs:
+        if name not in graph.producers or graph.types[name].dtype != "float32":
+            raise ModelError(f"output {name!r} is not computed from the ids")
+    return graph
+
+
+def _refusal(graph: Graph, operator: Operator) -> UnsupportedOperatorError:
+    origin = _ORIGINS.get(operator.kind, operator.kind)
+    shape = list(graph.types[operator.output].shape)
+    operands = [list(graph.types[name].shape) for name in operator.inputs if name]
+    return UnsupportedOperatorError(
+        f"operator {origin} (node {operator.name or operator.output}, output {shape}) of operands "
+        f"{', '.join(map(str, operands))} is not supported here. "
+        f"Supported after rewriting: {', '.join(sorted(_LEGAL))}"
+    )
+
+
+def _is_legal(graph: Graph, operator: Operator) -> bool:
+    check = _LEGAL.get(operator.kind)
+    type_ = graph.types[operator.output]
+    return check is not None and math.prod(type_.shape) > 0 and check(graph, operator, type_)
+
+
+def _is_rows(graph: Graph, name: str, like: TensorType) -> bool:
+    """Whether a tensor is computed, of fp32, and of the rows and columns of another."""
+    return name in graph.producers and same_rows(graph.types[name], like) and like.dtype == "float32"
+
+
+def _is_constant(graph: Graph, name: str, *shape: int) -> bool:
+    return name in graph.constants and graph.types[name] == TensorType(shape)
+
+
+def _gather(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    table, ids = operator.inputs
+    entries = graph.types[table]
+    return (
+        not operator.attributes
+        and _is_constant(graph, table, *entries.shape)
+        and len(entries.shape) == 2
+        and min(entries.shape) > 0
+        and _are_ids(graph, ids)
+        and (type_.rows, type_.columns) == (graph.types[ids].columns, entries.columns)
+    )
+
+
+def _are_ids(graph: Graph, name: str) -> bool:
+    maker = graph.producers.get(name)
+    return name in graph.inputs or (maker is not None and maker.kind == "position_ids")
+
+
+def _position_ids(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    return operator.inputs[0] in graph.inputs and type_ == TensorType(graph.types[operator.inputs[0]].shape, "int64")
+
+
+def _window(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, offsets = graph.types[operator.inputs[0]], operator.attribute("offsets")
+    wide = TensorType((source.rows, type_.columns))
+    return (
+        isinstance(offsets, tuple)
+        and len(offsets) * source.columns == type_.columns
+        and same_rows(type_, wide)
+        and _is_rows(graph, operator.inputs[0], source)
+    )
+
+
+def _unary(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    return len(operator.inputs) == 1 and _is_rows(graph, operator.inputs[0], type_)
+
+
+def _add(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    return len(operator.inputs) == 2 and all(_is_rows(graph, name, type_) for name in operator.inputs)
+
+
+def _add_rows(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, rows = operator.inputs
+    return _is_rows(graph, source, type_) and _is_constant(graph, rows, type_.rows, type_.columns)
+
+
+def _vectors(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, *vectors = operator.inputs
+    counts = {"bias": 1, "no_norm": 2, "layer_norm": 2}
+    return (
+        _is_rows(graph, source, type_)
+        and len(vectors) == counts[operator.kind]
+        and all(_is_constant(graph, name, type_.columns) for name in vectors)
+    )
+
+
+def _matmul(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, weights = operator.inputs
+    narrow = graph.types[source]
+    return (
+        _is_rows(graph, source, narrow)
+        and _is_constant(graph, weights, narrow.columns, type_.columns)
+        and narrow.rows == type_.rows
+        and type_.dtype == "float32"
+    )
+
+
+def _attention(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    heads, scale = operator.attribute("heads"), operator.attribute("scale")
+    return (
+        all(_is_rows(graph, name, type_) for name in operator.inputs[:3])
+        and isinstance(heads, int)
+        and heads > 0
+        and type_.columns % heads == 0
+        and isinstance(scale, float)
+        and math.isfinite(scale)
+        and set(operator.inputs[3:]) <= set(graph.inputs)
+    )
+
+
+def _select_row(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, row = graph.types[operator.inputs[0]], operator.attribute("row")
+    return (
+        _is_rows(graph, operator.inputs[0], source)
+        and isinstance(row, int)
+        and 0 <= row < source.rows
+        and (type_.rows, type_.columns) == (1, source.columns)
+    )
+
+
+_LEGAL: Mapping[str, Callable[[Graph, Operator, TensorType], bool]] = MappingProxyType(
+    {
+        "add": _add,
+        "add_rows": _add_rows,
+        "attention": _attention,
+        "bias": _vectors,
+        "gather": _gather,
+        "gelu": _unary,
+        "gelu_tanh": _unary,
+        "layer_norm": _vectors,
+        "matmul": _matmul,
+        "no_norm": _vectors,
+        "position_ids": _position_ids,
+        "relu": _unary,
+        "select_row": _select_row,
+        "tanh": _unary,
+        "window": _window,
+    }
+)

@@ -1,0 +1,228 @@
+"""ONNX to the operator graph: shapes fixed, everything that does not depend on the ids folded to constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import google.protobuf.message
+import numpy as np
+import onnx
+from onnx import helper, inliner, numpy_helper, shape_inference
+
+from data.errors import DataFileError, ModelError, UnsupportedOperatorError
+from fusion.frontend.evaluation import INFERENCE_ERRORS, constant_array, describe, evaluate_node, first_line, type_proto
+from fusion.frontend.id_functions import replace_id_functions
+from fusion.frontend.key_mask import replace_key_masks
+from fusion.frontend.node_check import check_node
+from fusion.graph import Attribute, Graph, Operator, TensorType
+
+_MAX_ELEMENTS = 1 << 28
+# Folded constants may take this much beyond three times the weights of the file.
+_MAX_FOLDED_BYTES = 1 << 28
+_KNOWN_VALUES = 64
+_TAKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_ID_TYPES = ("int64", "int32")
+# Operators for which ONNX infers shapes only since a later opset than the one that brought them.
+_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16}
+
+
+def import_onnx(path: Path | str, seq_len: int) -> Graph:
+    """The operator graph of an ONNX file at batch 1 and a fixed sequence length.
+
+    Inputs are int64 in the graph, whatever the file says; the mask has become ``key_bias`` and ``key_keep``
+    operators, functions of the ids ``position_ids``.
+
+    Raises:
+        DataFileError: the file cannot be read as ONNX.
+        ModelError: shapes do not fit, or are too large.
+        UnsupportedOperatorError: an operator whose shapes ONNX itself does not know, or that uses ids or mask
+            in a way that is not supported.
+    """
+    model = _load(Path(path))
+    importer = _Importer(model, seq_len)
+    for node in model.graph.node:
+        importer.add(node)
+    graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
+    whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
+    return replace(graph, types=dict(graph.types) | whole)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise DataFileError(path, "no such ONNX file")
+    try:
+        model = onnx.load(str(path))
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+    except (google.protobuf.message.Error, onnx.checker.ValidationError, RuntimeError, ValueError, OSError) as error:
+        raise DataFileError(path, f"cannot be read as ONNX ({first_line(error)})") from error
+    if not model.graph.node:
+        raise DataFileError(path, "holds no ONNX graph")
+    return model
+
+
+@dataclass
+class _Importer:
+    """Goes through the nodes in order, keeping constants and types."""
+
+    model: onnx.ModelProto
+    seq_len: int
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    types: dict[str, TensorType] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+    schemas: dict[tuple[str, str], onnx.defs.OpSchema] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.imports = list(self.model.opset_import)
+        self.opsets = {_domain(entry.domain): entry.version for entry in self.imports}
+        for tensor in self.model.graph.initializer:
+            if tensor.name in self.constants:
+                raise ModelError(f"initializer {tensor.name!r} is there twice")
+            self._constant(tensor.name, constant_array(tensor))
+        self.folded_bytes_left = _MAX_FOLDED_BYTES + 3 * sum(value.nbytes for value in self.constants.values())
+        inputs = [value for value in self.model.graph.input if value.name not in self.constants]
+        self.inputs = tuple(value.name for value in inputs)
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ModelError("two inputs have one name")
+        for value in inputs:
+            self.types[value.name] = _input_type(value, self.seq_len)
+
+    def graph(self) -> Graph:
+        outputs = tuple(value.name for value in self.model.graph.output)
+        missing = [name for name in outputs if name not in self.types]
+        if missing or not outputs:
+            raise ModelError(f"output {missing[0]!r} is never made" if missing else "the model has no output")
+        return Graph(
+            self.inputs,
+            outputs,
+            tuple(self.operators),
+            self.types,
+            self.constants,
+            source_operators=sum(node.op_type != "Constant" for node in self.model.graph.node),
+        )
+
+    def add(self, node: onnx.NodeProto) -> None:
+        """Folds a node to constants, or adds its operator."""
+        for name in node.input:
+            if name and name not in self.types:
+                raise ModelError(f"{describe(node)}: {name!r} is read before it is made")
+        schema = self._schema(node)
+        check_node(node, schema, self.types)
+        shapes = self._shapes(node, schema)
+        for name, type_ in shapes.items():
+            if name in self.types:
+                raise ModelError(f"{describe(node)}: {name!r} is made twice")
+            if type_.rows * type_.columns > _MAX_ELEMENTS:
+                raise ModelError(f"{describe(node)}: {name!r} of shape {list(type_.shape)} is too large")
+        if node.op_type == "Shape":
+            self._constant(node.output[0], _shape_value(node, self.types[node.input[0]]))
+        elif all(name in self.constants or not name for name in node.input):
+            self._fold(node, shapes)
+        else:
+            self._operator(node, schema, shapes)
+
+    def _fold(self, node: onnx.NodeProto, shapes: Mapping[str, TensorType]) -> None:
+        for name, value in zip(
+            (name for name in node.output if name),
+            evaluate_node(node, self.constants, {**self.types, **shapes}, self.imports),
+            strict=False,
+        ):
+            self.folded_bytes_left -= value.nbytes
+            if self.folded_bytes_left < 0:
+                raise ModelError(f"{describe(node)}: too many bytes of constants are computed")
+            self._constant(name, value)
+
+    def _operator(self, node: onnx.NodeProto, schema: onnx.defs.OpSchema, shapes: Mapping[str, TensorType]) -> None:
+        used = [name for name in node.output if name]
+        if len(used) != 1 or node.output[0] != used[0]:
+            shape = [list(shapes[name].shape) for name in used]
+            raise UnsupportedOperatorError(f"{describe(node)}: outputs {shape}; only the first output is supported")
+        self.types[used[0]] = shapes[used[0]]
+        values = {entry.name: _attribute(node, entry) for entry in node.attribute}
+        for name, entry in schema.attributes.items():
+            if name not in values and entry.default_value.name:
+                values[name] = _attribute(node, entry.default_value)
+        self.operators.append(
+            Operator(node.op_type.lower(), tuple(node.input), used[0], tuple(sorted(values.items())), node.name)
+        )
+
+    def _constant(self, name: str, value: np.ndarray) -> None:
+        self.constants[name] = value
+        self.types[name] = TensorType(tuple(int(size) for size in value.shape), str(value.dtype))
+
+    def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema:
+        key = (_domain(node.domain), node.op_type)
+        if key not in self.schemas:
+            version = self.opsets.get(key[0], 0)
+            since = max(version, _INFERRED_SINCE.get(node.op_type, 0))
+            try:
+                self.schemas[key] = onnx.defs.get_schema(node.op_type, since, key[0])
+            except (onnx.defs.SchemaError, TypeError) as error:  # no version at all, or one beyond 32 bits
+                where = f"ONNX opset {version}" + (f" of domain {key[0]}" if key[0] else "")
+                raise UnsupportedOperatorError(f"{describe(node)}: unknown to {where}") from error
+        return self.schemas[key]
+
+    def _shapes(self, node: onnx.NodeProto, schema: onnx.defs.OpSchema) -> dict[str, TensorType]:
+        """Types of a node's outputs, from ONNX's own inference with all known values."""
+        types = {name: type_proto(self.types[name]) for name in node.input if name}
+        data = {
+            name: numpy_helper.from_array(self.constants[name], name)
+            for name in node.input
+            if name in self.constants and self.constants[name].size <= _KNOWN_VALUES
+        }
+        try:
+            inferred = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=self.imports)
+        except INFERENCE_ERRORS as error:
+            raise ModelError(f"{describe(node)}: {first_line(error)}") from error
+        return {name: _tensor_type(node, name, type_) for name, type_ in inferred.items() if name}
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
+
+
+def _input_type(value: onnx.ValueInfoProto, seq_len: int) -> TensorType:
+    """int32 or int64 [1, seq_len], when that is what the file can take."""
+    if value.name not in _TAKEN_INPUTS:
+        raise ModelError(f"input {value.name!r} is not one of {', '.join(_TAKEN_INPUTS)}")
+    tensor = value.type.tensor_type
+    names = {helper.np_dtype_to_tensor_dtype(np.dtype(name)): name for name in _ID_TYPES}
+    if tensor.elem_type not in names:
+        raise ModelError(f"input {value.name!r} is not of the type {' or '.join(_ID_TYPES)}")
+    if tensor.HasField("shape"):
+        fixed = [size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim]
+        if len(fixed) != 2 or any(size not in (None, want) for size, want in zip(fixed, (1, seq_len), strict=True)):
+            shape = [size.dim_param or size.dim_value for size in tensor.shape.dim]
+            raise ModelError(f"input {value.name!r} is of shape {shape}, not [1, {seq_len}] (batch, sequence length)")
+    return TensorType((1, seq_len), names[tensor.elem_type])
+
+
+def _shape_value(node: onnx.NodeProto, type_: TensorType) -> np.ndarray:
+    bounds = {entry.name: entry.i for entry in node.attribute}
+    return np.array(type_.shape[bounds.get("start", 0) : bounds.get("end")], dtype=np.int64)
+
+
+def _attribute(node: onnx.NodeProto, entry: onnx.AttributeProto) -> Attribute:
+    try:
+        value = helper.get_attribute_value(entry)
+    except ValueError as error:
+        raise ModelError(f"{describe(node)}: {first_line(error)}") from error
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+        return tuple(value)
+    raise UnsupportedOperatorError(f"{describe(node)}: attribute {entry.name!r} of an unsupported type")
+
+
+def _tensor_type(node: onnx.NodeProto, name: str, type_: onnx.TypeProto) -> TensorType:
+    tensor = type_.tensor_type
+    if not tensor.HasField("shape") or any(not size.HasField("dim_value") for size in tensor.shape.dim):
+        raise ModelError(f"{describe(node)}: the shape of {name!r} cannot be known before the model runs")
+    shape = tuple(size.dim_value for size in tensor.shape.dim)
+    if any(size < 0 for size in shape):
+        raise ModelError(f"{describe(node)}: {name!r} has the shape {list(shape)}")
+    return TensorType(shape, str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)))

@@ -1,0 +1,19 @@
+"""From a bare architecture to its fusion plan: what profiling measures and prediction sums."""
+
+from __future__ import annotations
+
+from data.architecture import Architecture
+from fusion.block import Block
+from fusion.planning.architecture_graph import architecture_graph
+from fusion.planning.plan import Plan, plan_graph
+from fusion.rewriting.rewrite import simplify
+
+
+def architecture_plan(architecture: Architecture, *, fuse: bool = True) -> Plan:
+    """The plan that a model of this architecture gets when it is imported, without weights."""
+    return plan_graph(simplify(architecture_graph(architecture)), fuse=fuse)
+
+
+def plan_architecture(architecture: Architecture) -> tuple[Block, ...]:
+    """The blocks that a model of this architecture runs, in execution order, without weights or compiler."""
+    return tuple(fused.block for fused in architecture_plan(architecture).blocks)

@@ -1,0 +1,1 @@
+"""Laws of algebra as data, and the tiny matcher that applies them."""

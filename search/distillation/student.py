@@ -1,0 +1,207 @@
+"""Cutting a student of any architecture out of the teacher.
+
+The residual stream is projected on the teacher's principal components; heads and feed-forward neurons are
+chosen by what they contribute; then, layer after layer, every matrix and LayerNorm of the student is fitted by
+least squares to give the teacher's (projected) activations from the student's own on a few hundred training
+texts. The same recipe covers fewer layers (a layer is fitted to do the work of those skipped) and more (surplus
+layers start as the identity, as in Net2Net, Chen et al. 2016).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.architecture import Architecture
+from data.errors import InputError
+from search.distillation.calibration import (
+    CalibrationBatch,
+    LayerActivations,
+    calibration_batch,
+    fit_layer_norm,
+    fit_linear,
+    run_layer,
+)
+from search.distillation.encoding import Encoded
+from search.distillation.heads import head_targets
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_NOISE = 0.01  # of the initializer's standard deviation: keeps repeated heads and layers from staying equal
+
+
+def mapped_layers(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """For each student layer the teacher layer (from 1) whose output it reproduces, spread evenly, the last last."""
+    exact = (layer * teacher_layers / student_layers for layer in range(1, student_layers + 1))
+    return tuple(max(1, int(position + 0.5)) for position in exact)
+
+
+def student_basis(basis: np.ndarray, hidden: int) -> np.ndarray:
+    """(teacher hidden, hidden) projection of the residual stream.
+
+    The principal components are turned by a fixed rotation, for LayerNorm wants coordinates of like size; at
+    full width it is the identity, and the cut loses nothing.
+    """
+    return (basis[:, :hidden] @ target_rotation(basis, hidden)).astype(np.float32)
+
+
+def target_rotation(basis: np.ndarray, hidden: int) -> np.ndarray:
+    """(hidden, hidden) map from the first principal coordinates to the student's coordinates."""
+    if hidden == len(basis):
+        return np.ascontiguousarray(basis.T)
+    random = np.random.default_rng(hidden).standard_normal((hidden, hidden))
+    return np.linalg.qr(random)[0].astype(np.float32)
+
+
+def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture: Architecture, seed: int) -> Any:
+    """A ``BertForSequenceClassification`` of the given sizes that starts as close to ``teacher`` as least squares gets.
+
+    Args:
+        teacher: The fine-tuned ``BertForSequenceClassification``.
+        encoded: Training texts to calibrate on.
+        basis: Principal components of the teacher's hidden states, (hidden, hidden).
+        architecture: Sizes of the student; vocabulary, positions and labels are the teacher's.
+        seed: Chooses the calibration texts and the noise.
+
+    Raises:
+        InputError: the student would be wider than the teacher.
+    """
+    import torch
+
+    if architecture.hidden > teacher.config.hidden_size:
+        raise InputError(f"student {architecture.name} is wider than the teacher ({teacher.config.hidden_size})")
+    torch.manual_seed(seed)
+    student = _empty_student(teacher, architecture)
+    device = next(teacher.parameters()).device
+    projection = torch.from_numpy(student_basis(basis, architecture.hidden)).to(device)
+    batch = calibration_batch(encoded, seed, device)
+    with torch.no_grad():
+        expected = teacher(**batch.inputs, output_hidden_states=True)
+        states = _cut_embeddings(student, teacher, projection, expected.hidden_states[0], batch)
+        sources = mapped_layers(architecture.layers, teacher.config.num_hidden_layers)
+        for layer, source, previous in zip(student.bert.encoder.layer, sources, (0, *sources[:-1]), strict=True):
+            teacher_layer = teacher.bert.encoder.layer[source - 1]
+            whole = run_layer(teacher_layer, expected.hidden_states[source - 1], batch)
+            states = _cut_layer(layer, teacher_layer, whole, projection, states, batch, surplus=source == previous)
+        _cut_head(student, teacher, projection, expected, states)
+    return student
+
+
+def _empty_student(teacher: Any, architecture: Architecture) -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    values = teacher.config.to_dict() | {
+        "num_hidden_layers": architecture.layers,
+        "hidden_size": architecture.hidden,
+        "num_attention_heads": architecture.heads,
+        "intermediate_size": architecture.intermediate,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout": 0.0,
+    }
+    student = BertForSequenceClassification(BertConfig.from_dict(values))
+    return student.to(next(teacher.parameters()).device).eval()
+
+
+def _cut_embeddings(
+    student: Any, teacher: Any, projection: Tensor, expected: Tensor, batch: CalibrationBatch
+) -> Tensor:
+    """Project the tables as the teacher's LayerNorm would see them: centred, and scaled by its gain."""
+    cut, whole = student.bert.embeddings, teacher.bert.embeddings
+    exact = projection.shape[0] == projection.shape[1]
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        table = getattr(whole, name).weight
+        if not exact:
+            table = (table - table.mean(dim=1, keepdim=True)) * whole.LayerNorm.weight
+        getattr(cut, name).weight.copy_(table @ projection)
+    inputs = {name: batch.inputs[name] for name in ("input_ids", "token_type_ids")}
+    summed: list[Tensor] = []
+    handle = cut.LayerNorm.register_forward_pre_hook(lambda module, args: summed.append(args[0]))
+    cut(**inputs)
+    handle.remove()
+    fit_layer_norm(cut.LayerNorm, summed[0][batch.valid], (expected @ projection)[batch.valid])
+    result: Tensor = cut(**inputs)
+    return result
+
+
+def _cut_layer(
+    layer: Any,
+    teacher_layer: Any,
+    whole: LayerActivations,
+    projection: Tensor,
+    states: Tensor,
+    batch: CalibrationBatch,
+    surplus: bool,
+) -> Tensor:
+    """Fit one layer from its input on; returns its (b, s, hidden) output.
+
+    ``surplus``: the layer before it already gives what this one should.
+    """
+    attention, incoming = layer.attention, states[batch.valid]
+    targets = head_targets(
+        whole,
+        teacher_layer.attention.output.dense.weight,
+        teacher_layer.attention.self.num_attention_heads,
+        attention.self.num_attention_heads,
+        attention.self.attention_head_size,
+    )
+    for module, target in zip((attention.self.query, attention.self.key, attention.self.value), targets, strict=True):
+        fit_linear(module, incoming, target)
+        _disturb(module)
+    if surplus:
+        _start_as_identity(layer, incoming)
+        _fit_neurons(layer, teacher_layer, whole, incoming)
+        return run_layer(layer, states, batch).states
+    context = run_layer(layer, states, batch).context
+    fit_linear(attention.output.dense, context, whole.attention_sum @ projection - incoming)
+    fit_layer_norm(attention.output.LayerNorm, incoming + attention.output.dense(context), whole.attended @ projection)
+    attended = run_layer(layer, states, batch).attended
+    _fit_neurons(layer, teacher_layer, whole, attended)
+    activation = run_layer(layer, states, batch).activation
+    fit_linear(layer.output.dense, activation, whole.output_sum @ projection - attended)
+    fit_layer_norm(layer.output.LayerNorm, attended + layer.output.dense(activation), whole.output @ projection)
+    return run_layer(layer, states, batch).states
+
+
+def _fit_neurons(layer: Any, teacher_layer: Any, whole: LayerActivations, attended: Tensor) -> None:
+    """Take the feed-forward neurons that move the stream most; neurons beyond the teacher's stay random."""
+    import torch
+
+    moved = whole.activation.std(dim=0) * teacher_layer.output.dense.weight.norm(dim=0)
+    count = min(layer.intermediate.dense.out_features, len(moved))
+    chosen = moved.topk(count).indices.sort().values
+    fitted = torch.nn.Linear(attended.shape[1], count, device=attended.device)
+    fit_linear(fitted, attended, whole.inner[:, chosen])
+    layer.intermediate.dense.weight[:count] = fitted.weight
+    layer.intermediate.dense.bias[:count] = fitted.bias
+    _disturb(layer.intermediate.dense)
+
+
+def _start_as_identity(layer: Any, incoming: Tensor) -> None:
+    for block in (layer.attention.output, layer.output):
+        block.dense.weight.zero_()
+        block.dense.bias.zero_()
+        fit_layer_norm(block.LayerNorm, incoming, incoming)
+
+
+def _disturb(module: nn.Linear) -> None:
+    import torch
+
+    module.weight.add_(torch.randn_like(module.weight) * (_NOISE * float(module.weight.std())))
+
+
+def _cut_head(student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor) -> None:
+    """Keep the pooled features that weigh most; the classifier's bias makes up for the mean of the others."""
+    whole = expected.hidden_states[-1][:, 0]
+    pooled = teacher.bert.pooler(expected.hidden_states[-1])
+    weight = teacher.classifier.weight
+    chosen = (pooled.std(dim=0) * weight.norm(dim=0)).topk(projection.shape[1]).indices.sort().values
+    dense, cut = teacher.bert.pooler.dense, student.bert.pooler.dense
+    cut.weight.copy_(dense.weight[chosen] @ projection)
+    lost = (whole - whole @ projection @ projection.T).mean(dim=0)
+    cut.bias.copy_(dense.bias[chosen] + dense.weight[chosen] @ lost)
+    features = student.bert.pooler(states)
+    student.classifier.weight.copy_(weight[:, chosen])
+    student.classifier.bias.copy_(expected.logits.mean(dim=0) - (features @ weight[:, chosen].T).mean(dim=0))

@@ -1,0 +1,1 @@
+"""The search space, and which candidate of it to try next."""

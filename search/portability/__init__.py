@@ -1,0 +1,1 @@
+"""The portability study: devices measured on the same models, or their table."""

@@ -1,0 +1,1 @@
+"""Profiling a device as one pipeline."""

@@ -1,0 +1,98 @@
+"""The page that a profiling leaves: the predictor's parity plot and errors, and how far its measurements go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import StoreError
+from search.reports.figures import ACCENT, QUIET, WARM, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from data.measurement import Measurement
+    from profiling import Device
+    from profiling.quality import SessionQuality
+    from surrogate import DevicePredictor
+
+PAGE = "report.html"
+_SQUARE = (5.6, 5.2)  # inches
+
+
+def write_profile_page(
+    folder: Path,
+    device: Device,
+    predictor: DevicePredictor,
+    rows: Sequence[Measurement],
+    quality: SessionQuality,
+) -> Path:
+    """Write ``report.html`` beside the predictor and return its path.
+
+    Raises:
+        StoreError: the page cannot be written.
+    """
+    path = folder / PAGE
+    partial = path.with_name(f"{PAGE}.partial")
+    try:
+        partial.write_text(render_profile(device, predictor, rows, quality), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"the report cannot be written to {path}: {error.strerror}") from error
+    return path
+
+
+def render_profile(
+    device: Device, predictor: DevicePredictor, rows: Sequence[Measurement], quality: SessionQuality
+) -> str:
+    """The page as text; everything that was not measured is marked with where it comes from."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("search.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    held_out = [
+        {"name": name, "measured_ms": measured, "predicted_ms": predicted, "error": predicted / measured - 1}
+        for name, measured, predicted in sorted(predictor.held_out, key=lambda entry: entry[1])
+    ]
+    return environment.get_template("profile.html").render(
+        device=device.spec,
+        description=device.describe(),
+        unit=device.unit,
+        predictor=predictor,
+        held_out=held_out,
+        quality=quality,
+        rows=len(rows),
+        samples=sum(len(row.samples_ms) for row in rows),
+        outliers=sum(len(row.outliers) for row in rows),
+        sessions=sorted({row.session for row in rows}),
+        parity=svg("parity", lambda axes: _plot_parity(axes, predictor), _SQUARE),
+    )
+
+
+def _plot_parity(axes: Axes, predictor: DevicePredictor) -> None:
+    """Predicted against measured latency of the held-out models, with the 10% band."""
+    measured = [entry[1] for entry in predictor.held_out]
+    predicted = [entry[2] for entry in predictor.held_out]
+    ends = [0.8 * min(measured + predicted), 1.25 * max(measured + predicted)]
+    axes.fill_between(
+        ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color=QUIET, alpha=0.2, label="±10%"
+    )
+    axes.plot(ends, ends, color=QUIET, linewidth=1)
+    outside = [abs(guess / truth - 1) > 0.1 for truth, guess in zip(measured, predicted, strict=True)]
+    for wanted, color, label in ((False, ACCENT, "within 10%"), (True, WARM, "further off")):
+        chosen = [
+            pair for pair, out in zip(zip(measured, predicted, strict=True), outside, strict=True) if out is wanted
+        ]
+        if chosen:
+            across, up = zip(*chosen, strict=True)
+            axes.scatter(across, up, color=color, s=22, label=f"held-out models {label}", zorder=3)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    axes.set_xlabel(f"{predictor.provenance} latency, ms")
+    axes.set_ylabel("predicted latency, ms")
+    axes.legend(fontsize=8, frameon=False)

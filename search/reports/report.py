@@ -1,0 +1,122 @@
+"""``report.html``: one self-contained page with plots and tables, made of a search's result alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from search.records import Finalist, SearchResult, Timing
+from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
+
+
+def render_report(result: SearchResult, document: dict[str, Any]) -> str:
+    """The page as text.
+
+    Args:
+        result: what is plotted.
+        document: the content of ``result.json``, from which the tables are filled, so that both say the same.
+    """
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("search.reports"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    shares = result.winning_finalist.shares
+    plots = {
+        "accuracy": svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
+        "prediction": svg("prediction", lambda axes: _plot_prediction(axes, result)),
+        "blocks": svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
+    }
+    return environment.get_template("report.html").render(result=document, plots=plots)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (latency, score) points that no other point beats in both, by rising latency."""
+    front: list[tuple[float, float]] = []
+    for latency, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or score > front[-1][1]:
+            front.append((latency, score))
+    return front
+
+
+def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
+    """Score against latency: trials at their predicted, finalists at their measured latency."""
+    scored = [trial for trial in result.trials if trial.score is not None]
+    short = [(trial.candidate.predicted_ms, trial.score or 0.0) for trial in scored]
+    full = [
+        (finalist.timing.median_ms, finalist.trained.score)
+        for finalist in result.finalists
+        if finalist.timing and finalist.trained
+    ]
+    where = result.device.provenance
+    axes.scatter(*zip(*short, strict=True), color=QUIET, label="short distillation, latency predicted")
+    axes.scatter(*zip(*full, strict=True), color=ACCENT, label=f"full distillation, latency {where}", zorder=3)
+    front = pareto_front([*short, *full])
+    axes.step(*zip(*front, strict=True), where="post", color=INK, linewidth=1, label="Pareto front")
+    winner = result.winning_finalist
+    if winner.timing and winner.trained:
+        place = (winner.timing.median_ms, winner.trained.score)
+        axes.scatter(*place, s=160, facecolors="none", edgecolors=INK, zorder=4)
+        name = result.winning_trial.candidate.architecture.name
+        axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
+    _draw_budget(axes, result, max(latency for latency, _ in [*short, *full]))
+    axes.axhline(result.teacher.score, color=INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
+    axes.axhline(result.task.majority, color=QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"latency on {result.device.name}, ms")
+    axes.set_ylabel(f"dev {result.task.metric}")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
+    """The budget as a line, or only in the legend where it is so far off that it would squeeze all else."""
+    label = f"budget {result.options.budget_ms:g} ms"
+    if result.options.budget_ms <= _BUDGET_IN_SIGHT * highest_ms:
+        axes.axvline(result.options.budget_ms, color=WARM, label=label)
+    else:
+        axes.plot([], [], color=WARM, label=f"{label}, off to the right")
+
+
+def _timings(finalist: Finalist) -> list[Timing]:
+    return [timing for timing in (finalist.screening, finalist.timing) if timing is not None]
+
+
+def _plot_prediction(axes: Axes, result: SearchResult) -> None:
+    """Predicted latency with its interval against every measured one of the finalists."""
+    highest = 0.0
+    for _, latency, predicted in result.feasible.quality.held_out:
+        axes.scatter(latency, predicted, color=QUIET, s=12, label="models held out from the predictor")
+        highest = max(highest, latency, predicted)
+    for finalist in result.finalists:
+        candidate = result.trials[finalist.trial].candidate
+        errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
+        for timing in _timings(finalist):
+            color, label = ACCENT, "finalists, fully distilled"
+            if timing is finalist.screening:
+                color, label = WARM, "finalists, before the full distillation"
+            x, y = timing.median_ms, candidate.predicted_ms
+            axes.errorbar(x, y, yerr=errors, fmt="o", capsize=3, color=color, label=label)
+            highest = max(highest, timing.median_ms, candidate.upper_ms)
+    axes.plot([0, highest], [0, highest], color=QUIET, linewidth=1)
+    _draw_budget(axes, result, highest)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(handles.values(), handles.keys(), fontsize=8, frameon=False)
+    axes.set_xlabel(f"{result.device.provenance} median, ms")
+    axes.set_ylabel("predicted, ms (bars: 90% interval)")
+
+
+def _plot_blocks(axes: Axes, result: SearchResult) -> None:
+    """Time of each block of the winner in one run, the longest on top."""
+    shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
+    labels = [f"{share.count} × {share.name}" for share in shares]
+    bars = axes.barh(labels, [share.total_ms for share in shares], color=ACCENT)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel(f"ms of one run, {result.device.provenance}")

@@ -1,0 +1,1 @@
+"""The predictor of one device, from its measured blocks."""

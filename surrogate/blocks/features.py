@@ -1,0 +1,175 @@
+"""Cost features of blocks: what a block must do, and how well that fits the target's registers, caches and threads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fusion.block import ANCHORS, Block
+from fusion.emit.tiling import choose_tiling, product_cost
+from fusion.target import Target
+
+_EPILOGUES = ("gelu", "residual", "layer_norm", "tanh")
+# A shared last-level cache of usual size, beside the target's own L2.
+_SHARED_CACHE = 4 << 20
+_KEPT = 1 << 16
+
+FEATURE_NAMES: tuple[str, ...] = (
+    "log_flops",
+    "log_bytes",
+    "log_weight_bytes",
+    "log_intensity",
+    "log_rows",
+    "log_inner",
+    "log_columns",
+    "log_heads",
+    "log_cycles",
+    "waste",
+    "log_tiles",
+    "idle_share",
+    "tile_rows",
+    "tile_vectors",
+    "row_remainder",
+    "column_remainder",
+    "log_weights_over_l2",
+    "log_bytes_over_l2",
+    "log_bytes_over_shared_cache",
+    "log_threads",
+    "log_lanes",
+    *(f"epilogue_{name}" for name in _EPILOGUES),
+    *(f"anchor_{name}" for name in ANCHORS),
+)
+# Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, passes over elements.
+BASE_NAMES: tuple[str, ...] = (
+    "constant",
+    "busiest_cycles",
+    "weight_bytes",
+    "activation_bytes",
+    "elements",
+    "scores",
+)
+SCHEMA_HASH = hashlib.sha256("|".join((*FEATURE_NAMES, *BASE_NAMES)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What blocks run on: the compiler's target and the number of CPU threads."""
+
+    target: Target
+    threads: int
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The loops of any block, named as a GEMM's: attention and embeddings have their own reading of them."""
+
+    rows: int
+    inner: int
+    columns: int
+    heads: int = 1
+
+
+@dataclass(frozen=True)
+class _Work:
+    """``cycles`` of one core by the emitter's own count; ``tiles`` that threads share; the register tile."""
+
+    cycles: float
+    tiles: int
+    tile_rows: int = 1
+    tile_columns: int = 1
+
+    def busiest(self, threads: int) -> float:
+        """Cycles of the thread that gets most tiles."""
+        return self.cycles * -(-self.tiles // threads) / self.tiles
+
+
+def loops_of(block: Block) -> Loops:
+    """Rows, reduction length and columns of a block; heads are independent copies."""
+    sizes = block.sizes
+    if block.anchor == "attention":
+        return Loops(sizes["rows"], sizes["keys"], sizes["head_size"], sizes["heads"])
+    if block.anchor == "embeddings":
+        return Loops(sizes["rows"], sizes["tables"], sizes["hidden"])
+    return Loops(sizes["rows"], sizes.get("inner", 1), sizes["columns"])
+
+
+def kind_of(block: Block) -> str:
+    """Blocks of one kind run the same loops, so that their times follow one law of cost."""
+    single = " single row" if block.sizes["rows"] == 1 else ""
+    return f"{block.anchor} {'+'.join(block.epilogue)}{single}"
+
+
+def block_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
+    """(blocks, features) in the order of :data:`FEATURE_NAMES`."""
+    rows = [_features(block, setting) for block in blocks]
+    return np.array(rows, dtype=np.float64).reshape(len(blocks), len(FEATURE_NAMES))
+
+
+def base_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
+    """(blocks, terms) in the order of :data:`BASE_NAMES`; cycles in millions, bytes and elements in thousands."""
+    rows = [_base(block, setting) for block in blocks]
+    return np.array(rows, dtype=np.float64).reshape(len(blocks), len(BASE_NAMES))
+
+
+@lru_cache(maxsize=_KEPT)
+def _work(block: Block, target: Target) -> _Work:
+    loops = loops_of(block)
+    if block.anchor == "attention":
+        scores = loops.columns * product_cost(loops.inner, loops.rows, target)
+        context = loops.inner * product_cost(loops.columns, loops.rows, target)
+        blocks = -(-loops.rows // max(target.lanes, 16))
+        return _Work(loops.heads * (scores + context), loops.heads * blocks, tile_columns=target.lanes)
+    if block.anchor != "gemm":
+        return _Work(loops.rows * loops.columns * loops.inner / target.lanes, loops.rows)
+    tiling = choose_tiling(loops.rows, loops.inner, loops.columns, target)
+    panels = -(-loops.columns // tiling.panel(target))
+    cycles = loops.inner * product_cost(loops.rows, loops.columns, target)
+    return _Work(cycles, panels * -(-loops.rows // tiling.row_block), tiling.rows, tiling.panel(target))
+
+
+def _features(block: Block, setting: Setting) -> list[float]:
+    loops, cost, target = loops_of(block), block.cost, setting.target
+    work = _work(block, target)
+    ideal = cost.flops / (2 * target.lanes)
+    sizes = (cost.flops, cost.bytes_moved, cost.weight_bytes + 1, cost.flops / cost.bytes_moved)
+    weights_over_l2 = (cost.weight_bytes + 1) / target.l2_bytes
+    caches = (weights_over_l2, cost.bytes_moved / target.l2_bytes, cost.bytes_moved / _SHARED_CACHE)
+    return [
+        *np.log(sizes),
+        *np.log((loops.rows, loops.inner, loops.columns, loops.heads)),
+        np.log(work.cycles),
+        work.cycles / max(ideal, 1.0),
+        np.log(work.tiles),
+        1 - work.cycles / (work.busiest(setting.threads) * setting.threads),
+        work.tile_rows,
+        work.tile_columns / target.lanes,
+        _waste(loops.rows, work.tile_rows),
+        _waste(loops.columns, work.tile_columns),
+        *np.log(caches),
+        np.log(setting.threads),
+        np.log(target.lanes),
+        *(float(name in block.epilogue) for name in _EPILOGUES),
+        *(float(name == block.anchor) for name in ANCHORS),
+    ]
+
+
+def _base(block: Block, setting: Setting) -> list[float]:
+    loops, cost = loops_of(block), block.cost
+    busiest = _work(block, setting.target).busiest(setting.threads)
+    return [
+        1.0,
+        busiest / 1e6,
+        cost.weight_bytes / 1e3,
+        (cost.bytes_moved - cost.weight_bytes) / 1e3,
+        loops.heads * loops.rows * loops.columns / 1e3,
+        loops.heads * loops.rows * loops.inner / 1e3 if block.anchor == "attention" else 0.0,
+    ]
+
+
+def _waste(size: int, step: int) -> float:
+    """Share of the last tile's work that is thrown away, over the whole."""
+    return 1 - size / (-(-size // step) * step)

@@ -1,0 +1,87 @@
+"""Generated code and runtime under AddressSanitizer, UBSan and ThreadSanitizer, which GCC brings and zig does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.architecture import Architecture
+from fusion import compile_model, host_target
+from fusion.build.toolchain import RUNTIME
+from fusion.compiled import CompiledModel
+from fusion.emit.program import emit_table
+from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
+from tests.fusion.models import export, random_inputs, reference
+
+pytestmark = pytest.mark.usefixtures("shared_home")
+
+Inputs = Mapping[str, np.ndarray]
+
+MARCH = {"x86_64-avx512": "x86-64-v4", "x86_64-avx2": "x86-64-v3", "x86_64-sse": "x86-64-v2", "aarch64-neon": "armv8-a"}
+WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
+SANITIZERS = ("address,undefined", "thread")
+ARCHITECTURES = {
+    "odd": Architecture(2, 60, 3, 100, vocab_size=300, seq_len=37),
+    "long": Architecture(1, 48, 2, 64, vocab_size=300, seq_len=300),
+    "short": Architecture(2, 64, 4, 200, vocab_size=300, seq_len=1, labels=1),
+}
+
+
+def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path:
+    """The model's runner built by GCC with a sanitizer."""
+    sources = [*(unit.source for unit in model.program.units), emit_table([model.program])]
+    files = []
+    for index, source in enumerate(sources):
+        files.append(folder / f"unit{index}.c")
+        files[-1].write_text(source)
+    target, runner = model.target, folder / "runner"
+    flags = ["-std=c11", "-O1", "-g", f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}"]
+    flags += [*WARNINGS, "-fno-math-errno", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-I", str(RUNTIME)]
+    runtime = [str(RUNTIME / name) for name in ("model.c", "runner.c")]
+    command = ["gcc", *flags, *map(str, files), *runtime, "-lpthread", "-o", str(runner)]
+    subprocess.run(command, check=True, timeout=300)
+    return runner
+
+
+def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected: np.ndarray, folder: Path) -> None:
+    """Runs the model a few times on three threads; the sanitizer says nothing, and the numbers are right."""
+    words = [word for key, row in inputs.items() for word in ("--input", f"{key}={','.join(map(str, row[0]))}")]
+    runner = sanitized_runner(model, sanitizer, folder)
+    command = [str(runner), "model", "--weights", str(model.weights()), "--threads", "3", "--runs", "3", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (outputs,) = json.loads(done.stdout)["outputs"].values()
+    assert np.abs(np.array(outputs).reshape(expected.shape) - expected).max() < 1e-4
+
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
+
+
+@needs_gcc
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_generated_code_is_clean(name: str, sanitizer: str, fuse: bool, tmp_path: Path) -> None:
+    architecture = ARCHITECTURES[name]
+    path = export(architecture, tmp_path)
+    model = compile_model(path, seq_len=architecture.seq_len, fuse=fuse, target=host_target())
+    inputs = random_inputs(architecture, max(1, architecture.seq_len * 2 // 3))
+    assert_clean(model, sanitizer, inputs, reference(path, inputs), tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("family", ["mobilebert", "roberta", "electra"])
+def test_code_of_other_families_is_clean(family: str, sanitizer: str, tmp_path: Path) -> None:
+    how = Export(family, seq_len=37)
+    path = export_family(how, tmp_path / "model.onnx")
+    inputs = ragged_inputs(how, 37, 20)
+    inputs = {port.name: inputs[port.name] for port in compile_model(path, seq_len=37).program.inputs}
+    (expected,) = runtime_outputs(how, path, inputs)
+    assert_clean(compile_model(path, seq_len=37), sanitizer, inputs, expected, tmp_path)

@@ -1,0 +1,68 @@
+"""Progress for people: what a line says, how often one is printed, and the time left."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from data.progress import ProgressEvent
+from search.commands.progress import ProgressPrinter, format_seconds, plain_line, time_left
+
+
+def test_a_line_says_stage_count_best_and_time_left() -> None:
+    event = ProgressEvent("trials", 2, 6, "4x192-h6-f512", "0.78")
+    assert plain_line(event, 190.0) == "trials 2/6, 4x192-h6-f512, best 0.78, 3m10s left"
+    assert plain_line(ProgressEvent("profile", 3, None), None) == "profile 3"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "started", "left"),
+    [(3, 5, 1, 10.0), (1, 5, 1, None), (5, 5, 1, None), (3, None, 0, None)],
+)
+def test_time_left_follows_the_pace_since_the_stage_began(
+    done: int, total: int | None, started: int, left: float | None
+) -> None:
+    assert time_left(ProgressEvent("s", done, total), 10.0, started) == left
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(8.4, "8s"), (190, "3m10s"), (3900, "1h05m"), (59.7, "1m00s")])
+def test_seconds_are_readable(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_without_a_terminal_a_stage_prints_its_begin_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressPrinter() as printer:
+        for done in range(101):
+            printer(ProgressEvent("blocks", done, 100))
+        printer(ProgressEvent("blocks", 100, 100))
+        printer.note("a note")
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ["blocks 0/100", "blocks 100/100", "a note"]
+    assert captured.out == ""
+
+
+def test_a_stage_that_begins_again_is_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressPrinter() as printer:
+        for done in (0, 4, 0, 4):
+            printer(ProgressEvent("distil", done, 4))
+    assert capsys.readouterr().err.splitlines() == ["distil 0/4", "distil 4/4", "distil 0/4", "distil 4/4"]
+
+
+def test_on_a_terminal_lines_are_live() -> None:
+    screen = io.StringIO()
+    with ProgressPrinter(console=Console(file=screen, force_terminal=True, width=120)) as printer:
+        printer(ProgressEvent("trials", 1, 4, "6x192", "0.7"))
+        printer(ProgressEvent("trials", 0, 4))
+        printer(ProgressEvent("profile", 5, None))
+        printer.note("a [bracketed] note")
+    assert "trials" in screen.getvalue()
+    assert "a [bracketed] note" in screen.getvalue()
+
+
+def test_it_can_be_silenced(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressPrinter(enabled=False) as printer:
+        printer(ProgressEvent("trials", 0, 1))
+        printer.note("nothing")
+    assert capsys.readouterr().err == ""

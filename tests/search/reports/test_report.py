@@ -1,0 +1,112 @@
+"""What a search leaves for people and programs: report.html, result.json, the table."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from search.records import SearchResult
+from search.reports.report import pareto_front, render_report
+from search.reports.summary import final_table, result_document, resume_command
+from tests.search.doubles import World, search_in
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search") / "out"
+
+
+@pytest.fixture(scope="module")
+def result(out: Path) -> SearchResult:
+    return search_in(out, World(out.with_name("log.txt")))
+
+
+def test_result_json_holds_every_figure_with_its_provenance(result: SearchResult, out: Path) -> None:
+    document = json.loads((out / "result.json").read_text())
+    assert document == json.loads(json.dumps(result_document(result, out)))
+    assert document["schema"] == 1
+    assert document["device"]["provenance"] == document["predictor"]["provenance"] == "measured"
+    assert len(document["trials"]) == 3
+    winner = document["winner"]
+    assert winner["timing"]["n"] == len(winner["timing"]["samples_ms"]) == 4
+    assert winner["timing"]["min_ms"] <= winner["timing"]["median_ms"] <= winner["timing"]["p90_ms"]
+    assert winner["timing"]["provenance"] == "measured"
+    assert winner["trial"] in [finalist["trial"] for finalist in document["finalists"]]
+    assert all((out / path).exists() for path in document["files"].values())
+    assert {"profile", "teacher", "trials", "full distillation", "compile", "measure"} <= document["seconds"].keys()
+
+
+def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult, out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    assert "<script" not in page
+    text = html.unescape(page)
+    assert result.winning_trial.candidate.architecture.name in text
+    for trial in result.trials:
+        assert trial.candidate.architecture.name in text
+    assert "budget 2 ms" in text
+    assert "Pareto front" in text
+    identifiers = re.findall(r'<clipPath id="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers)), "figures on one page must not share identifiers"
+
+
+def test_the_report_of_equal_results_is_equal(result: SearchResult, out: Path) -> None:
+    document = result_document(result, out)
+    assert render_report(result, document) == render_report(result, document)
+
+
+def test_what_is_simulated_says_so(tmp_path: Path) -> None:
+    result = search_in(tmp_path / "out", World(tmp_path / "log.txt", attached=False), device="s20")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "simulated" in page
+    assert "was not attached" in page
+    assert "search --device s20 --budget 2ms" in html.unescape(page)
+    assert "simulated ms" in shown(result)
+
+
+def test_names_in_the_report_are_escaped(result: SearchResult, out: Path) -> None:
+    document = result_document(result, out)
+    document["device"]["processor"] = "<script>alert(1)</script>"
+    assert "<script>" not in render_report(result, document)
+
+
+def test_the_table_shows_winner_teacher_and_majority(result: SearchResult) -> None:
+    text = shown(result)
+    for part in ("winner", "teacher", "majority", "0.900", "0.500", "yes"):
+        assert part in text
+
+
+def shown(result: SearchResult) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(final_table(result))
+    return console.export_text()
+
+
+def test_the_resuming_command_repeats_the_options(result: SearchResult) -> None:
+    command = resume_command(result.options, Path("my runs/a"))
+    assert command.startswith("search --device host --budget 2ms")
+    assert "--out 'my runs/a'" in command
+    assert command.endswith("--resume")
+    assert "--max-size" not in command
+
+
+points = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1)), max_size=20)
+
+
+@given(points)
+def test_nothing_beats_a_point_of_the_front(found: list[tuple[float, float]]) -> None:
+    front = pareto_front(found)
+    assert front == sorted(front)
+    for latency, score in front:
+        assert not any(other[0] <= latency and other[1] > score for other in found)
+    for point in found:
+        assert any(on_front[0] <= point[0] and on_front[1] >= point[1] for on_front in front)
