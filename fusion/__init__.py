@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.block import Block, Cost, make_block
@@ -20,6 +21,7 @@ __all__ = [
     "build_model_suite",
     "build_suite",
     "compile_model",
+    "export_compiled",
     "host_target",
     "host_target_named",
     "make_block",
@@ -33,3 +35,10 @@ def compile_model(source: Any, **options: Any) -> CompiledModel:
     from fusion import compiled
 
     return compiled.compile_model(source, **options)
+
+
+def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
+    """Writes a compiled model as files that run without Python: :func:`fusion.export.export_compiled`."""
+    from fusion import export
+
+    return export.export_compiled(model, directory, runner_target)

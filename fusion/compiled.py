@@ -14,10 +14,10 @@ import numpy as np
 from data.errors import InputError
 from data.home import home
 from fusion.block import Block
+from fusion.build.execution import Execution, execution_of
 from fusion.build.library import NativeModel
 from fusion.build.runner import Runner, link_runner
 from fusion.build.toolchain import toolchain
-from fusion.compare.execution import Execution, execution_of, full_execution
 from fusion.emit.program import Program, build_program, emit_table
 from fusion.emit.weights import write_weights
 from fusion.frontend.source import Source
@@ -111,23 +111,12 @@ class CompiledModel:
         self._execution = execution_of(run_ms / 1e3, flops, native.utilisation, native.memory_bytes)
         return run_ms / 1e3
 
-    def measure_execution(self, warmup: int = 5, runs: int = 50) -> Execution:
-        """As :meth:`time`, and the share of this machine's measured peak and the static runner's memory with it."""
-        self._execution = full_execution(self, warmup, runs)
-        return self._execution
-
     def runner(self, target: Target | None = None) -> Runner:
         """A static runner with its weights, for this target or another; its program is called ``model``."""
         target = target or self.target
         program = self.program if target == self.target else build_program(self.plan, target)
         weights = self._weights(program, target)
         return link_runner([program], target, weights=weights)
-
-    def export(self, directory: Path | str, runner_target: Target | None = None) -> Path:
-        """Writes the shared library, C header, example, static runner and weights; none of them needs Python."""
-        from fusion.export import export_compiled
-
-        return export_compiled(self, Path(directory), runner_target or self.target)
 
     def library(self) -> Path:
         """The compiled shared library in the cache."""

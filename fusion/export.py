@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fusion.build.toolchain import RUNTIME
+from fusion.compiled import CompiledModel
 from fusion.target import Target
-
-if TYPE_CHECKING:
-    from fusion.compiled import CompiledModel
 
 _EXAMPLE = """/* Runs the model once: cc example.c ./model.so -o example && ./example weights.bin */
 #include "pocketbert.h"
@@ -43,12 +40,13 @@ int main(int count, char **words) {{
 """
 
 
-def export_compiled(model: CompiledModel, directory: Path, runner_target: Target) -> Path:
-    """``model.so``, ``pocketbert.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory.
+def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
+    """``model.so``, ``pocketbert.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory: no Python needed.
 
     The library and ``weights.bin`` are for the model's own target; a runner for another target has weights of its
     own, ``runner-weights.bin``, because packing follows the target's vectors.
     """
+    runner_target = runner_target or model.target
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.library(), directory / "model.so")
     shutil.copyfile(RUNTIME / "pocketbert.h", directory / "pocketbert.h")

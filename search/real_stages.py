@@ -225,4 +225,6 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
 
 
 def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
-    compiled.export(folder, runner_target=device.target)
+    from fusion import export_compiled as export
+
+    export(compiled, folder, device.target)

@@ -16,6 +16,32 @@ MAY_IMPORT = {
     "surrogate": {"data", "fusion"},
     "search": {"data", "fusion", "profiling", "surrogate"},
 }
+# The rooms inside the big rooms, lowest first; files at a big room's top stand in sets.
+INNER = {
+    "fusion": (
+        {"graph", "block", "target"},
+        "rewriting",
+        "frontend",
+        "planning",
+        "emit",
+        "build",
+        {"compiled", "export"},
+        "compare",
+        {"__init__"},
+    ),
+    "surrogate": ({"boosting", "folds", "intervals", "metrics", "saved"}, "blocks", "tables", {"__init__"}),
+    "search": (
+        {"__init__", "records", "study"},
+        "optimization",
+        "distillation",
+        "reports",
+        "profiles",
+        "portability",
+        {"bench", "confirmation", "pipeline", "publish", "real_stages", "stages", "trials"},
+        "commands",
+    ),
+}
+MOST_FILES_AT_THE_TOP = 10
 HEAVY = {"torch", "transformers", "pandas", "botorch", "gpytorch", "sklearn", "scipy", "matplotlib", "xgboost"} | {
     "accelerate",
     "onnx",
@@ -72,6 +98,52 @@ def test_rooms_import_only_downwards(path: Path) -> None:
     modules = imported(ast.walk(ast.parse(path.read_text())), package_of(path))
     rooms = {module.split(".")[0] for module in modules} & MAY_IMPORT.keys()
     assert rooms <= MAY_IMPORT[room] | {room}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[Path]:
+    """The project's files that the file names in its imports, also inside functions: modules, or else packages."""
+    modules = imported(ast.walk(ast.parse(path.read_text())), package_of(path))
+    return {file for module in modules for file in FILES if module_of(file) == module} - {path}
+
+
+def inner_rank(path: Path) -> int:
+    """How high the file's inner room lies within its big room."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    ranks = [
+        rank
+        for rank, room in enumerate(INNER[parts[0]])
+        if (parts[1] in room if isinstance(room, set) else parts[1] == room and len(parts) > 2)
+    ]
+    assert len(ranks) == 1, f"{name_of(path)} lies in no inner room of INNER"
+    return ranks[0]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.relative_to(ROOT).parts[0] in INNER], ids=name_of)
+def test_inner_rooms_import_only_downwards(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    # Importing a module of a big room runs that room's __init__; it is not what the importing file depends on.
+    below = {file for file in imports_of(path) if file.relative_to(ROOT).parts[0] == room} - {
+        ROOT / room / "__init__.py"
+    }
+    assert not [name_of(file) for file in below if inner_rank(file) > inner_rank(path)]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    imports = {path: imports_of(path) for path in FILES if path.name != "__init__.py"}
+    left = dict(imports)
+    while free := [path for path, wanted in left.items() if not wanted & left.keys()]:
+        for path in free:
+            del left[path]
+    assert not left, f"in a circle, or above one: {sorted(map(name_of, left))}"
+
+
+@pytest.mark.parametrize("room", ["fusion", "search"])
+def test_the_top_of_a_big_room_is_small(room: str) -> None:
+    assert len(list((ROOT / room).glob("*.py"))) <= MOST_FILES_AT_THE_TOP
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=name_of)

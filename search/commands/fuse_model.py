@@ -76,6 +76,7 @@ def main(
     as_json: bool,
 ) -> None:
     from data.device_spec import load_device
+    from fusion import export_compiled
     from fusion.compare.engines import EngineSettings
 
     spec = load_device(device)
@@ -88,7 +89,7 @@ def main(
         compiled = _compile(files, spec, settings.threads, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name}
         if export_dir is not None:
-            compiled.export(export_dir)
+            export_compiled(compiled, export_dir)
             document["export"] = str(export_dir)
         if bench or engines or unfused:
             twin = _compile(files, spec, settings.threads, fuse=False) if unfused else None
@@ -157,11 +158,14 @@ def _bench(
     """Raw times of our model and, on the host, of the other engines, with the largest difference of outputs."""
     if spec.kind != "host":
         return _bench_on_phone(compiled, spec)
+    from dataclasses import asdict
+
     from data.progress import ProgressEvent
     from fusion.compare.comparison import compare
+    from fusion.compare.full_execution import measure_execution
 
     with ProgressPrinter() as progress:
-        compiled.measure_execution()
+        execution = measure_execution(compiled)
         comparison = compare(
             compiled,
             files,
@@ -171,7 +175,7 @@ def _bench(
             unfused=unfused,
             progress=lambda done, total: progress(ProgressEvent("benchmark", done, total)),
         )
-    return comparison.to_dict()
+    return comparison.to_dict() | {"execution": {"execution": asdict(execution)}}
 
 
 def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]:
@@ -205,7 +209,7 @@ def _execution_on_phone(compiled: CompiledModel, samples: RawSamples) -> dict[st
 
     import numpy as np
 
-    from fusion.compare.execution import execution_of
+    from fusion.build.execution import execution_of
 
     execution = None
     if samples.cpu_utilisation is not None and samples.model_bytes is not None:

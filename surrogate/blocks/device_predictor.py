@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.training_data import Origin, corrected_ms, disturbance, model_latencies, origin_of
 from surrogate.boosting import Residual
 from surrogate.metrics import PredictionErrors, prediction_errors
+from surrogate.saved import read_document
 
 _DOCUMENT, _TREES = "predictor.json", "block_residual.json"
 # How strongly the factor on the sum of the blocks is held at one, in units of one model's squared relative error.
@@ -189,7 +189,7 @@ class DevicePredictor:
             DataFileError: the files are missing, damaged, or of another feature schema.
         """
         path = directory / _DOCUMENT
-        document = read_document(path)
+        document = read_document(path, SCHEMA_HASH)
         try:
             residual = Residual.load(directory / _TREES, document["trees"], document["cross_validated"])
             return cls(
@@ -209,20 +209,6 @@ class DevicePredictor:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
-
-
-def read_document(path: Path, schema: str = SCHEMA_HASH) -> dict[str, Any]:
-    """The JSON object of a saved predictor, refused if its features are not of this version."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataFileError(path, f"the saved predictor cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DataFileError(path, "the saved predictor is not JSON: train it again") from error
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != schema:
-        raise DataFileError(path, f"saved with other features ({found}, now {schema}): train the predictor again")
-    return dict(document)
 
 
 def remainder_terms(blocks: BlockPredictor, architectures: Sequence[Architecture]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What encoders cost on devices in general: 256 made-up processors, spread over what real ones and their runtimes do.
 
 Their mean is what is believed of a device before any of its rows is seen, and the way in which they differ says in
-which directions a real device is likely to differ: a Gaussian process about them (:mod:`surrogate.tables.process`) needs
-few rows. The law is a roofline (Williams, Waterman and Patterson, 2009) for each product, with half-rate lengths
+which directions a real device is likely to differ: a Gaussian process about them (:mod:`surrogate.tables.process`)
+needs few rows. The law is a roofline (Williams, Waterman and Patterson, 2009) for each product, with half-rate lengths
 (Hockney, n-1/2), a cache, passes over activations and a cost of each operator; nothing in it is fitted to a table.
 """
 

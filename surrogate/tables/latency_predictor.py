@@ -14,6 +14,7 @@ import numpy as np
 from data.errors import DataFileError, InputError
 from surrogate.folds import row_groups
 from surrogate.intervals import Errors, fit_errors
+from surrogate.saved import read_document
 from surrogate.tables.blended import Blend, fit_blend, fit_equal
 from surrogate.tables.informative import most_informative
 from surrogate.tables.process import Process, View
@@ -214,8 +215,6 @@ class LatencyPredictor:
         Raises:
             DataFileError: the files are missing, damaged, or of another feature schema.
         """
-        from surrogate.blocks.device_predictor import read_document
-
         document = read_document(path / _DOCUMENT, _SCHEMA)
         try:
             return cls._from_document(document, path)

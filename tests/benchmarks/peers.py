@@ -19,6 +19,7 @@ from data.errors import PocketBertError
 from data.progress import ProgressEvent
 from fusion.compare.comparison import compare
 from fusion.compare.engines import ENGINES, EngineSettings, check_engine
+from fusion.compare.full_execution import measure_execution
 from fusion.compiled import compile_model
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
 from tests.benchmarks.models import HELD_OUT, PUBLISHED, check_model, model_files
@@ -84,7 +85,7 @@ def _measure(
         files = model_files(name, settings["seq_len"])
         fused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"])
         unfused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"], fuse=False)
-        execution = fused.measure_execution()
+        execution = measure_execution(fused)
         engine_settings = EngineSettings(settings["threads"], litert_python)
         comparison = compare(
             fused, files, settings["engines"], engine_settings, settings["rounds"], unfused, progress=progress

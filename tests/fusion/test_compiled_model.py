@@ -13,7 +13,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import InputError, PocketBertError
-from fusion import compile_model, host_target, plan_architecture, target_named
+from fusion import compile_model, export_compiled, host_target, plan_architecture, target_named
 from fusion.build.library import NativeModel
 from fusion.build.runner import Runner
 from tests.fusion.models import export, random_architecture, random_inputs, reference, save_checkpoint
@@ -78,7 +78,7 @@ def test_aarch64_gives_the_same_numbers_under_qemu(small_onnx: Path) -> None:
 
 
 def test_exported_files_run_without_python(small_onnx: Path, tmp_path: Path) -> None:
-    folder = compile_model(small_onnx, seq_len=SMALL.seq_len).export(tmp_path / "compiled")
+    folder = export_compiled(compile_model(small_onnx, seq_len=SMALL.seq_len), tmp_path / "compiled")
     inputs = random_inputs(SMALL, 25)
     expected = reference(small_onnx, inputs)[0]
     words = [word for name, values in inputs.items() for word in ("--input", f"{name}={','.join(map(str, values[0]))}")]
@@ -87,7 +87,7 @@ def test_exported_files_run_without_python(small_onnx: Path, tmp_path: Path) -> 
 
 
 def test_exported_example_compiles_and_runs(small_onnx: Path, tmp_path: Path) -> None:
-    folder = compile_model(small_onnx, seq_len=SMALL.seq_len).export(tmp_path / "compiled")
+    folder = export_compiled(compile_model(small_onnx, seq_len=SMALL.seq_len), tmp_path / "compiled")
     compiler = [sys.executable, "-m", "ziglang", "cc", "-std=c11", "-Wall", "-Werror"]
     if cc := shutil.which("cc"):
         compiler = [cc, "-std=c11", "-Wall", "-Werror"]
