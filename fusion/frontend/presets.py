@@ -9,7 +9,8 @@ from typing import Any
 
 from data.architecture import preset
 from data.errors import UnknownNameError
-from fusion.frontend.checkpoint import checkpoint_to_onnx, quiet_transformers
+from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.frontend.loading import quiet_transformers
 
 _SHORTEST_POSITIONS = 512
 

@@ -143,7 +143,7 @@ def epochs_for(task: Task) -> int:
 
 def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
-    from fusion.frontend.checkpoint import quiet_transformers
+    from fusion.frontend.loading import quiet_transformers
     from search.distillation.encoding import encode, predict_logits
     from search.distillation.training import load_checkpoint, save_checkpoint
 

@@ -12,7 +12,8 @@ import torch
 from data.errors import InputError, ModelError
 from fusion import compile_model
 from fusion.frontend.canonical import canonicalize
-from fusion.frontend.checkpoint import checkpoint_to_onnx, quiet_transformers
+from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.frontend.loading import quiet_transformers
 from fusion.frontend.onnx_import import import_onnx
 from fusion.frontend.presets import PRESETS, preset_to_onnx
 from fusion.rewriting.rewrite import simplify
