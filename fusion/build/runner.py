@@ -12,11 +12,11 @@ from typing import Any
 
 from data.architecture import Architecture
 from data.errors import DeviceError
-from fusion.planning.architecture_plan import architecture_plan
 from fusion.block import Block
-from fusion.emit.program import Program, block_plan, build_program, emit_table
-from fusion.target import Target
 from fusion.build.toolchain import toolchain
+from fusion.emit.program import Program, block_plan, build_program, emit_table
+from fusion.planning.architecture_plan import architecture_plan
+from fusion.target import Target
 
 Result = dict[str, Any]
 
