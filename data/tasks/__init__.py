@@ -7,7 +7,7 @@ from pathlib import Path
 from data.errors import UnknownNameError
 from data.tasks.task import Example, Task
 
-__all__ = ["Example", "Task", "load_task", "task_names"]
+__all__ = ["DOCPAIRS", "Example", "Task", "load_task", "task_names"]
 
 DOCPAIRS = "docpairs"
 

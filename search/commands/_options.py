@@ -8,40 +8,55 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from data.errors import PocketBertError
+from data.errors import InputError, PocketBertError
 from search.commands.progress import ProgressPrinter
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from data.device_spec import DeviceSpec
+
 __all__ = [
     "DURATION_MS",
     "DURATION_S",
+    "SEED",
     "SIZE_BYTES",
     "Command",
     "ProgressPrinter",
+    "check_threads",
     "console",
     "emit_json",
+    "given_options",
     "run_command",
 ]
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells report it
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zµ]*)\s*", re.IGNORECASE)
+# After compatibility composition (NFKC), where the micro sign and the Greek letter are the same.
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zμ]*)\s*", re.IGNORECASE)
+_MICROSECONDS = ("us", "μs", "usec", "usecs", "microsecond", "microseconds")
+_MILLISECONDS = ("ms", "msec", "msecs", "millisecond", "milliseconds")
+_SECONDS = ("s", "sec", "secs", "second", "seconds")
+_MINUTES = ("m", "min", "mins", "minute", "minutes")
+_HOURS = ("h", "hr", "hrs", "hour", "hours")
 
 
 class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
     """A positive number with one of the given units, turned into the first unit's scale.
 
-    A plain number is refused: 50 what? Zero, negative and non-finite quantities are refused as well.
+    A plain number is refused: 50 what? Zero, negative and non-finite quantities are refused as well, and so is a
+    decimal comma, which elsewhere separates thousands. Units are read in any case of letters.
     """
 
     def __init__(self, name: str, scales: Mapping[str, float], example: str, whole: bool = False) -> None:
@@ -54,23 +69,33 @@ class _Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
         """The quantity on the type's own scale; numbers (defaults given in code) pass through."""
         if isinstance(value, int | float):
             return value
-        match = _QUANTITY.fullmatch(value)
+        match = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", value))
         if match is None:
-            self.fail(f"{value!r} is not a {self.name}: write it like {self._example}", param, ctx)
+            comma = ", with a point for the decimals" if "," in value else ""
+            self.fail(f"{value!r} is not a {self.name}: write it like {self._example}{comma}", param, ctx)
         number, unit = float(match[1]), match[2].lower()
         if unit not in self._scales:
             problem = "has no unit" if not unit else f"has an unknown unit {match[2]!r}"
             self.fail(f"{value!r} {problem}: write a {self.name} like {self._example}", param, ctx)
         quantity = number * self._scales[unit]
-        if not math.isfinite(quantity) or quantity <= 0:
+        if not math.isfinite(quantity) or quantity <= 0 or (self._whole and round(quantity) == 0):
             self.fail(f"{value!r} is not a positive {self.name}: write it like {self._example}", param, ctx)
         return round(quantity) if self._whole else quantity
 
 
-DURATION_MS = _Quantity("duration", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}, "50ms or 0.05s")
+def _scales(*spellings: tuple[Iterable[str], float]) -> dict[str, float]:
+    """The scale of each spelling of some units."""
+    return {unit: scale for units, scale in spellings for unit in units}
+
+
+DURATION_MS = _Quantity(
+    "duration", _scales((_MILLISECONDS, 1.0), (_SECONDS, 1e3), (_MICROSECONDS, 1e-3)), "50ms or 0.05s"
+)
 """Command-line type: ``50ms``, ``0.05s``, ``500us`` -> float milliseconds."""
 
-DURATION_S = _Quantity("duration", {"s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}, "10m or 90s")
+DURATION_S = _Quantity(
+    "duration", _scales((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_MINUTES, 60.0), (_HOURS, 3600.0)), "10m or 90s"
+)
 """Command-line type: ``10m``, ``90s``, ``1.5h`` -> float seconds."""
 
 SIZE_BYTES = _Quantity(
@@ -81,9 +106,41 @@ SIZE_BYTES = _Quantity(
 )
 """Command-line type: ``25MB`` (10^6), ``24MiB`` (2^20) -> whole bytes."""
 
+SEED = click.IntRange(min=0, max=2**31 - 1)
+"""Command-line type: a seed that NumPy, scikit-learn and torch all take, also with a small number added."""
+
 
 class Command(click.Command):
-    """A click command whose usage errors are one line as well: ``@click.command(cls=Command)``."""
+    """A click command whose usage errors are one line as well: ``@click.command(cls=Command)``.
+
+    What click would pass over is a usage error: an option given twice (click takes the last), an empty value, and a
+    value that is itself an option of the command, as in ``--out --resume``.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As :meth:`click.Command.parse_args`, after looking at what was written."""
+        if args and not ctx.resilient_parsing:
+            values, _, order = self.make_parser(ctx).parse_args(list(args))
+            self._refuse_repeated(ctx, order)
+            self._refuse_mistaken(ctx, values)
+        return super().parse_args(ctx, args)
+
+    def _refuse_repeated(self, ctx: click.Context, order: Sequence[click.Parameter]) -> None:
+        single = [each for each in order if isinstance(each, click.Option) and not (each.multiple or each.is_flag)]
+        for option, count in Counter(single).items():
+            if count > 1:
+                raise click.UsageError(f"{option.opts[0]} is given {count} times: it takes one value at a time", ctx)
+
+    def _refuse_mistaken(self, ctx: click.Context, values: Mapping[str, Any]) -> None:
+        known = {name for each in self.get_params(ctx) if isinstance(each, click.Option) for name in each.opts}
+        for parameter in self.get_params(ctx):
+            given = values.get(parameter.name or "")
+            name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(ctx)
+            for value in given if isinstance(given, list | tuple) else [given]:
+                if isinstance(value, str) and not value.strip():
+                    raise click.UsageError(f"{name} is empty", ctx)
+                if isinstance(value, str) and value.partition("=")[0] in known:
+                    raise click.UsageError(f"{name} needs a value: {value} follows, which is another option", ctx)
 
     def main(
         self,
@@ -145,6 +202,29 @@ def is_disk_full(error: BaseException) -> bool:
     if "No space left on device" in str(error):
         return True
     return error.__cause__ is not None and is_disk_full(error.__cause__)
+
+
+def given_options(*, but: Iterable[str] = ()) -> list[str]:
+    """The options that the command line of the running command names, such as ``--seed``, except those in ``but``."""
+    context = click.get_current_context()
+    written = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
+    ]
+    return [name for name in written if name not in but]
+
+
+def check_threads(spec: DeviceSpec, threads: int | None) -> int:
+    """The number of threads to use; more than the device's cores would only wait for each other.
+
+    Raises:
+        InputError: more threads than cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if spec.kind == "host" else len(spec.cores) or spec.default_threads
+    if threads is not None and threads > cores:
+        raise InputError(f"--threads {threads}: device {spec.name} has {cores} cores")
+    return threads if threads is not None else spec.default_threads
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

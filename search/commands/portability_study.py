@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands._options import DURATION_MS, Command, ProgressPrinter, console, emit_json, run_command
+from search.commands._options import DURATION_MS, SEED, Command, ProgressPrinter, console, emit_json, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ the largest), session (rows of several sessions give the noise floor) and proven
     "--models", type=click.IntRange(min=12), default=80, show_default=True, help="Whole models to measure on each."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("portability"), show_default=True, help="Folder.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of models and splits.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of models and splits.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of study.json on standard output.")
 @run_command
 def main(

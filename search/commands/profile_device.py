@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands._options import DURATION_S, Command, ProgressPrinter, console, emit_json, run_command
+from search.commands._options import (
+    DURATION_S,
+    SEED,
+    Command,
+    ProgressPrinter,
+    check_threads,
+    console,
+    emit_json,
+    given_options,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
@@ -54,7 +64,7 @@ A second call measures only what is missing, and ends at once when nothing is.
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--simulated", is_flag=True, help="Take the analytic model of a phone that is not attached.")
 @click.option("--again", is_flag=True, help="Measure again what other programs disturbed, and train anew.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of choice and order.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of choice and order.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the device's rows (or all) as .parquet or .csv.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--list", "list_only", is_flag=True, help="List the devices and end.")
@@ -78,10 +88,11 @@ def main(
     list_only: bool,
 ) -> None:
     if list_only:
+        refuse_ignored(("--list", "--json"), "--list only lists: it cannot go with")
         list_devices(as_json)
         return
     if export is not None:
-        check_export(export, as_json, device)
+        check_export(export, device)
     if device is None:
         if export is None:
             raise click.UsageError("Missing option '--device'.")
@@ -93,6 +104,7 @@ def main(
     from search.profiles.profile_pipeline import profile
 
     spec = specification(device, serial)
+    check_phone_options(spec, serial, allow_mismatch, simulated)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     threads = check_threads(spec, threads)
     try:
@@ -116,13 +128,36 @@ def main(
         export_rows(export, opened.describe().fingerprint)
 
 
-def check_export(path: Path, as_json: bool, device: str | None) -> None:
+def refuse_ignored(heeded: Sequence[str], problem: str) -> None:
+    """A usage error where the command line names an option that would be passed over."""
+    ignored = given_options(but=heeded)
+    if ignored:
+        raise click.UsageError(f"{problem} {', '.join(ignored)}")
+
+
+def check_export(path: Path, device: str | None) -> None:
     """Refuse an export that cannot be written, before anything is measured."""
     from data.export import check_export_path
 
-    if as_json and device is None:
-        raise click.UsageError("--json needs --device: an export alone prints nothing")
+    if device is None:
+        refuse_ignored(("--export",), "an export without --device measures nothing: it cannot go with")
     check_export_path(path)
+
+
+def check_phone_options(spec: DeviceSpec, serials: Sequence[str], allow_mismatch: bool, simulated: bool) -> None:
+    """Refuse what speaks of an attached phone where none is used.
+
+    Raises:
+        InputError: such an option for this machine, or for an analytic model.
+    """
+    from data.errors import InputError
+
+    given = [name for name, value in (("--serial", serials), ("--allow-mismatch", allow_mismatch)) if value]
+    if given and (simulated or spec.kind == "host"):
+        user = "--simulated" if simulated else f"--device {spec.name}, which is this machine"
+        raise InputError(f"{given[0]} is of an attached phone: it cannot go with {user}")
+    if simulated and spec.kind == "host":
+        raise InputError(f"--simulated is of phones: --device {spec.name} is this machine and is measured")
 
 
 def export_rows(path: Path, fingerprint: str | None = None) -> None:
@@ -169,20 +204,6 @@ def open_or_advise(
         if simulated or spec.analytic is None:
             raise
         raise DeviceError(f"{error} (or take its analytic model: --simulated)") from error
-
-
-def check_threads(spec: DeviceSpec, threads: int | None) -> int:
-    """The number of threads to use; more than the device's cores would only wait for each other.
-
-    Raises:
-        InputError: more threads than cores.
-    """
-    from data.errors import InputError
-
-    cores = len(spec.cores) or spec.default_threads
-    if threads is not None and threads > cores:
-        raise InputError(f"--threads {threads}: device {spec.name} has {cores} cores")
-    return threads if threads is not None else spec.default_threads
 
 
 def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:

@@ -9,9 +9,11 @@ import click
 
 from search.commands._options import (
     DURATION_MS,
+    SEED,
     SIZE_BYTES,
     Command,
     ProgressPrinter,
+    check_threads,
     console,
     emit_json,
     run_command,
@@ -65,7 +67,7 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: pocketbert-DEVICE-TASK-BUDGET]")
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
 @click.option("--require-device", is_flag=True, help="Fail when the device is not attached, instead of simulating it.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all that is random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of all that is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of result.json on standard output.")
 @run_command
 def main(
@@ -120,13 +122,14 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     """Refuses before any long work, and before anything is written, what can be known to be wrong.
 
     Raises:
-        InputError: unknown device, task or teacher, or an executor or unit that there is not yet.
+        InputError: unknown device, task or teacher, more threads than cores, a folder of data that the task does not
+            read, or an executor or unit that there is not yet.
         StoreError: the measurement store is damaged or cannot be opened.
     """
     from data.device_spec import load_device
     from data.errors import InputError, UnknownNameError
     from data.store import MeasurementStore
-    from data.tasks import task_names
+    from data.tasks import DOCPAIRS, task_names
 
     if executor != "local":
         raise InputError(f"--executor {executor} is not available: this version has local only")
@@ -135,8 +138,11 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
         raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
     if options.task not in task_names():
         raise UnknownNameError("task", options.task, task_names())
+    check_threads(spec, options.threads)
     if options.data_dir is not None and not Path(options.data_dir).is_dir():
         raise InputError(f"--data-dir {options.data_dir} is not a folder")
+    if options.data_dir is not None and options.task == DOCPAIRS:
+        raise InputError(f"--data-dir {options.data_dir}: task {DOCPAIRS} is built in and reads no files; add --task")
     stages.teacher_sizes(options.teacher)
     MeasurementStore.open().close()
 

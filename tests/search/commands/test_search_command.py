@@ -32,8 +32,9 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
 
     def run(world: World, *arguments: str) -> Result:
         monkeypatch.setattr("search.real_stages.real_stages", world.stages)
-        options = ["--budget", "2ms", "--seq-len", "64", "--trials", "2", *arguments]
-        return CliRunner().invoke(main, options if "--device" in arguments else ["--device", "host", *options])
+        options = {"--device": "host", "--budget": "2ms", "--seq-len": "64", "--trials": "2"}
+        given = [word for name, value in options.items() if name not in arguments for word in (name, value)]
+        return CliRunner().invoke(main, [*given, *arguments])
 
     return run
 
@@ -113,6 +114,10 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--trials", "0"], "trials"),
         (["--max-size", "25"], "25MB"),
         (["--data-dir", "nowhere"], "nowhere"),
+        (["--data-dir", "."], "built in"),
+        (["--threads", "100000"], "cores"),
+        (["--seed", "5000000000"], "seed"),
+        (["--teacher", ""], "--teacher is empty"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
