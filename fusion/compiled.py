@@ -127,6 +127,11 @@ class CompiledModel:
         """The packed weights file in the cache."""
         return self._weights(self.program, self.target)
 
+    @property
+    def source_names(self) -> dict[str, str]:
+        """Our name of each input that the source calls otherwise, by the source's name."""
+        return dict(self._graph.renamed_inputs)
+
     def close(self) -> None:
         """Ends the model's threads; it opens again when it is run again."""
         if "_native" in self.__dict__:
@@ -148,7 +153,23 @@ class CompiledModel:
             return path
         return write_weights(program, self._source.weighted_graph().constants, target, path)
 
+    def _named(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs under our names; those that nothing in the source reads are left out.
+
+        Raises:
+            InputError: one is given twice, under our name and the source's.
+        """
+        ours, named = self.source_names, {}
+        for name, value in inputs.items():
+            target = name if name in self._graph.inputs else ours.get(name, name)
+            if target in named:
+                raise InputError(f"input {target!r} is given twice, under its name in the file and ours")
+            if target not in self._graph.unread_inputs:
+                named[target] = value
+        return named
+
     def _complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inputs = self._named(inputs)
         names = [port.name for port in self.program.inputs]
         unknown = sorted(set(inputs) - set(names) - set(_OPTIONAL_INPUTS))
         if unknown:
@@ -168,17 +189,21 @@ def compile_model(
     fuse: bool = True,
     target: Target | None = None,
     cost: BlockCost = roofline_ms,
+    rename: Mapping[str, str] | None = None,
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
     What was compiled before is found in the cache, by content. ``cost`` (milliseconds of a block) settles the fusions
     that are legal but not always faster: modelled, or measured with :class:`fusion.compare.measured_cost.MeasuredCost`.
+    ``rename`` says which of an ONNX file's inputs are input_ids, attention_mask and token_type_ids, where its names do
+    not; runs take both names.
 
     Raises:
+        InputError: ``rename`` does not fit the model's inputs.
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
             does not know.
         ToolchainError: the C compiler failed.
     """
     if seq_len < 1 or threads < 1:
         raise InputError(f"seq_len and threads must be positive, not {seq_len} and {threads}")
-    return CompiledModel(Source(Path(source), seq_len), threads, fuse, target or host_target(), cost)
+    return CompiledModel(Source(Path(source), seq_len, rename), threads, fuse, target or host_target(), cost)

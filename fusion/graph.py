@@ -65,7 +65,8 @@ class Operator:
 class Graph:
     """A whole model. ``constants`` holds the weights; a graph made from an architecture alone holds
     zero-stride arrays, which take no memory. ``output_shapes`` are the source model's, where they are known: two of
-    its outputs may be one tensor in two shapes."""
+    its outputs may be one tensor in two shapes. ``renamed_inputs`` are (the source's name, ours) of inputs that it
+    calls otherwise, ``unread_inputs`` those of its inputs that nothing reads and that are none of ours."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -74,6 +75,8 @@ class Graph:
     constants: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     source_operators: int = 0
     output_shapes: tuple[tuple[int, ...], ...] = ()
+    renamed_inputs: tuple[tuple[str, str], ...] = ()
+    unread_inputs: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:

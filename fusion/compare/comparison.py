@@ -69,7 +69,7 @@ def compare(
     missing: dict[str, str] = {}
     for name in engines:
         try:
-            calls[name] = open_engine(name, files, settings)
+            calls[name] = _renamed(open_engine(name, files, settings), compiled)
         except EngineUnavailableError as error:
             missing[name] = str(error)
     differences = {name: largest_difference(ours, call(inputs)) for name, call in calls.items() if name != OURS}
@@ -113,6 +113,12 @@ def timing_row(timing: EngineTiming, ours: EngineTiming) -> dict[str, Any]:
         "min_ratio": timing.min_ms / ours.min_ms,
         "samples_ms": list(timing.samples_ms),
     }
+
+
+def _renamed(call: Call, compiled: CompiledModel) -> Call:
+    """The call with inputs under the names that the file gives them."""
+    theirs = {ours: name for name, ours in compiled.source_names.items()}
+    return lambda inputs: call({theirs.get(name, name): value for name, value in inputs.items()})
 
 
 def _bound(call: Call, inputs: Inputs) -> Callable[[], object]:

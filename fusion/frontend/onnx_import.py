@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import google.protobuf.message
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import helper, inliner, numpy_helper, shape_inference
 from data.errors import DataFileError, ModelError, UnsupportedOperatorError
 from fusion.frontend.evaluation import INFERENCE_ERRORS, constant_array, describe, evaluate_node, first_line, type_proto
 from fusion.frontend.id_functions import replace_id_functions
+from fusion.frontend.input_names import name_inputs
 from fusion.frontend.key_mask import replace_key_masks
 from fusion.frontend.node_check import check_node
 from fusion.graph import Attribute, Graph, Operator, TensorType
@@ -22,31 +24,32 @@ _MAX_ELEMENTS = 1 << 28
 # Folded constants may take this much beyond three times the weights of the file.
 _MAX_FOLDED_BYTES = 1 << 28
 _KNOWN_VALUES = 64
-_TAKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _ID_TYPES = ("int64", "int32")
 # Operators for which ONNX infers shapes only since a later opset than the one that brought them.
 _INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16}
 
 
-def import_onnx(path: Path | str, seq_len: int) -> Graph:
-    """The operator graph of an ONNX file at batch 1 and a fixed sequence length.
+def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = MappingProxyType({})) -> Graph:
+    """The operator graph of an ONNX file at batch 1 and a fixed sequence length; ``rename`` gives inputs our names.
 
     Inputs are int64 in the graph, whatever the file says; the mask has become ``key_bias`` and ``key_keep``
     operators, functions of the ids ``position_ids``.
 
     Raises:
         DataFileError: the file cannot be read as ONNX.
-        ModelError: shapes do not fit, or are too large.
+        InputError: ``rename`` does not fit the file's inputs.
+        ModelError: shapes do not fit, or are too large, or it is not sure what an input is.
         UnsupportedOperatorError: an operator whose shapes ONNX itself does not know, or that uses ids or mask
             in a way that is not supported.
     """
     model = _load(Path(path))
+    names = name_inputs(model, rename)
     importer = _Importer(model, seq_len)
     for node in model.graph.node:
         importer.add(node)
     graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
-    return replace(graph, types=dict(graph.types) | whole)
+    return replace(graph, types=dict(graph.types) | whole, renamed_inputs=names.renamed, unread_inputs=names.unread)
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -84,8 +87,6 @@ class _Importer:
         self.folded_bytes_left = _MAX_FOLDED_BYTES + 3 * sum(value.nbytes for value in self.constants.values())
         inputs = [value for value in self.model.graph.input if value.name not in self.constants]
         self.inputs = tuple(value.name for value in inputs)
-        if len(set(self.inputs)) < len(self.inputs):
-            raise ModelError("two inputs have one name")
         for value in inputs:
             self.types[value.name] = _input_type(value, self.seq_len)
 
@@ -185,8 +186,6 @@ def _domain(name: str) -> str:
 
 def _input_type(value: onnx.ValueInfoProto, seq_len: int) -> TensorType:
     """int32 or int64 [1, seq_len], when that is what the file can take."""
-    if value.name not in _TAKEN_INPUTS:
-        raise ModelError(f"input {value.name!r} is not one of {', '.join(_TAKEN_INPUTS)}")
     tensor = value.type.tensor_type
     names = {helper.np_dtype_to_tensor_dtype(np.dtype(name)): name for name in _ID_TYPES}
     if tensor.elem_type not in names:

@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import google.protobuf.message
 import numpy as np
 import onnx
 
-from data.errors import DataFileError, ModelError
+from data.errors import DataFileError, InputError, ModelError
 from data.home import home
 from fusion.frontend.canonical import canonicalize
 from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.frontend.input_names import checked_renames
 from fusion.frontend.onnx_import import import_onnx
 from fusion.graph import Graph, Operator, TensorType, check
 from fusion.rewriting.rewrite import simplify
@@ -29,10 +30,13 @@ _LARGEST_GRAPH_BYTES = 32 << 20
 
 
 class Source:
-    """An ONNX file or a Hugging Face checkpoint directory, read at one sequence length."""
+    """An ONNX file or a Hugging Face checkpoint directory, read at one sequence length; ``rename`` gives inputs of
+    an ONNX file our names."""
 
-    def __init__(self, path: Path, seq_len: int) -> None:
-        self.path, self.seq_len = path, seq_len
+    def __init__(self, path: Path, seq_len: int, rename: Mapping[str, str] | None = None) -> None:
+        self.path, self.seq_len, self.rename = path, seq_len, checked_renames(rename)
+        if self.rename and path.is_dir():
+            raise InputError(f"{path} is a directory; only inputs of ONNX files can be renamed")
         self._imported: Graph | None = None
 
     @cached_property
@@ -42,7 +46,7 @@ class Source:
         Raises:
             DataFileError: the model cannot be read.
         """
-        digest = hashlib.sha256(f"{_code_digest()} {self.seq_len}".encode())
+        digest = hashlib.sha256(f"{_code_digest()} {self.seq_len} {sorted(self.rename.items())}".encode())
         for file in self._files():
             digest.update(f"\0{file.name}\0".encode())
             _update(digest, file)
@@ -70,7 +74,7 @@ class Source:
 
     def _import(self) -> Graph:
         if not self.path.is_dir():
-            return simplify(canonicalize(import_onnx(self.path, self.seq_len)))
+            return simplify(canonicalize(import_onnx(self.path, self.seq_len, self.rename)))
         with tempfile.TemporaryDirectory() as folder:
             path = checkpoint_to_onnx(self.path, Path(folder) / "model.onnx", self.seq_len)
             return simplify(canonicalize(import_onnx(path, self.seq_len)))
@@ -124,6 +128,8 @@ def _write(graph: Graph, file: Path) -> None:
         "constants": {name: [value.shape, str(value.dtype)] for name, value in graph.constants.items()},
         "source_operators": graph.source_operators,
         "output_shapes": graph.output_shapes,
+        "renamed_inputs": graph.renamed_inputs,
+        "unread_inputs": graph.unread_inputs,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
@@ -146,7 +152,9 @@ def _read(file: Path) -> Graph | None:
         types = {name: TensorType(tuple(shape), dtype) for name, (shape, dtype) in document["types"].items()}
         inputs, outputs = tuple(document["inputs"]), tuple(document["outputs"])
         shapes = tuple(tuple(shape) for shape in document["output_shapes"])
-        graph = Graph(inputs, outputs, operators, types, constants, int(document["source_operators"]), shapes)
+        renamed = tuple((name, ours) for name, ours in document["renamed_inputs"])
+        unread, count = tuple(document["unread_inputs"]), int(document["source_operators"])
+        graph = Graph(inputs, outputs, operators, types, constants, count, shapes, renamed, unread)
         return check(graph, canonical=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ModelError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ Examples:
     "--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to compile for."
 )
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option("--rename", multiple=True, help="Input a of the file is our input b, as a=b; may be repeated.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--no-fusion", is_flag=True, help="One kernel an operator, for comparison.")
 @click.option(
@@ -64,6 +66,7 @@ def main(
     device: str,
     unit: str,
     seq_len: int,
+    rename: tuple[str, ...],
     threads: int | None,
     no_fusion: bool,
     fusion_cost: str,
@@ -78,7 +81,9 @@ def main(
     from data.device_spec import load_device
     from fusion import export_compiled
     from fusion.compare.engines import EngineSettings
+    from fusion.frontend.input_names import parse_renames
 
+    renames = parse_renames(rename)
     spec = load_device(device)
     engines = _engines(compare)
     _check(spec, unit, bool(engines) or unfused or fusion_cost == "measured")
@@ -86,13 +91,13 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         measured = fusion_cost == "measured" and not no_fusion
-        compiled = _compile(files, spec, settings.threads, fuse=not no_fusion, measured=measured)
+        compiled = _compile(files, spec, settings.threads, renames, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name}
         if export_dir is not None:
             export_compiled(compiled, export_dir)
             document["export"] = str(export_dir)
         if bench or engines or unfused:
-            twin = _compile(files, spec, settings.threads, fuse=False) if unfused else None
+            twin = _compile(files, spec, settings.threads, renames, fuse=False) if unfused else None
             document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
         document["summary"] = compiled.summary.to_dict() | document.get("bench", {}).pop("execution", {})
     _show(document, as_json)
@@ -136,14 +141,17 @@ def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
     return ModelFiles(preset_to_onnx(model, folder, seq_len), seq_len, folder / model)
 
 
-def _compile(files: ModelFiles, spec: DeviceSpec, threads: int, fuse: bool, measured: bool = False) -> CompiledModel:
+def _compile(
+    files: ModelFiles, spec: DeviceSpec, threads: int, rename: Mapping[str, str], fuse: bool, measured: bool = False
+) -> CompiledModel:
     from fusion import compile_model, host_target, target_named
     from fusion.compare.measured_cost import MeasuredCost
     from fusion.planning.cost import roofline_ms
 
     target = host_target() if spec.kind == "host" else target_named(spec.target)
     cost = MeasuredCost(threads, target) if measured else roofline_ms
-    return compile_model(files.onnx, seq_len=files.seq_len, threads=threads, fuse=fuse, target=target, cost=cost)
+    options = {"threads": threads, "fuse": fuse, "target": target, "cost": cost, "rename": rename}
+    return compile_model(files.onnx, seq_len=files.seq_len, **options)
 
 
 def _bench(
