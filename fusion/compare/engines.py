@@ -60,19 +60,19 @@ def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
 
 def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
     """The Hugging Face module as its users run it: its own attention, inference mode, tensors in and out."""
-    from fusion.frontend.loading import load_checkpoint
+    from fusion.frontend.checkpoint_model import open_checkpoint
 
     if files.checkpoint is None:
         raise EngineUnavailableError("pytorch runs a Hugging Face directory or a preset, not an ONNX file")
     import torch
 
-    model, _ = load_checkpoint(files.checkpoint, attention=None)
+    model = open_checkpoint(files.checkpoint, attention=None)
     torch.set_num_threads(settings.threads)
 
     def call(inputs: Inputs) -> list[np.ndarray]:
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
-            return [model(**tensors)[0].numpy()]
+            outputs = model.module(*(torch.from_numpy(inputs[name]) for name in model.inputs))
+            return [output.numpy() for output in outputs.values()]
 
     return call
 
