@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from data.home import home
 from fusion.block import Block
 from fusion.build.execution import Execution, execution_of
 from fusion.build.library import NativeModel
+from fusion.build.model_inputs import complete_inputs, under_our_names, whole_number
 from fusion.build.runner import Runner, link_runner
 from fusion.build.toolchain import toolchain
 from fusion.emit.program import Program, build_program, emit_table
@@ -25,7 +27,9 @@ from fusion.planning.cost import roofline_ms
 from fusion.planning.plan import BlockCost, Plan, plan_graph
 from fusion.target import Target, host_target
 
-_OPTIONAL_INPUTS = {"attention_mask": 1, "token_type_ids": 0}
+_MOST_THREADS = 64  # PB_MAX_THREADS
+_LONGEST = 1 << 16
+_MOST_RUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,14 @@ class CompiledModel:
             execution=self._execution,
         )
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs in the ONNX order and shape, of int64 ids [1, seq_len]; a missing mask is all ones.
+    def run(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """Outputs in the ONNX order and shape, of whole numbers [1, seq_len] (or [seq_len]) by input name.
+
+        Arrays and CPU tensors of integers or truth values are taken, and lists of them. A mask that is left out is all
+        ones, token types are all zeros; masks hold 0 and 1 only.
 
         Raises:
-            InputError: an input is missing, unknown, of another length, or holds an id outside the vocabulary.
+            InputError: an input is missing, unknown, of another shape, no whole numbers, or outside its table.
         """
         outputs = self._native.run(self._complete(inputs))
         graph = self.plan.graph
@@ -102,7 +109,12 @@ class CompiledModel:
         return [output.reshape(shape) for output, shape in zip(outputs, shapes, strict=True)]
 
     def time(self, warmup: int = 5, runs: int = 50) -> np.ndarray:
-        """Seconds of each run [runs], token ids in to outputs out, with every position in use."""
+        """Seconds of each run [runs], token ids in to outputs out, with every position in use.
+
+        Raises:
+            InputError: ``warmup`` is negative, ``runs`` not positive, or one of them no whole number.
+        """
+        warmup, runs = whole_number("warmup", warmup, 0, _MOST_RUNS), whole_number("runs", runs, 1, _MOST_RUNS)
         ids = np.random.default_rng(0).integers(0, self._vocabulary, (1, self.seq_len))
         run_ms, step_ms = self._native.time(self._complete({"input_ids": ids}), warmup, runs)
         self._block_ms = tuple(float(value) for value in np.median(step_ms, axis=0))
@@ -145,7 +157,7 @@ class CompiledModel:
 
     @property
     def _vocabulary(self) -> int:
-        return min(port.limit for port in self.program.inputs if port.name == "input_ids")
+        return next((port.limit for port in self.program.inputs if port.name == "input_ids"), 1)
 
     def _weights(self, program: Program, target: Target) -> Path:
         path = home() / "weights" / f"{program.id}-{self._source.key}.bin"
@@ -153,33 +165,10 @@ class CompiledModel:
             return path
         return write_weights(program, self._source.weighted_graph().constants, target, path)
 
-    def _named(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The inputs under our names; those that nothing in the source reads are left out.
-
-        Raises:
-            InputError: one is given twice, under our name and the source's.
-        """
-        ours, named = self.source_names, {}
-        for name, value in inputs.items():
-            target = name if name in self._graph.inputs else ours.get(name, name)
-            if target in named:
-                raise InputError(f"input {target!r} is given twice, under its name in the file and ours")
-            if target not in self._graph.unread_inputs:
-                named[target] = value
-        return named
-
-    def _complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        inputs = self._named(inputs)
-        names = [port.name for port in self.program.inputs]
-        unknown = sorted(set(inputs) - set(names) - set(_OPTIONAL_INPUTS))
-        if unknown:
-            raise InputError(f"the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
-        complete = {name: inputs[name] for name in names if name in inputs}
-        for name in names:
-            if name not in complete and name not in _OPTIONAL_INPUTS:
-                raise InputError(f"input {name!r} is missing")
-            complete.setdefault(name, np.full((1, self.seq_len), _OPTIONAL_INPUTS.get(name, 0), np.int64))
-        return complete
+    def _complete(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        graph = self._graph
+        named = under_our_names(inputs, self.source_names, graph.inputs)
+        return complete_inputs(named, self.program.inputs, self.seq_len, graph.unread_inputs)
 
 
 def compile_model(
@@ -199,11 +188,21 @@ def compile_model(
     not; runs take both names.
 
     Raises:
-        InputError: ``rename`` does not fit the model's inputs.
+        InputError: an option is not what it should be, ``rename`` does not fit the model's inputs, or the sequence is
+            longer than the model's positions.
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
             does not know.
         ToolchainError: the C compiler failed.
     """
-    if seq_len < 1 or threads < 1:
-        raise InputError(f"seq_len and threads must be positive, not {seq_len} and {threads}")
-    return CompiledModel(Source(Path(source), seq_len, rename), threads, fuse, target or host_target(), cost)
+    seq_len, threads = whole_number("seq_len", seq_len, 1, _LONGEST), whole_number("threads", threads, 1, _MOST_THREADS)
+    if not isinstance(fuse, bool):
+        raise InputError(f"fuse must be True or False, not {fuse!r}")
+    if target is not None and not isinstance(target, Target):
+        raise InputError(f"target must be a Target, such as target_named(...) gives, not {target!r}")
+    return CompiledModel(Source(_path(source), seq_len, rename), threads, fuse, target or host_target(), cost)
+
+
+def _path(source: object) -> Path:
+    if not isinstance(source, str | os.PathLike) or not str(source) or "\0" in str(source):
+        raise InputError(f"source must be the path of an ONNX file or a Hugging Face directory, not {source!r}")
+    return Path(source)

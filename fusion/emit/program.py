@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from data.errors import ModelError
 from fusion.block import FLOAT_BYTES, Block
@@ -18,6 +19,9 @@ from fusion.planning.plan import Plan
 from fusion.target import Target
 
 _INT_LIMIT = 2**31 - 1
+_MASK_VALUES = 2
+# Which operand of a block its mask is.
+_MASK_OPERANDS: Mapping[str, int] = MappingProxyType({"attention": 3, "softmax": 1})
 
 
 @dataclass(frozen=True)
@@ -228,9 +232,12 @@ def _stride(plan: Plan, name: str) -> int:
 
 
 def _limits(plan: Plan) -> dict[str, int]:
-    """The number of entries of the smallest table that each id input looks up."""
+    """The number of entries of the smallest table that each id input looks up; masks are 0 or 1."""
     limits: dict[str, int] = {}
     for fused in plan.blocks:
+        if "masked_bias" in dict(fused.block.attributes):
+            mask = fused.inputs[_MASK_OPERANDS[fused.block.anchor]]
+            limits[mask] = min(limits.get(mask, _INT_LIMIT), _MASK_VALUES)
         if fused.block.anchor == "embeddings":
             for name, entries in zip(fused.inputs, table_entries(fused.block), strict=False):
                 limits[name] = min(limits.get(name, _INT_LIMIT), entries)

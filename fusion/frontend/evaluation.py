@@ -38,11 +38,38 @@ _MAX_WEIGHT_ELEMENTS = 1 << 29
 _OF_WEIGHTS = frozenset("Cast Identity Reshape Squeeze Transpose Unsqueeze".split())
 
 
+class OutsideTableError(ModelError):
+    """An index that is looked up outside its table; ``many``, when one of several."""
+
+    def __init__(self, subject: str, index: int, entries: int, many: bool) -> None:
+        super().__init__(f"{subject}: index {index} is looked up in a table of {entries} entries")
+        self.subject, self.index, self.entries, self.many = subject, index, entries, many
+
+
+class _IndexOutsideError(IndexError):
+    """What the evaluator's operators raise: they don't know whose they are."""
+
+
+def _check_indices(indices: np.ndarray, entries: int) -> None:
+    for index in (int(indices.max()), int(indices.min())) if indices.size else ():
+        if not -entries <= index < entries:
+            raise _IndexOutsideError(index, entries, indices.size > 1)
+
+
+class Gather(OpRun):
+    """In place of the evaluator's own, whose error does not tell the index."""
+
+    def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        _check_indices(indices, data.shape[axis])
+        return (np.take(data, indices, axis=axis),)
+
+
 class GatherElements(OpRun):
     """In place of the evaluator's own, which takes at most 32 choices."""
 
     def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
         axis %= data.ndim
+        _check_indices(indices, data.shape[axis])
         near = tuple(slice(None) if one == axis else slice(size) for one, size in enumerate(indices.shape))
         return (np.take_along_axis(data[near], indices, axis),)
 
@@ -151,7 +178,11 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], subject: str) 
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # such as the mean of nothing: the result says it too
-            results: list[Any] = list(ReferenceEvaluator(model, new_ops=[GatherElements]).run(None, dict(feeds)))
+            results: list[Any] = list(
+                ReferenceEvaluator(model, new_ops=[Gather, GatherElements]).run(None, dict(feeds))
+            )
+    except _IndexOutsideError as error:
+        raise OutsideTableError(subject, *error.args) from error
     except _EVALUATION_ERRORS as error:
         raise ModelError(f"{subject}: cannot be computed ({first_line(error)})") from error
     return [np.asarray(result) for result in results]

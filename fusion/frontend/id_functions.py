@@ -77,10 +77,11 @@ def _compared_ids(graph: Graph, dependent: set[str]) -> list[int]:
 def _probes(shape: tuple[int, ...], dtype: str, apart: list[int]) -> list[np.ndarray]:
     """One id everywhere, small ids at random, large ones, so that a limit on ids is noticed, and ids set apart."""
     generator = np.random.default_rng(0)
-    probes = [np.full(shape, _PROBE_ID), generator.integers(0, 9, shape), generator.integers(0, _MANY_IDS, shape)]
+    plain = next(number for number in range(_PROBE_ID, _PROBE_ID + len(apart) + 1) if number not in apart)
+    probes = [np.full(shape, plain), generator.integers(0, 9, shape), generator.integers(0, _MANY_IDS, shape)]
     for number in apart[:_MOST_APART]:
         probes += [np.full(shape, number), number + generator.integers(0, 2, shape)]
-    probes.append(generator.choice([_PROBE_ID, *apart], shape))
+    probes.append(generator.choice([plain, *apart], shape))
     return [ids.astype(dtype) for ids in probes]
 
 

@@ -13,11 +13,20 @@ import onnx
 from onnx import helper, inliner, numpy_helper, shape_inference
 
 from data.errors import DataFileError, ModelError, UnsupportedOperatorError
-from fusion.frontend.evaluation import INFERENCE_ERRORS, constant_array, describe, evaluate_node, first_line, type_proto
+from fusion.frontend.evaluation import (
+    INFERENCE_ERRORS,
+    OutsideTableError,
+    constant_array,
+    describe,
+    evaluate_node,
+    first_line,
+    type_proto,
+)
 from fusion.frontend.id_functions import replace_id_functions
 from fusion.frontend.input_names import name_inputs
 from fusion.frontend.key_mask import replace_key_masks
 from fusion.frontend.node_check import check_node
+from fusion.frontend.tables import beyond_table, check_cut, check_lookups
 from fusion.graph import Attribute, Graph, Operator, TensorType
 
 _MAX_ELEMENTS = 1 << 28
@@ -37,7 +46,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
 
     Raises:
         DataFileError: the file cannot be read as ONNX.
-        InputError: ``rename`` does not fit the file's inputs.
+        InputError: ``rename`` does not fit the file's inputs, or the sequence is longer than the model's positions.
         ModelError: shapes do not fit, or are too large, or it is not sure what an input is.
         UnsupportedOperatorError: an operator whose shapes ONNX itself does not know, or that uses ids or mask
             in a way that is not supported.
@@ -45,9 +54,13 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     model = _load(Path(path))
     names = name_inputs(model, rename)
     importer = _Importer(model, seq_len)
-    for node in model.graph.node:
-        importer.add(node)
-    graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
+    try:
+        for node in model.graph.node:
+            importer.add(node)
+        graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
+    except OutsideTableError as error:
+        raise beyond_table(error, seq_len) from error
+    check_lookups(graph, seq_len)
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
     return replace(graph, types=dict(graph.types) | whole, renamed_inputs=names.renamed, unread_inputs=names.unread)
 
@@ -76,6 +89,7 @@ class _Importer:
     types: dict[str, TensorType] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
     schemas: dict[tuple[str, str], onnx.defs.OpSchema] = field(default_factory=dict)
+    lengths: set[str] = field(default_factory=set)  # constants that were computed from shapes
 
     def __post_init__(self) -> None:
         self.imports = list(self.model.opset_import)
@@ -119,12 +133,16 @@ class _Importer:
                 raise ModelError(f"{describe(node)}: {name!r} of shape {list(type_.shape)} is too large")
         if node.op_type == "Shape":
             self._constant(node.output[0], _shape_value(node, self.types[node.input[0]]))
+            self.lengths.add(node.output[0])
         elif all(name in self.constants or not name for name in node.input):
             self._fold(node, shapes)
         else:
             self._operator(node, schema, shapes)
 
     def _fold(self, node: onnx.NodeProto, shapes: Mapping[str, TensorType]) -> None:
+        check_cut(node, self.constants, self.lengths, self.seq_len)
+        if not self.lengths.isdisjoint(node.input):
+            self.lengths.update(node.output)
         for name, value in zip(
             (name for name in node.output if name),
             evaluate_node(node, self.constants, {**self.types, **shapes}, self.imports),

@@ -130,7 +130,7 @@ def test_memory_is_weights_and_planned_activations(small_onnx: Path) -> None:
     [
         ({"input_ids": np.full((1, 40), 300)}, "outside 0 to 299"),
         ({"input_ids": np.full((1, 40), -1)}, "outside 0 to 299"),
-        ({"input_ids": np.zeros((1, 39), np.int64)}, "39 numbers"),
+        ({"input_ids": np.zeros((1, 39), np.int64)}, r"of shape \[1, 39\], the model takes \[1, 40\]"),
         ({"positions": np.zeros((1, 40), np.int64)}, "no input 'positions'"),
     ],
 )
