@@ -52,14 +52,16 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
             in a way that is not supported.
     """
     model = _load(Path(path))
-    names = name_inputs(model, rename)
-    importer = _Importer(model, seq_len)
     try:
+        names = name_inputs(model, rename)
+        importer = _Importer(model, seq_len)
         for node in model.graph.node:
             importer.add(node)
         graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
     except OutsideTableError as error:
         raise beyond_table(error, seq_len) from error
+    except UnicodeDecodeError as error:  # protobuf decodes names only when they are read
+        raise DataFileError(path, "holds a name that is no UTF-8: the file is damaged") from error
     check_lookups(graph, seq_len)
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
     return replace(graph, types=dict(graph.types) | whole, renamed_inputs=names.renamed, unread_inputs=names.unread)
