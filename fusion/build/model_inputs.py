@@ -39,17 +39,15 @@ def complete_inputs(
     """int64 [1, seq_len] for each of a model's inputs, from arrays, tensors on the CPU or lists of whole numbers.
 
     Shapes [1, seq_len] and [seq_len] are taken. A mask is all ones and token types are all zeros where they are left
-    out; where the model has no such input, they may be given as just that. ``unread`` are inputs of the source that
-    make no difference.
+    out; where the model has no such input, they may be given as just that. ``unread`` are inputs of the source, such as
+    labels, that it does nothing with: they may hold anything.
 
     Raises:
         InputError: an input is missing, unknown, of another shape, or holds something else than whole numbers.
     """
     names = [port.name for port in ports]
     for name in inputs:
-        if name in unread:
-            _whole_numbers(name, inputs[name], seq_len)
-        elif name not in names:
+        if name not in names and name not in unread:
             _check_default(name, inputs, names, seq_len)
     return {name: _given(name, inputs, seq_len) for name in names}
 
