@@ -12,8 +12,9 @@ from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, required, timed
 from search.confirmation import confirm
+from search.optimization.feasibility import expected_within, small_enough, worth_measuring
 from search.optimization.optimizer import tighten
-from search.optimization.space import SearchSpace, model_bytes
+from search.optimization.space import SearchSpace
 from search.publish import publish
 from search.records import (
     Candidate,
@@ -52,7 +53,7 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
         The result; ``result.json``, ``report.html`` and ``best/`` are written as well.
 
     Raises:
-        InfeasibleBudgetError: nothing in the space is predicted, or nothing that was tried measured, within the budget.
+        InfeasibleBudgetError: nothing that could be within the budget was measured within it.
         DeviceError: the device is not attached and the options require it, or it was lost.
         PocketBertError: whatever else the stages raise; the study keeps what was finished.
     """
@@ -126,10 +127,7 @@ def search_space(bench: Bench, task: Task) -> SearchSpace:
 
 
 def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
-    """The candidates whose predicted upper bound is within the budget, and which are small enough.
-
-    Latencies are those that the device usually shows, as the confirmation will: of a machine that is left alone, times
-    the predictor's disturbance.
+    """The candidates that are expected within the budget or were measured within it, and which are small enough.
 
     Profiles the device where that was not done yet. Kept in the study, so that a resumed search chooses among the same.
 
@@ -142,50 +140,62 @@ def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
     options = bench.study.options
     with timed(bench.study, "profile"):
         predictor: Predictor = bench.stages.predictor(bench.device, options, bench.threads, bench.progress)
-        architectures = space.architectures()
-        usual = predictor.disturbance
-        predicted = usual * predictor.predict(architectures)
-        lower, upper = (usual * bound for bound in predictor.interval(architectures, COVERAGE))
-        within = predictor.probability_within(architectures, options.budget_ms / usual)
-    candidates = [
-        Candidate(architecture, *(float(value) for value in values))
-        for architecture, *values in zip(architectures, predicted, lower, upper, within, strict=True)
-    ]
+        candidates = predicted_candidates(predictor, space, options.budget_ms)
+    small = small_enough(candidates, options.max_bytes)
+    expected = expected_within(small, options.budget_ms)
     feasible = FeasibleSet(
-        candidates=select_feasible(candidates, options.budget_ms, options.max_bytes, options.device),
+        candidates=expected or measured_within(bench, small),
         space_size=len(candidates),
         fastest=min(candidates, key=lambda candidate: candidate.predicted_ms),
         quality=bench.stages.quality(predictor),
         provenance=predictor.provenance,
     )
     bench.study.save("feasible", feasible)
-    bench.note(f"{len(feasible.candidates)} of {len(candidates)} architectures fit {options.budget_ms:g} ms")
+    count = len(feasible.candidates)
+    fewer = f": fewer than --trials {options.trials}, so that all are tried" if count < options.trials else ""
+    bench.note(f"{count} of {len(candidates)} architectures fit {options.budget_ms:g} ms{fewer}")
     return feasible
 
 
-def select_feasible(
-    candidates: Sequence[Candidate], budget_ms: float, max_bytes: int | None, device: str
-) -> tuple[Candidate, ...]:
-    """The candidates within both limits.
+def predicted_candidates(predictor: Predictor, space: SearchSpace, budget_ms: float) -> list[Candidate]:
+    """Every candidate of the space with its predicted latency.
+
+    Latencies are those that the device usually shows, as the confirmation will: of a machine that is left alone, times
+    the predictor's disturbance.
+    """
+    architectures = space.architectures()
+    usual = predictor.disturbance
+    predicted = usual * predictor.predict(architectures)
+    lower, upper = (usual * bound for bound in predictor.interval(architectures, COVERAGE))
+    within = predictor.probability_within(architectures, budget_ms / usual)
+    return [
+        Candidate(architecture, *(float(value) for value in values))
+        for architecture, *values in zip(architectures, predicted, lower, upper, within, strict=True)
+    ]
+
+
+def measured_within(bench: Bench, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Of the fastest candidates, none of which is expected within the budget, those that were measured within it.
 
     Raises:
-        InfeasibleBudgetError: there are none; the message names the limit that nothing keeps and the nearest candidate.
+        InfeasibleBudgetError: there are none; the message names the fastest.
     """
-    quick = [candidate for candidate in candidates if candidate.upper_ms <= budget_ms]
-    if not quick:
-        best = min(candidates, key=lambda candidate: candidate.upper_ms)
+    options = bench.study.options
+    fastest = worth_measuring(candidates, options.budget_ms)
+    bench.note(f"nothing is surely within {options.budget_ms:g} ms: measuring the {len(fastest)} fastest candidates")
+    architectures = [candidate.architecture for candidate in fastest]
+    with timed(bench.study, "measure"):
+        timings = bench.stages.time_architectures(bench.device, architectures, bench.threads, bench.progress)
+    medians = [timing.median_ms for timing in timings]
+    within = tuple(each for each, median in zip(fastest, medians, strict=True) if median <= options.budget_ms)
+    if not within:
+        median, best = min(zip(medians, fastest, strict=True), key=lambda pair: pair[0])
         raise InfeasibleBudgetError(
-            f"no model of the search space fits {budget_ms:g} ms on {device}: the fastest, {best.architecture.name}, "
-            f"is predicted at {best.predicted_ms:.3g} ms (90% interval {best.lower_ms:.3g} to {best.upper_ms:.3g} ms)"
+            f"no model of the search space fits {options.budget_ms:g} ms on {options.device}: the fastest, "
+            f"{best.architecture.name}, took {median:.3g} ms {timings[0].provenance} "
+            f"(predicted {best.predicted_ms:.3g} ms, 90% interval {best.lower_ms:.3g} to {best.upper_ms:.3g} ms)"
         )
-    small = tuple(c for c in quick if max_bytes is None or model_bytes(c.architecture) <= max_bytes)
-    if not small:
-        least = min(quick, key=lambda candidate: model_bytes(candidate.architecture)).architecture
-        raise InfeasibleBudgetError(
-            f"none of the {len(quick)} models that fit {budget_ms:g} ms on {device} is small enough: the smallest, "
-            f"{least.name}, has {model_bytes(least) / 1e6:.3g} MB of weights"
-        )
-    return small
+    return within
 
 
 def prepare_teacher(bench: Bench, task: Task) -> Teacher:
@@ -243,10 +253,12 @@ def conclude(
     eligible = [finalist for finalist in finalists if finalist.meets(options.budget_ms)]
     if not eligible:
         fastest = min(finalist.screening.median_ms for finalist in finalists)
-        raise InfeasibleBudgetError(
+        problem = (
             f"none of the {len(finalists)} candidates that were distilled and measured on {options.device} met "
             f"{options.budget_ms:g} ms: the fastest took {fastest:.3g} ms"
         )
+        bench.study.save_ending(problem)
+        raise InfeasibleBudgetError(problem)
     result = SearchResult(
         options=options,
         device=summarise_device(bench),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +57,7 @@ def real_stages() -> Stages:
         export_onnx=export_onnx,
         compile_model=compile_model,
         max_difference=max_difference,
+        time_architectures=time_architectures,
         time_model=time_model,
         block_shares=block_shares,
         export_compiled=export_compiled,
@@ -172,6 +174,22 @@ def random_inputs(random: np.random.Generator, architecture: Architecture, token
     ids = random.integers(0, architecture.vocab_size, mask.shape)
     types = random.integers(0, architecture.token_types, mask.shape)
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": types * mask}
+
+
+def time_architectures(
+    device: Device, architectures: Sequence[Architecture], threads: int, progress: Progress
+) -> tuple[Timing, ...]:
+    """Times each architecture once with random weights, or takes the timing that the store has of it."""
+    from data.disturbance import most_trusted
+    from data.store import MeasurementStore
+    from profiling.session import measure_models
+
+    with MeasurementStore.open() as store:
+        rows = measure_models(device, architectures, threads=threads, store=store, repeats=1, progress=progress)
+    signatures = [architecture.to_json() for architecture in architectures]
+    return tuple(
+        Timing.of(most_trusted([row for row in rows if row.signature == signature])) for signature in signatures
+    )
 
 
 def time_model(device: Device, compiled: Any, architecture: Architecture, threads: int, since: str) -> Timing:

@@ -213,7 +213,8 @@ class PredictorQuality:
 
 @dataclass(frozen=True)
 class FeasibleSet:
-    """The candidates which the predictor expects within the budget, and how many the space had.
+    """The candidates which the predictor expects within the budget, or else those measured within it, and how many the
+    space had.
 
     ``fastest`` is the fastest of the whole space; ``provenance`` is that of the predictor's measurements.
     """

@@ -66,6 +66,8 @@ class Stages:
     """(ONNX file, sequence length, threads) -> compiled model."""
     max_difference: Callable[[Any, Path, Architecture, int], float]
     """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
+    time_architectures: Callable[[Device, Sequence[Architecture], int, Progress], tuple[Timing, ...]]
+    """(device, architectures, threads, progress) -> a timing of each, with random weights."""
     time_model: Callable[[Device, Any, Architecture, int, str], Timing]
     """(device, compiled model, architecture, threads, since) -> timing; one taken after the ISO time ``since`` and
     already in the store is not taken again."""

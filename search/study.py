@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA = 1
-_HEADER = "study"
+_HEADER, _ENDING = "study", "ended"
 _FREE_TO_CHANGE = {"require_device"}
 Record = TypeVar("Record")
 
@@ -76,6 +76,10 @@ class Study:
         """Writes a trial; a finished or failed one replaces the proposed one."""
         self.save(f"trial-{trial.index:03d}", trial)
 
+    def save_ending(self, problem: str) -> None:
+        """Notes why the search ended without a winner; whoever begins another there is told."""
+        self.save(_ENDING, problem)
+
     def models(self, name: str) -> Path:
         """Folder of the checkpoint of that name."""
         return self.folder / "models" / name
@@ -97,57 +101,85 @@ class _Header:
 def open_study(out: Path, options: SearchOptions, *, resume: bool) -> Iterator[Study]:
     """The study in ``out``: begun there, or gone on with when ``resume``; locked until the context ends.
 
-    Resuming where nothing was begun begins: a search may be killed before it wrote anything.
+    A study that ended before its first trial holds nothing that is worth keeping (profiles and teachers are kept
+    elsewhere): it is begun anew, with whatever options. Resuming where nothing was begun begins, since a search may be
+    killed before it wrote anything.
 
     Raises:
-        InputError: ``out`` holds a study and ``resume`` is not given, or holds something else; the options differ from
-            those that it was started with; another search runs there.
+        InputError: ``out`` cannot be written, or holds something else; it holds trials, and ``resume`` is not given or
+            the options differ from those that it was started with; another search runs there.
         DataFileError: the study's records are damaged.
     """
     from filelock import FileLock, Timeout
 
     folder = out / "study"
-    _refuse_unsuitable(out, folder, resume)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
+        _refuse_unsuitable(out, folder)
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise InputError(f"another search is running in {out}: wait for it, or choose another --out") from error
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror or error}") from error
     try:
-        yield _begin_or_resume(out, options)
+        yield _begin_or_resume(out, options, resume)
     finally:
         lock.release()
 
 
-def _refuse_unsuitable(out: Path, folder: Path, resume: bool) -> None:
+def _refuse_unsuitable(out: Path, folder: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file")
     header = folder / f"{_HEADER}.json"
-    if header.exists() and not resume:
-        state = "a finished" if (out / "result.json").exists() else "an unfinished"
-        raise InputError(f"{out} holds {state} search: add --resume to go on with it, or choose another --out")
     if not header.exists() and out.exists() and any(path.name != folder.name for path in out.iterdir()):
         raise InputError(f"--out {out} is not empty and holds no search: choose another --out")
 
 
-def _begin_or_resume(out: Path, options: SearchOptions) -> Study:
+def holds_trials(out: Path) -> bool:
+    """Whether the search in ``out`` has begun what would be lost with it."""
+    return any((out / "study").glob("trial-*.json"))
+
+
+def _begin_or_resume(out: Path, options: SearchOptions, resume: bool) -> Study:
+    if holds_trials(out) and not resume:
+        raise InputError(f"{out} {_state(out)}")
     path = out / "study" / f"{_HEADER}.json"
-    if not path.exists():
+    header = _read(path, _Header) if path.exists() and resume else None
+    if header is not None and holds_trials(out):
+        _refuse_other_options(out, header.options, options)
+    elif header is None or _differing(header.options, options):
+        for record in path.parent.glob("*.json"):
+            record.unlink()
         header = _Header(options, datetime.now(UTC).isoformat(timespec="seconds"))
         _write(path, header)
-    else:
-        header = _read(path, _Header)
-        _refuse_other_options(out, header.options, options)
     allowed = {name: getattr(options, name) for name in _FREE_TO_CHANGE}
     return Study(out, replace(header.options, **allowed), header.created_at)
 
 
-def _refuse_other_options(out: Path, before: SearchOptions, now: SearchOptions) -> None:
+def _state(out: Path) -> str:
+    """What is in ``out``, and what to do about it."""
+    ending = out / "study" / f"{_ENDING}.json"
+    if (out / "result.json").exists():
+        return "holds a finished search: add --resume to see it again, or choose another --out"
+    if ending.exists():
+        return f"holds a search that found no winner ({_read(ending, str)}): choose another --out"
+    return "holds an unfinished search: add --resume to go on with it, or choose another --out"
+
+
+def _differing(before: SearchOptions, now: SearchOptions) -> list[str]:
     then, given = asdict(before), asdict(now)
-    differing = [name for name in then if name not in _FREE_TO_CHANGE and then[name] != given[name]]
+    return [
+        f"{name} was {then[name]}, now {given[name]}"
+        for name in then
+        if name not in _FREE_TO_CHANGE and then[name] != given[name]
+    ]
+
+
+def _refuse_other_options(out: Path, before: SearchOptions, now: SearchOptions) -> None:
+    differing = _differing(before, now)
     if differing:
-        changes = "; ".join(f"{name} was {then[name]}, now {given[name]}" for name in differing)
+        changes = "; ".join(differing)
         raise InputError(f"{out} was started with other options ({changes}): repeat them, or choose another --out")
 
 

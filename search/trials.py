@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, now, timed
-from search.optimization.optimizer import propose
+from search.optimization.optimizer import propose, untried
 from search.optimization.space import SearchSpace
 from search.records import Candidate, Trial
 
@@ -25,6 +25,7 @@ def run_trials(
 ) -> list[Trial]:
     """Proposes and briefly distils candidates until there are ``total`` trials, or none left to propose."""
     trials = bench.study.trials()
+    total = min(total, len(trials) + len(untried(feasible, trials)))
     pending = [trial for trial in trials if trial.status == "proposed"]
     while pending or len(trials) < total:
         if not pending:

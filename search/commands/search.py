@@ -151,10 +151,13 @@ def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> S
     """Runs the search in ``folder`` with live progress; on Ctrl-C says what is kept and how to go on."""
     from search.pipeline import run_search
     from search.reports.summary import resume_command
-    from search.study import open_study
+    from search.study import holds_trials, open_study
 
+    begun = holds_trials(folder)
     try:
         with open_study(folder, options, resume=resume) as study, ProgressPrinter() as progress:
+            if resume and not begun:
+                progress.note(f"{folder} holds no search that could go on: beginning one")
             return run_search(study, stages, progress, progress.note)
     except KeyboardInterrupt as error:
         command = resume_command(options, folder)

@@ -43,9 +43,7 @@ def propose(
         total_trials: how many there are to be; about half of them are first points.
         seed: of the first points and of the sampler.
     """
-    tried = {trial.candidate.architecture for trial in trials}
-    untried = [candidate for candidate in feasible if candidate.architecture not in tried]
-    worthwhile = near_budget(untried, feasible)
+    worthwhile = near_budget(untried(feasible, trials), feasible)
     if not worthwhile:
         return None
     initial = _initial_count(total_trials)
@@ -55,14 +53,20 @@ def propose(
     return _best_acquisition(space, worthwhile, scored, seed + len(trials)), "bayesian"
 
 
-def near_budget(untried: Sequence[Candidate], feasible: Sequence[Candidate]) -> list[Candidate]:
+def untried(feasible: Sequence[Candidate], trials: Sequence[Trial]) -> list[Candidate]:
+    """The candidates that no trial has proposed yet."""
+    tried = {trial.candidate.architecture for trial in trials}
+    return [candidate for candidate in feasible if candidate.architecture not in tried]
+
+
+def near_budget(left: Sequence[Candidate], feasible: Sequence[Candidate]) -> list[Candidate]:
     """The untried candidates that use most of the budget, or all untried ones if none does.
 
     The slowest feasible one stands for the budget, which may be far above what the space offers.
     """
     slowest = max((candidate.predicted_ms for candidate in feasible), default=0.0)
-    near = [candidate for candidate in untried if candidate.predicted_ms >= _LEAST_SHARE_OF_BUDGET * slowest]
-    return near or list(untried)
+    near = [candidate for candidate in left if candidate.predicted_ms >= _LEAST_SHARE_OF_BUDGET * slowest]
+    return near or list(left)
 
 
 def _initial_count(total_trials: int) -> int:

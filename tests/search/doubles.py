@@ -129,6 +129,7 @@ class World:
             export_onnx=self.export_onnx,
             compile_model=lambda source, seq_len, threads: SimpleNamespace(source=source),
             max_difference=lambda compiled, onnx, architecture, seed: self.difference,
+            time_architectures=self.time_architectures,
             time_model=self.time_model,
             block_shares=lambda device, compiled, threads: (BlockShare("gemm 64x128x384 bias", "gemm", 4, 0.5),),
             export_compiled=self.export_compiled,
@@ -193,6 +194,11 @@ class World:
         samples = tuple(median * factor for factor in (0.98, 1.0, 1.0, 1.05))
         fingerprint = device.describe().fingerprint
         return Timing(samples, (median,), device.provenance, "host", fingerprint, threads, "s", "b", now())
+
+    def time_architectures(
+        self, device: FakeDevice, architectures: Sequence[Architecture], threads: int, progress: Progress
+    ) -> tuple[Timing, ...]:
+        return tuple(self.time_model(device, None, architecture, threads, "") for architecture in architectures)
 
     def export_compiled(self, device: FakeDevice, compiled: Any, folder: Path) -> None:
         folder.mkdir()

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError, StoreError
+from data.progress import ProgressEvent
 from search.optimization.space import model_bytes
-from tests.search.doubles import World, search_in, true_ms
+from search.pipeline import run_search
+from search.study import open_study
+from tests.search.doubles import OPTIONS, World, search_in, true_ms
 
 
 @pytest.fixture
@@ -45,9 +49,35 @@ def test_infeasible_candidates_are_never_distilled(tmp_path: Path, world: World)
 
 
 def test_an_impossible_budget_is_refused_before_the_teacher(tmp_path: Path, world: World) -> None:
-    with pytest.raises(InfeasibleBudgetError, match=r"fastest, 2x64-h\d-f128, is predicted at 0.181 ms"):
+    with pytest.raises(InfeasibleBudgetError, match=r"fastest, 2x64-h\d-f128, took 0.181 ms measured"):
         search_in(tmp_path / "out", world, budget_ms=0.01)
-    assert world.log_lines() == ["profile"]
+    assert [line.split()[0] for line in world.log_lines()] == ["profile", "time"]
+    result = search_in(tmp_path / "out", world, budget_ms=1.0)
+    assert result.options.budget_ms == 1.0, "a failed start holds nothing that would be lost"
+
+
+@pytest.mark.parametrize(("factor", "budget_ms"), [(1.0, 0.19), (3.0, 0.2)])
+def test_where_nothing_is_surely_within_the_budget_the_measurement_decides(
+    tmp_path: Path, factor: float, budget_ms: float
+) -> None:
+    """The fastest takes 0.181 ms: its interval reaches beyond the budget, or lies beyond it as a whole."""
+    world, notes = World(tmp_path / "log.txt", predictor_factor=factor), list[str]()
+    result = search_in(tmp_path / "out", world, notes=notes, budget_ms=budget_ms, trials=10)
+    assert all(candidate.upper_ms > budget_ms for candidate in result.feasible.candidates)
+    assert result.winning_finalist.meets(budget_ms)
+    assert any("measuring the" in note for note in notes)
+    with pytest.raises(InfeasibleBudgetError, match=r"took 0\.272 ms measured"):
+        search_in(tmp_path / "slow", replace(world, slower=1.5), budget_ms=budget_ms)
+
+
+def test_fewer_candidates_than_trials_are_counted_as_they_are(tmp_path: Path, world: World) -> None:
+    events: list[ProgressEvent] = []
+    options = replace(OPTIONS, budget_ms=0.21, trials=10)
+    with open_study(tmp_path / "out", options, resume=False) as study:
+        result = run_search(study, world.stages(), events.append, lambda note: None)
+    tried = len(result.feasible.candidates)
+    assert len(result.trials) == tried < 10
+    assert {event.total for event in events if event.stage == "trials"} == {tried}
 
 
 def test_an_impossible_size_names_the_smallest(tmp_path: Path, world: World) -> None:

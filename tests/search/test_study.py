@@ -35,7 +35,7 @@ def test_what_was_saved_is_there_after_resuming(tmp_path: Path) -> None:
 
 
 def test_a_study_is_not_overwritten_without_resume(tmp_path: Path) -> None:
-    begin(tmp_path / "out")
+    begin(tmp_path / "out", TRIAL)
     with pytest.raises(InputError, match="--resume"), open_study(tmp_path / "out", OPTIONS, resume=False):
         pass
 
@@ -61,8 +61,31 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_search_that_failed_before_its_first_trial_is_begun_anew(tmp_path: Path, resume: bool) -> None:
+    with open_study(tmp_path / "out", OPTIONS, resume=False) as study:
+        study.save("seconds", {"profile": 3.0})
+    other = replace(OPTIONS, budget_ms=9.0)
+    with open_study(tmp_path / "out", other, resume=resume) as study:
+        assert study.options == other
+        assert study.load("seconds", dict[str, float]) is None
+
+
+def test_a_search_without_a_winner_is_not_called_unfinished(tmp_path: Path) -> None:
+    begin(tmp_path / "out", TRIAL).save_ending("none met 8 ms: the fastest took 9 ms")
+    with pytest.raises(InputError, match=r"no winner .*took 9 ms"), open_study(tmp_path / "out", OPTIONS, resume=False):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "out", tmp_path / ("long" * 100), Path("/proc/none/out")):
+        with pytest.raises(InputError, match="cannot be written"), open_study(out, OPTIONS, resume=False):
+            pass
+
+
 def test_other_options_are_named(tmp_path: Path) -> None:
-    begin(tmp_path / "out")
+    begin(tmp_path / "out", TRIAL)
     other = replace(OPTIONS, budget_ms=9.0, seed=4)
     with (
         pytest.raises(InputError, match=r"budget_ms was 8.0, now 9.0; seed was 0, now 4"),

@@ -89,6 +89,21 @@ def test_an_impossible_budget_exits_3(search: Search, world: World) -> None:
     assert "fastest" in done.stderr.splitlines()[-1]
 
 
+def test_a_failed_start_is_simply_repeated(search: Search, world: World) -> None:
+    assert search(world, "--budget", "0.001ms", "--out", "run").exit_code == 3
+    assert search(world, "--budget", "0.001ms", "--out", "run").exit_code == 3
+    absent = replace(world, attached=False)
+    for _ in range(2):
+        assert search(absent, "--device", "s20", "--out", "run", "--require-device").exit_code == 4
+    assert search(world, "--out", "run").exit_code == 0
+
+
+def test_resuming_where_nothing_was_begun_says_so(search: Search, world: World) -> None:
+    done = search(world, "--out", "rnu", "--resume")
+    assert done.exit_code == 0
+    assert "rnu holds no search that could go on" in done.stderr
+
+
 def test_interrupting_says_what_is_kept_and_how_to_go_on(
     search: Search, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
