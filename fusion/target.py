@@ -1,19 +1,24 @@
-"""Targets: what the code generator needs to know of a processor."""
+"""Targets: what the code generator needs to know of a processor, and which processors run its code."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from data.errors import InputError, UnknownNameError
+from data.errors import DeviceError, InputError, UnknownNameError
+from data.processor import shared_flags
 
 
 @dataclass(frozen=True)
 class Target:
-    """An instruction set: vector width in bytes, vector registers, L2 bytes a core, and the compiler's words for it."""
+    """An instruction set: vector width in bytes, vector registers, L2 bytes a core, and the compiler's words for it.
+
+    ``needs`` is every instruction set that the compiler may use for ``cpu``, by the names that Linux gives them in
+    ``/proc/cpuinfo``, which the compiled code's own check knows as well (runtime/processor.h).
+    """
 
     name: str
     machine: str
@@ -21,12 +26,18 @@ class Target:
     registers: int
     l2_bytes: int
     cpu: str
+    needs: tuple[str, ...]
     flags: tuple[str, ...] = ()
 
     @property
     def lanes(self) -> int:
         """fp32 numbers in a vector."""
         return self.vector_bytes // 4
+
+    @property
+    def baseline_cpu(self) -> str:
+        """What every processor of the machine runs: the compiler's word for it."""
+        return "generic" if self.machine == "aarch64" else self.machine
 
     @property
     def static_triple(self) -> str:
@@ -39,28 +50,29 @@ class Target:
         return f"{self.machine}-linux-gnu.2.28"
 
 
+# The levels of the x86-64 ABI: what x86_64_v2, _v3 and _v4 let the compiler use.
+_V2 = ("cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2")
+_V3 = (*_V2, "xsave", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_V8 = ("fp", "asimd")
 # Wide vectors must be asked for: tuned for x86-64-v4, the compiler splits them into halves.
 _WIDE = ("-mprefer-vector-width=512",)
+# Scheduled for Cortex-A76, with what Armv8.0 has: fp32 code gains nothing from the rest, but for the atomics.
+_ARMV8 = "cortex_a76-v8_2a-v8_1a-lse-rdm-crc-aes-sha2-fullfp16-dotprod-rcpc-ssbs"
+# Best first within each machine.
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
-            Target("x86_64-avx512", "x86_64", 64, 32, 1 << 20, "x86_64_v4", _WIDE),
-            Target("x86_64-avx2", "x86_64", 32, 16, 1 << 20, "x86_64_v3"),
-            Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2"),
-            Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, "cortex_a76"),
+            Target("x86_64-avx512", "x86_64", 64, 32, 1 << 20, "x86_64_v4", _V4, _WIDE),
+            Target("x86_64-avx2", "x86_64", 32, 16, 1 << 20, "x86_64_v3", _V3),
+            Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2", _V2),
+            Target("aarch64-lse", "aarch64", 16, 32, 1 << 18, _ARMV8.replace("-lse", ""), (*_V8, "atomics")),
+            Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, _ARMV8, _V8),
         )
     }
 )
-
-# What a processor must report to run a target's code, best target first. x86-64 without SSE4.2 is not met any more.
-_NEEDED_FLAGS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "x86_64-avx512": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx2", "fma"}),
-        "x86_64-avx2": frozenset({"avx2", "fma"}),
-        "x86_64-sse": frozenset(),
-    }
-)
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
 def target_named(name: str) -> Target:
@@ -71,16 +83,32 @@ def target_named(name: str) -> Target:
 
 
 def host_target() -> Target:
-    """The best target that this machine runs."""
+    """The best target that this machine runs; errors as :func:`host_targets`."""
     return host_targets()[0]
 
 
 def host_targets() -> tuple[Target, ...]:
-    """The targets that this machine runs, best first."""
-    if platform.machine().lower() in {"aarch64", "arm64"}:
-        return (TARGETS["aarch64-neon"],)
-    flags = _cpu_flags()
-    return tuple(TARGETS[name] for name, needed in _NEEDED_FLAGS.items() if needed <= flags)
+    """The targets that this machine runs, best first.
+
+    Raises:
+        DeviceError: no code can be generated for this machine's processor.
+    """
+    machine = _MACHINES.get(platform.machine().lower())
+    if machine is None:
+        raise DeviceError(f"code is generated for x86-64 and 64-bit ARM processors, not for {platform.machine()}")
+    return runnable_targets(machine, _cpu_flags())
+
+
+def runnable_targets(machine: str, flags: Set[str]) -> tuple[Target, ...]:
+    """The targets whose code runs where all processors have these flags, best first; the plainest one where none is
+    known to, since the code looks for itself and says what is missing."""
+    targets = tuple(target for target in TARGETS.values() if target.machine == machine)
+    return tuple(target for target in targets if not missing(target, flags)) or targets[-1:]
+
+
+def missing(target: Target, flags: Set[str]) -> str:
+    """What a target needs and a processor with these flags lacks, in one line; empty where it runs the code."""
+    return ", ".join(name for name in target.needs if name not in flags)
 
 
 def host_target_named(word: str) -> Target:
@@ -101,11 +129,6 @@ def host_target_named(word: str) -> Target:
     return target
 
 
-def _cpu_flags() -> set[str]:
+def _cpu_flags() -> frozenset[str]:
     cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return set()
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("flags"):
-            return set(line.split(":", 1)[1].split())
-    return set()
+    return shared_flags(cpuinfo.read_text(encoding="utf-8", errors="replace")) if cpuinfo.exists() else frozenset()

@@ -46,9 +46,7 @@ class Toolchain:
 
     def executable(self, sources: Sequence[str]) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
-        return self._link(
-            [*sources, *_runtime("model.c", "runner.c")], "runner", self.target.static_triple, ("-static",)
-        )
+        return self._link(sources, ("model.c", "runner.c"), "runner", self.target.static_triple, ("-static",))
 
     def library(self, sources: Sequence[str]) -> Path:
         """A shared library of generated sources and the runtime.
@@ -56,31 +54,44 @@ class Toolchain:
         It is linked without a C library of its own: the process that loads it brings one. That spares building
         stubs for the target's, half a minute at the first use.
         """
-        return self._link([*sources, *_runtime("model.c")], "model.so", self.target.shared_triple, _SHARED)
+        return self._link(sources, ("model.c",), "model.so", self.target.shared_triple, _SHARED)
 
-    def _link(self, sources: Sequence[str], name: str, triple: str, flags: tuple[str, ...]) -> Path:
+    def _link(
+        self, sources: Sequence[str], runtime: Sequence[str], name: str, triple: str, flags: tuple[str, ...]
+    ) -> Path:
         self.cache_dir.mkdir(parents=True, exist_ok=True)
-        key = _digest(self.version, *flags, *self._compile_flags(triple), _header_digest(), *sources)
+        kernel_flags, runtime_flags = self._kernel_flags(triple), self._runtime_flags(triple)
+        units = [(source, kernel_flags) for source in sources]
+        units += [((RUNTIME / file).read_text(encoding="utf-8"), runtime_flags) for file in runtime]
+        key = _digest(
+            self.version, *flags, *kernel_flags, *runtime_flags, _header_digest(), *(text for text, _ in units)
+        )
         result = self.cache_dir / f"{key}-{name}"
         if not result.exists():
             with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-                objects = list(pool.map(lambda source: self._object(source, triple), sources))
+                objects = list(pool.map(lambda unit: self._object(*unit), units))
             self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
         return result
 
-    def _object(self, source: str, triple: str) -> Path:
-        result = self.cache_dir / f"{_digest(self.version, *self._compile_flags(triple), _header_digest(), source)}.o"
+    def _object(self, source: str, flags: Sequence[str]) -> Path:
+        result = self.cache_dir / f"{_digest(self.version, *flags, _header_digest(), source)}.o"
         if not result.exists():
             with tempfile.TemporaryDirectory(dir=self.cache_dir) as folder:
                 file = Path(folder) / "unit.c"
                 file.write_text(source, encoding="utf-8")
-                self._call([*self._compile_flags(triple), "-I", str(RUNTIME), "-c", str(file)], result)
+                self._call([*flags, "-I", str(RUNTIME), "-c", str(file)], result)
         return result
 
-    def _compile_flags(self, triple: str) -> tuple[str, ...]:
+    def _kernel_flags(self, triple: str) -> tuple[str, ...]:
         target = self.target
         vector = f"-DPB_VECTOR_BYTES={target.vector_bytes}"
         return ("-target", triple, f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
+
+    def _runtime_flags(self, triple: str) -> tuple[str, ...]:
+        """The runtime is compiled for every processor of the machine: it is what says that this one lacks something."""
+        target = self.target
+        needs = (f'-DPB_TARGET="{target.name}"', f'-DPB_NEEDS="{" ".join(target.needs)}"')
+        return ("-target", triple, f"-mcpu={target.baseline_cpu}", *needs, *_FLAGS, *self.flags)
 
     def _call(self, arguments: Sequence[str], result: Path) -> None:
         """Runs the compiler; the result appears whole or not at all."""
@@ -102,10 +113,6 @@ class Toolchain:
 def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
     """The compiler for a target, with its cache under the state directory unless told otherwise."""
     return Toolchain(target, cache_dir or home() / "compiled")
-
-
-def _runtime(*names: str) -> list[str]:
-    return [(RUNTIME / name).read_text(encoding="utf-8") for name in names]
 
 
 @cache

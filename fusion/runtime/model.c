@@ -1,6 +1,7 @@
 /* Programs, weights and the thread pool. */
 #define _GNU_SOURCE
 #include "pocketbert.h"
+#include "processor.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -277,6 +278,7 @@ static const pb_program *find_program(const char *name) {
 }
 
 pb_model *pb_open(const char *name, const char *weights, int threads, long rotate_bytes, char *error, size_t size) {
+  if (pb_processor_lacks(error, size)) return NULL;
   const pb_program *p = find_program(name);
   if (!p) {
     snprintf(error, size, "no program %s", name);

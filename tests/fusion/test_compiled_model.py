@@ -67,13 +67,16 @@ def model_command(runner: Runner, inputs: dict[str, np.ndarray]) -> list[str]:
     return runner.command("model", threads=2, warmup=1, runs=3, inputs=rows)
 
 
-def test_aarch64_gives_the_same_numbers_under_qemu(small_onnx: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "cpu"), [("aarch64-neon", "cortex-a53"), ("aarch64-neon", "cortex-a76"), ("aarch64-lse", "cortex-a76")]
+)
+def test_aarch64_gives_the_same_numbers_under_qemu(name: str, cpu: str, small_onnx: Path) -> None:
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("qemu-user-static is not installed")
-    runner = compile_model(small_onnx, seq_len=SMALL.seq_len).runner(target_named("aarch64-neon"))
+    runner = compile_model(small_onnx, seq_len=SMALL.seq_len).runner(target_named(name))
     inputs = random_inputs(SMALL, 25)
-    logits = run_program([emulator, *model_command(runner, inputs)])
+    logits = run_program([emulator, "-cpu", cpu, *model_command(runner, inputs)])
     assert np.abs(logits - reference(small_onnx, inputs)[0]).max() < TOLERANCE
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.device_spec import load_device
-from data.errors import InputError, UnknownNameError
+from data.errors import DeviceError, InputError, UnknownNameError
 from data.store import MeasurementStore
 from fusion import host_target, target, target_named
 from fusion.target import host_target_named, host_targets
@@ -15,14 +15,18 @@ from profiling.recording import Care
 from profiling.session import measure_models
 
 TINY = (Architecture(layers=2, hidden=64, heads=2, intermediate=128, vocab_size=200, seq_len=16),)
+# The kernel's names of what processors have, as in /proc/cpuinfo.
+NEHALEM = {"cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"}
+HASWELL = NEHALEM | {"xsave", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
+SKYLAKE_X = HASWELL | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 CPUS = {
-    "old": (set(), ["x86_64-sse"]),
-    "haswell": ({"avx2", "fma"}, ["x86_64-avx2", "x86_64-sse"]),
-    "knl": ({"avx2", "fma", "avx512f"}, ["x86_64-avx2", "x86_64-sse"]),
-    "server": (
-        {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"},
-        ["x86_64-avx512", "x86_64-avx2", "x86_64-sse"],
-    ),
+    "unknown": (set(), ["x86_64-sse"]),
+    "nehalem": (NEHALEM, ["x86_64-sse"]),
+    "a hypervisor that hides bmi2": (HASWELL - {"bmi2"}, ["x86_64-sse"]),
+    "piledriver": (NEHALEM | {"xsave", "avx", "f16c", "fma", "bmi1", "abm"}, ["x86_64-sse"]),
+    "haswell": (HASWELL, ["x86_64-avx2", "x86_64-sse"]),
+    "knl": (HASWELL | {"avx512f", "avx512cd"}, ["x86_64-avx2", "x86_64-sse"]),
+    "server": (SKYLAKE_X, ["x86_64-avx512", "x86_64-avx2", "x86_64-sse"]),
 }
 
 
@@ -33,6 +37,29 @@ def test_a_machine_runs_its_own_code_and_all_that_is_older(cpu: str, monkeypatch
     monkeypatch.setattr(target, "_cpu_flags", lambda: flags)
     assert [one.name for one in host_targets()] == expected
     assert host_target().name == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"fp", "asimd", "crc32"}, ["aarch64-neon"]),
+        ({"fp", "asimd", "atomics", "asimddp"}, ["aarch64-lse", "aarch64-neon"]),
+        (set(), ["aarch64-neon"]),
+    ],
+)
+def test_an_arm_runs_the_atomics_only_where_it_has_them(
+    flags: set[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(target, "_cpu_flags", lambda: flags)
+    assert [one.name for one in host_targets()] == expected
+
+
+@pytest.mark.parametrize("machine", ["riscv64", "ppc64le", "armv7l", "i686"])
+def test_no_code_for_other_machines(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: machine)
+    with pytest.raises(DeviceError, match=f"x86-64 and 64-bit ARM processors, not for {machine}"):
+        host_target()
 
 
 def test_an_instruction_set_is_named_shortly_or_fully(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,13 @@ pytestmark = pytest.mark.usefixtures("shared_home")
 
 Inputs = Mapping[str, np.ndarray]
 
-MARCH = {"x86_64-avx512": "x86-64-v4", "x86_64-avx2": "x86-64-v3", "x86_64-sse": "x86-64-v2", "aarch64-neon": "armv8-a"}
+MARCH = {
+    "x86_64-avx512": "x86-64-v4",
+    "x86_64-avx2": "x86-64-v3",
+    "x86_64-sse": "x86-64-v2",
+    "aarch64-lse": "armv8.1-a",
+    "aarch64-neon": "armv8-a",
+}
 WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
 SANITIZERS = ("address,undefined", "thread")
 ARCHITECTURES = {
