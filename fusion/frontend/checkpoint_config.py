@@ -1,0 +1,249 @@
+"""What a checkpoint's configuration may say: which keys change what a model computes, and the values that are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from data.errors import DataFileError
+from fusion.frontend.checkpoint_files import CONFIG, read_config
+
+_LARGEST = MappingProxyType({"layers": 1024, "labels": 1 << 20, "size": 1 << 24})
+_SIZES = (
+    "vocab_size hidden_size dim embedding_size input_embedding_size output_embedding_size intermediate_size hidden_dim "
+    "num_hidden_layers n_layers num_attention_heads n_heads max_position_embeddings type_vocab_size "
+    "task_type_vocab_size entity_vocab_size entity_emb_size num_hidden_groups "
+    "inner_group_num intra_bottleneck_size num_feedforward_networks"
+).split()
+_LAYERS = ("num_hidden_layers", "n_layers", "num_feedforward_networks", "inner_group_num", "num_hidden_groups")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A ``model_type`` that compiles: the keys of what no tensor's shape tells.
+
+    ``padded_positions``: positions are counted from behind ``pad_token_id``, which then has to be there.
+    """
+
+    heads: str = "num_attention_heads"
+    activation: str = "hidden_act"
+    widths: tuple[str, ...] = ("hidden_size",)
+    padded_positions: bool = False
+
+
+_ROBERTA = Family(padded_positions=True)
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "bert": Family(),
+        "electra": Family(),
+        "albert": Family(),
+        "mobilebert": Family(widths=("hidden_size", "intra_bottleneck_size")),
+        "distilbert": Family("n_heads", "activation", ("dim",)),
+        "roberta": _ROBERTA,
+        "xlm-roberta": _ROBERTA,
+        "camembert": _ROBERTA,
+        "xlm-roberta-xl": _ROBERTA,
+        "roberta-prelayernorm": _ROBERTA,
+        "data2vec-text": _ROBERTA,
+        "luke": _ROBERTA,
+        "ernie": Family(),
+        "megatron-bert": Family(),
+        "rembert": Family(),
+        "bert-generation": Family(),
+        "splinter": Family(),
+        "dpr": Family(),
+    }
+)
+# Other types of models: what in them is not compiled.
+_ROTARY, _BIAS = "rotary positions, which rotate queries and keys", "a bias of attention by relative position"
+_UNCOMPILED: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys("modernbert nomic_bert new roformer eurobert jina_embeddings_v3 neomme esm".split(), _ROTARY)
+    | dict.fromkeys("mpnet deberta deberta-v2 t5 mt5 umt5 xlnet funnel".split(), _BIAS)
+    | dict.fromkeys(
+        "longformer big_bird led nystromformer yoso mra reformer".split(), "sparse or approximate attention"
+    )
+    | dict.fromkeys("gpt2 gpt_neo gpt_neox llama mistral qwen2 qwen3 gemma gemma2 gemma3 opt phi3".split(), "a decoder")
+    | dict.fromkeys("bart mbart pegasus marian encoder-decoder whisper".split(), "an encoder with a decoder")
+    | {"convbert": "convolutions", "squeezebert": "grouped convolutions", "fnet": "Fourier transforms"}
+)
+# Keys that change what a model computes: the values under which they change nothing, and what any other means. An
+# absent key and null are such values for each of them.
+_NEUTRAL: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
+    {
+        "auto_map": (
+            ({},),
+            "the model comes with code of its own, which is never run; remove the key only if {family}",
+        ),
+        "position_embedding_type": (("absolute",), "positions enter attention itself, which transformers 5 ignores"),
+        "is_decoder": ((False,), "attention would look back only, and encoders alone are compiled"),
+        "add_cross_attention": ((False,), "attention would read a second model, and encoders alone are compiled"),
+        "is_encoder_decoder": ((False,), "encoders alone are compiled"),
+        "pruned_heads": (({},), "transformers 5 ignores it; save the model with transformers 4 without pruned heads"),
+        "quantization_config": (({},), "quantised weights are not read; take the model that it was made from"),
+        "compression_config": (({},), "compressed weights are not read; take the model that it was made from"),
+        "per_layer_config": (({},), "layers that differ are not compiled"),
+        "transformers_weights": ((), "weights are read from model.safetensors alone; rename the file"),
+        "quant_mode": ((False,), "integer arithmetic is not compiled"),
+        "adapters": (({},), "adapters are not compiled; merge them and save the whole model"),
+        "output_attentions": ((False,), "attention's weights are never written to memory; ask for them elsewhere"),
+        "directionality": (("bidi",), "attention in both directions alone is compiled"),
+    }
+)
+# Activations that are compiled, as transformers names them.
+ACTIVATIONS = (
+    "gelu gelu_new gelu_fast gelu_python gelu_pytorch_tanh gelu_python_tanh gelu_accurate relu tanh linear".split()
+)
+# A key that the family does not read, though its name says that it would change the computation.
+_TELLING = re.compile(
+    "position|rotary|rope|alibi|relative|attention|attn|norm|activation|_act$|^act_|act_fn|expert|moe|window|residual"
+    "|glu|bias|decoder|cross|causal|adapter|lora|prun|quant|sparse|layer|head|scal|softcap|conv|embed|multiplier"
+)
+_SILENT = re.compile(
+    "dropout|layerdrop|_size$|^pooler_|^summary_|^output_|_token_id$|gradient|initializer|attn_implementation|^_"
+    "|down_scale_factor|memory_efficient|sentence_transformers|tie_"
+)
+# Keys that say how a model was trained, stored or shown: the configuration is made without them.
+_UNREAD = ("dtype", "return_dict", "problem_type", "transformers_version", "label2id")
+
+
+def load_config(directory: Path) -> Any:
+    """The configuration of a checkpoint as transformers' object, made of the keys that its class declares.
+
+    Feed-forward chunks, which change the memory that is needed and no number, are put together.
+
+    Raises:
+        DataFileError: ``config.json`` is missing or damaged, describes a model that cannot be compiled, or holds a
+            value that no model has; the key is named.
+    """
+    config, path = read_config(directory), directory / CONFIG
+    check_config(config, path)
+    return _make(config, path)
+
+
+def check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Whether a configuration describes a model that can be compiled, as far as can be told without transformers.
+
+    Raises:
+        DataFileError: it does not; the key is named.
+    """
+    _check_neutral(config, path)
+    family = _family(config, path)
+    _check_sizes(config, path)
+    _check_heads(config, family, path)
+    _check_activation(config, family, path)
+    _check_numbers(config, family, path)
+    _check_labels(config, path)
+
+
+def _refuse(path: Path, key: str, value: Any, problem: str) -> DataFileError:
+    shown = repr(value)
+    return DataFileError(path, f"{key} is {shown if len(shown) < 80 else shown[:76] + ' ...'}: {problem}")
+
+
+def _check_neutral(config: Mapping[str, Any], path: Path) -> None:
+    for key, (neutral, problem) in _NEUTRAL.items():
+        value = config.get(key)
+        if value is not None and not any(type(value) is type(one) and value == one for one in neutral):
+            family = f"{config.get('model_type')!r} of transformers itself computes the same"
+            raise _refuse(path, key, value, problem.format(family=family))
+
+
+def _family(config: Mapping[str, Any], path: Path) -> Family:
+    kind, known = config.get("model_type"), ", ".join(sorted(FAMILIES))
+    if kind is None:
+        raise DataFileError(path, f"lacks model_type, which says what the tensors belong to; known: {known}")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        reason = _UNCOMPILED.get(kind) if isinstance(kind, str) else None
+        problem = f"has {reason}, which is not compiled" if reason else "is not compiled from a checkpoint"
+        raise _refuse(path, "model_type", kind, f"{problem}; known: {known}")
+    return FAMILIES[kind]
+
+
+def _check_sizes(config: Mapping[str, Any], path: Path) -> None:
+    for key in _SIZES:
+        largest = _LARGEST["layers" if key in _LAYERS else "size"]
+        if key in config and not _is_integer(config[key], 1, largest):
+            raise _refuse(path, key, config[key], f"a whole number from 1 to {largest} is expected")
+
+
+def _check_heads(config: Mapping[str, Any], family: Family, path: Path) -> None:
+    heads = config.get(family.heads, config.get("num_attention_heads"))
+    if not isinstance(heads, int):
+        raise DataFileError(path, f"lacks {family.heads}, which no tensor's shape tells")
+    for width in family.widths:
+        value = config.get(width, heads)
+        if value % heads:
+            raise DataFileError(path, f"{family.heads} is {heads}, which does not divide {width} {value}")
+
+
+def _check_activation(config: Mapping[str, Any], family: Family, path: Path) -> None:
+    name = config.get(family.activation, ACTIVATIONS[0])
+    if name not in ACTIVATIONS:
+        raise _refuse(path, family.activation, name, f"not among the activations known: {', '.join(ACTIVATIONS)}")
+
+
+def _check_numbers(config: Mapping[str, Any], family: Family, path: Path) -> None:
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+        raise _refuse(path, "layer_norm_eps", epsilon, "a number between 0 and 1 is expected")
+    chunk = config.get("chunk_size_feed_forward", 0)
+    if not _is_integer(chunk, 0, _LARGEST["size"]):
+        raise _refuse(path, "chunk_size_feed_forward", chunk, "a whole number is expected")
+    padding = config.get("pad_token_id", 0)
+    if padding is None and not family.padded_positions:
+        return
+    if not _is_integer(padding, 0, config.get("vocab_size", _LARGEST["size"]) - 1):
+        raise _refuse(path, "pad_token_id", padding, "the id of a token is expected")
+
+
+def _check_labels(config: Mapping[str, Any], path: Path) -> None:
+    labels, number = config.get("id2label"), config.get("num_labels")
+    if number is not None and not _is_integer(number, 1, _LARGEST["labels"]):
+        raise _refuse(path, "num_labels", number, f"a whole number from 1 to {_LARGEST['labels']} is expected")
+    if labels is None:
+        return
+    if not isinstance(labels, dict) or not labels or not all(key.isdecimal() for key in labels):
+        raise _refuse(path, "id2label", labels, "an object of labels by their number is expected")
+    if number not in (None, len(labels)):
+        raise DataFileError(path, f"num_labels is {number}, but id2label names {len(labels)}")
+
+
+def _is_integer(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _make(config: Mapping[str, Any], path: Path) -> Any:
+    """The object, of declared keys."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CONFIG_MAPPING
+
+    kind = CONFIG_MAPPING[config["model_type"]]
+    aliases, declared = kind.attribute_map, {field.name for field in fields(kind)}
+    _check_undeclared([key for key in config if key not in declared | aliases.keys()], config, path)
+    _check_aliases(aliases, config, path)
+    read = {aliases.get(key, key): value for key, value in config.items() if key in declared | aliases.keys()}
+    settings = {key: value for key, value in read.items() if key not in _UNREAD}
+    labels = config.get("num_labels") if config.get("id2label") is None else None
+    try:
+        return kind(**settings | {"chunk_size_feed_forward": 0} | ({"num_labels": labels} if labels else {}))
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise DataFileError(path, " ".join(str(error).split())) from error
+
+
+def _check_undeclared(keys: Sequence[str], config: Mapping[str, Any], path: Path) -> None:
+    for key in keys:
+        name, value = key.lower(), config[key]
+        known = key in _NEUTRAL or value in ("absolute", "none") if isinstance(value, str) else key in _NEUTRAL
+        if value and not known and _TELLING.search(name) and not _SILENT.search(name):
+            kind = config["model_type"]
+            raise _refuse(path, key, value, f"{kind} does not read this key; remove it if it changes nothing")
+
+
+def _check_aliases(aliases: Mapping[str, str], config: Mapping[str, Any], path: Path) -> None:
+    for alias, key in aliases.items():
+        if alias in config and key in config and config[alias] != config[key]:
+            raise DataFileError(path, f"{alias} is {config[alias]!r} but {key}, its other name, {config[key]!r}")
