@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +54,7 @@ def load_checkpoint(directory: Path, attention: str | None = "eager", encoder_on
     kind = classes[0] if len(classes) == 1 else _filled_class(directory, config, classes)
     may_leave = HEAD_TENSORS + POOLER_TENSORS if encoder_only else _may_leave(kind)
     model = load_model(kind, directory, attention, POOLER_TENSORS if is_encoder(kind) else (), may_leave)
-    if is_encoder(kind) and not any(re.match(POOLER_TENSORS[0], name) for name in tensor_headers(directory)):
+    if is_encoder(kind) and _has_pooler(dict(model.named_parameters())) and not _has_pooler(tensor_headers(directory)):
         model.pooler = None
     return model
 
@@ -96,6 +96,10 @@ def load_model(
     _check_report(model, report, may_lack, may_leave, directory)
     _check_values(model, directory)
     return model.cpu().eval()
+
+
+def _has_pooler(names: Iterable[str]) -> bool:
+    return any(re.match(POOLER_TENSORS[0], name) for name in names)
 
 
 def _may_leave(kind: Any) -> Sequence[str]:
