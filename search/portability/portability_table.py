@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 from data.errors import DataFileError, InputError
@@ -12,6 +14,9 @@ from data.measurement import Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_OTHER_SEPARATORS = MappingProxyType({";": "semicolons", "\t": "tabs", "|": "bars"})
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,42 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, DeviceRows]:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """The table as texts: what looks like a missing value elsewhere, such as ``NA``, may be a device's name here."""
     import pandas as pd
 
     try:
-        return pd.read_csv(path)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header, *rows = _lines(path, csv.reader(stream, strict=True))
     except OSError as error:
         raise DataFileError(path, f"the table cannot be read: {error.strerror}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataFileError(path, f"not a CSV table: {error}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataFileError(path, f"not a CSV table in UTF-8: {error}") from error
+    return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _lines(path: Path, reader: Iterable[Sequence[str]]) -> list[list[str]]:
+    """The header and the rows, blank lines left out, spaces around cells too; each row as long as the header."""
+    lines: list[list[str]] = []
+    for number, cells in enumerate(reader, start=1):
+        if any(cells):
+            lines.append([cell.strip() for cell in cells])
+            _check_line(path, lines, number)
+    if len(lines) < 2:
+        raise DataFileError(path, "the table is empty: it needs a header and a row a model")
+    return lines
+
+
+def _check_line(path: Path, lines: Sequence[Sequence[str]], number: int) -> None:
+    header, last = lines[0], lines[-1]
+    if len(lines) == 1:
+        for separator, name in _OTHER_SEPARATORS.items():
+            if len(header) < header[0].count(separator) + 1:
+                raise DataFileError(path, f"its columns are separated by {name}: write commas", number)
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
+            raise DataFileError(path, f"the column {twice!r} stands {header.count(twice)} times: keep one", number)
+    elif len(last) != len(header):
+        raise DataFileError(path, f"{len(last)} cells, where the header has {len(header)}", number)
 
 
 def _provenance(device: str, rows: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.training_data import Origin, corrected_ms, disturbance, model_latencies, origin_of
 from surrogate.boosting import Residual
 from surrogate.metrics import PredictionErrors, prediction_errors
-from surrogate.saved import read_document
+from surrogate.saved import read_document, write_document
 
 _DOCUMENT, _TREES = "predictor.json", "block_residual.json"
 # How strongly the factor on the sum of the blocks is held at one, in units of one model's squared relative error.
@@ -163,7 +162,6 @@ class DevicePredictor:
         directory.mkdir(parents=True, exist_ok=True)
         self.blocks.residual.save(directory / _TREES)
         document = {
-            "schema": SCHEMA_HASH,
             "blocks": self.blocks.to_dict(),
             "trees": self.blocks.residual.trees is not None,
             "cross_validated": self.blocks.residual.cross_validated,
@@ -177,9 +175,7 @@ class DevicePredictor:
             "ranges": self.ranges,
             "disturbance": self.disturbance,
         }
-        partial = directory / f"{_DOCUMENT}.partial"
-        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        partial.replace(directory / _DOCUMENT)
+        write_document(directory / _DOCUMENT, SCHEMA_HASH, document, directory / _TREES)
 
     @classmethod
     def load(cls, directory: Path) -> DevicePredictor:
@@ -189,7 +185,7 @@ class DevicePredictor:
             DataFileError: the files are missing, damaged, or of another feature schema.
         """
         path = directory / _DOCUMENT
-        document = read_document(path, SCHEMA_HASH)
+        document = read_document(path, SCHEMA_HASH, directory / _TREES)
         try:
             residual = Residual.load(directory / _TREES, document["trees"], document["cross_validated"])
             return cls(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 from data.errors import DataFileError, InputError
 from surrogate.folds import row_groups
 from surrogate.intervals import Errors, fit_errors
-from surrogate.saved import read_document
+from surrogate.saved import read_document, write_document
 from surrogate.tables.blended import Blend, fit_blend, fit_equal
 from surrogate.tables.informative import most_informative
+from surrogate.tables.plausibility import check_signal, check_units
 from surrogate.tables.process import Process, View
 from surrogate.tables.table import (
     COST_FEATURES,
@@ -24,7 +24,9 @@ from surrogate.tables.table import (
     PRICED,
     SESSION,
     TARGET,
+    check_frame,
     column_values,
+    label_values,
     refuse_duplicates,
     table_features,
 )
@@ -72,16 +74,21 @@ class LatencyPredictor:
             seed: seed of folds and trees.
 
         Raises:
-            InputError: fewer than five rows, a missing column, or a bad or repeated row (named by its number).
+            InputError: fewer than five rows, a missing column, a bad or repeated row (named by its number), latencies
+                that are no milliseconds of these models, or that say nothing about them.
         """
         chosen = tuple(features) if features is not None else None
+        if chosen is not None and target in chosen:
+            raise InputError(f"the column {target!r} is to be predicted: it cannot be a feature as well")
         inputs, names = table_features(frame, chosen)
         latencies = column_values(frame, target, positive=True)
         if len(latencies) < _FEWEST_ROWS:
             raise InputError(f"a latency predictor needs at least {_FEWEST_ROWS} rows, not {len(latencies)}")
+        check_units(inputs, names, latencies, hyperparameters=chosen is None)
         refuse_duplicates(inputs, latencies)
         groups = row_groups(inputs, _sessions(frame))
         blend, left = fit_blend(inputs, names, latencies, _priced(names, chosen), groups, seed)
+        check_signal(left.errors, latencies)
         prior = None if blend.process is None else 1.0
         return cls(
             blend=blend,
@@ -129,9 +136,11 @@ class LatencyPredictor:
         ``comparison`` of the result judges it beside the scale factor and a predictor of these rows alone, unless it is
         not to be ``compared``, which takes most of the time.
         """
+        check_frame(rows)
         if len(rows) == 0:
             return self
         latencies, inputs = column_values(rows, target, positive=True), self._inputs(rows)
+        check_units(inputs, self.names, latencies, hyperparameters=self.features is None)
         refuse_duplicates(inputs, latencies)
         logarithms, groups = np.log(latencies), row_groups(inputs, _sessions(rows))
         adaptation, left = adapt_process(self._view(inputs), logarithms, self.fit_error, groups)
@@ -193,7 +202,6 @@ class LatencyPredictor:
         """Write JSON and XGBoost's JSON into the directory ``path``."""
         path.mkdir(parents=True, exist_ok=True)
         document = {
-            "schema": _SCHEMA,
             "blend": self.blend.save(path / _TREES),
             "errors": self.errors.to_dict(),
             "fit_error": self.fit_error,
@@ -204,9 +212,7 @@ class LatencyPredictor:
             "adapted_to": None if self.adapted_to is None else self.adapted_to.tolist(),
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
         }
-        partial = path / f"{_DOCUMENT}.partial"
-        partial.write_text(json.dumps(document), encoding="utf-8")
-        partial.replace(path / _DOCUMENT)
+        write_document(path / _DOCUMENT, _SCHEMA, document, path / _TREES)
 
     @classmethod
     def load(cls, path: Path) -> LatencyPredictor:
@@ -215,7 +221,7 @@ class LatencyPredictor:
         Raises:
             DataFileError: the files are missing, damaged, or of another feature schema.
         """
-        document = read_document(path / _DOCUMENT, _SCHEMA)
+        document = read_document(path / _DOCUMENT, _SCHEMA, path / _TREES)
         try:
             return cls._from_document(document, path)
         except (KeyError, TypeError, ValueError) as error:
@@ -251,7 +257,7 @@ def _by_parts(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) 
 
 def _sessions(frame: pd.DataFrame) -> np.ndarray | None:
     """(n,) the sessions of rows, where the table has a column of them."""
-    return frame[SESSION].to_numpy() if SESSION in frame.columns else None
+    return label_values(frame, SESSION) if SESSION in frame.columns else None
 
 
 def _priced(names: Sequence[str], chosen: Sequence[str] | None) -> tuple[int, ...]:

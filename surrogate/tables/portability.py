@@ -22,8 +22,9 @@ from surrogate.tables.budget_safety import (
     safe_samples,
     safety,
 )
+from surrogate.tables.plausibility import check_units
 from surrogate.tables.shared_models import SharedModels, Worth, shared_models, table_noise
-from surrogate.tables.table import HYPERPARAMETERS
+from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, table_features
 from surrogate.tables.transfer_trials import SPLITS, Trial, judged_models, run_trials
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def study(
         raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
     names = tuple(features) if features is not None else HYPERPARAMETERS
     shared = shared_models(tables, names)
+    for device, table in tables.items():
+        _check_units(device, table, names)
     where = {device: (provenance or {}).get(device, "measured") for device in shared.devices}
     counts, left_out = _usable(samples, len(shared))
     trials = run_trials(shared, counts, _own_budgets(shared, budget_ms), features, seed, progress)
@@ -153,6 +156,16 @@ def _usable(samples: Sequence[int], models: int) -> tuple[tuple[int, ...], tuple
             f"the devices share {models} models, of which {most} may be seen: take fewer samples than that"
         )
     return usable, tuple(sorted(set(samples) - set(usable)))
+
+
+def _check_units(device: str, table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuses a device's latencies that cannot be milliseconds of its models, ``InputError`` with its name."""
+    known = set(names) == set(HYPERPARAMETERS)
+    inputs, columns = table_features(table, None if known else names)
+    try:
+        check_units(inputs, columns, column_values(table, TARGET, positive=True), hyperparameters=known)
+    except InputError as error:
+        raise InputError(f"device {device}: {error}") from error
 
 
 def _own_budgets(shared: SharedModels, budget_ms: float | None) -> dict[str, tuple[float, ...]]:

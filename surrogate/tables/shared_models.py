@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data.errors import InputError
-from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values
+from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, label_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,10 +80,12 @@ def check_rows(frame: pd.DataFrame, names: Sequence[str]) -> None:
         column_values(frame, name, positive=name in HYPERPARAMETERS)
     column_values(frame, TARGET, positive=True)
     if ACCURACY in frame.columns:
-        column_values(frame, ACCURACY, positive=False)
-    for name in {SESSION, "device", "provenance"} & set(frame.columns):
-        if frame[name].isna().any():
-            raise InputError(f"row {int(np.argmax(frame[name].isna())) + 1}: {name} is empty")
+        accuracies = column_values(frame, ACCURACY, positive=False)
+        if accuracies.max() > 1 >= np.median(accuracies):
+            row = int(np.argmax(accuracies > 1))
+            raise InputError(f"row {row + 1}: accuracy is {accuracies[row]:g}, that of other rows at most 1: percent?")
+    for name in sorted({SESSION, "device", "provenance"} & set(frame.columns)):
+        label_values(frame, name)
 
 
 def shared_models(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> SharedModels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,20 +47,67 @@ def column_values(frame: pd.DataFrame, name: str, positive: bool) -> np.ndarray:
         InputError: the column is missing, or a row holds text, NaN, infinity, or (``positive``) zero or less; the
             message names the row, counted from 1 after the header.
     """
-    import pandas as pd
-
-    if name not in frame.columns:
-        raise InputError(f"the table has no column {name!r}; it has {', '.join(map(str, frame.columns))}")
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
+    column = one_column(frame, name)
+    values = _numbers(column)
     bad = ~np.isfinite(values) | ((values <= 0) if positive else False)
     if bad.any():
         row = int(np.argmax(bad))
         more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
         wanted = "a positive number" if positive else "a number"
-        found = frame[name].iloc[row]
+        found = column.iloc[row]
         shown = found.item() if isinstance(found, np.generic) else found
+        shown = float(values[row]) if isinstance(shown, str) and not np.isnan(values[row]) else shown
         raise InputError(f"row {row + 1}: {name} is {shown!r}, not {wanted}{more}")
     return values
+
+
+def one_column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """The column of that name.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    check_frame(frame)
+    count = list(frame.columns).count(name)
+    if count == 1:
+        return frame[name]
+    if count:
+        raise InputError(f"the column {name!r} stands {count} times in the table: keep one")
+    near = get_close_matches(name.casefold(), [str(other).strip().casefold() for other in frame.columns], n=1)
+    hint = next((f"; is it {other!r}?" for other in frame.columns if str(other).strip().casefold() in near), "")
+    raise InputError(f"the table has no column {name!r}; it has {', '.join(map(str, frame.columns))}{hint}")
+
+
+def check_frame(frame: object) -> None:
+    """Refuses what is no pandas table, ``InputError``."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"a table is a pandas DataFrame with a row a model, not {type(frame).__name__}")
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """(n,) the column's numbers, NaN where a row holds none: text, truth values, times and dates are no numbers."""
+    import pandas as pd
+
+    if column.dtype.kind not in "iufOTU" and not pd.api.types.is_string_dtype(column):
+        return np.full(len(column), np.nan)
+    if column.dtype == object:
+        column = column.where(~column.map(lambda value: isinstance(value, (bool, np.bool_))))
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def label_values(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """(n,) texts of a column that names things, such as devices or sessions.
+
+    Raises:
+        InputError: the column stands twice, or a row is empty; the row is named.
+    """
+    column = one_column(frame, name)
+    empty = (column.isna() | (column.astype(str).str.strip() == "")).to_numpy()
+    if empty.any():
+        raise InputError(f"row {int(np.argmax(empty)) + 1}: {name} is empty")
+    return np.asarray(column.astype(str).to_numpy(dtype=object))
 
 
 def refuse_duplicates(inputs: np.ndarray, latencies_ms: np.ndarray) -> None:
@@ -80,7 +128,11 @@ def refuse_duplicates(inputs: np.ndarray, latencies_ms: np.ndarray) -> None:
 def table_features(frame: pd.DataFrame, features: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n, f) features of a table and their names: of the named columns, or of the hyperparameters' cost."""
     if features is not None:
-        return _plain_features(frame, tuple(features))
+        names = tuple(features)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None or not names:
+            raise InputError(f"the feature {twice!r} is named twice" if twice else "no feature is named")
+        return _plain_features(frame, names)
     return _cost_features(frame)
 
 
@@ -88,11 +140,18 @@ def _plain_features(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.nda
     return np.column_stack([column_values(frame, name, positive=False) for name in names]), names
 
 
+def _whole_numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
+    values = column_values(frame, name, positive=True)
+    broken = values != np.round(values)
+    if broken.any():
+        row = int(np.argmax(broken))
+        raise InputError(f"row {row + 1}: {name} is {values[row]:g}, not a whole number")
+    return values
+
+
 def _cost_features(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
     """What an encoder must do, from its hyperparameters: Gflop by part, weights in MB, passes over activations."""
-    layers, hidden, heads, intermediate, seq_len, batch = (
-        column_values(frame, name, positive=True) for name in HYPERPARAMETERS
-    )
+    layers, hidden, heads, intermediate, seq_len, batch = (_whole_numbers(frame, name) for name in HYPERPARAMETERS)
     tokens = seq_len * batch
     terms = {
         **dict(zip(HYPERPARAMETERS, (layers, hidden, heads, intermediate, seq_len, batch), strict=True)),

@@ -171,6 +171,44 @@ def test_a_bad_row_is_named_by_its_place_in_the_file(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["NA", "None", "nan", "null", "1"])
+def test_a_device_may_be_called_anything(name: str, csv: Callable[..., Path]) -> None:
+    assert set(read_table(csv(rows("a", 1.0), rows(name, 2.0)), HYPERPARAMETERS)) == {"a", name}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("device;layers;latency_ms\na;1;2\n", "separated by semicolons"),
+        ("device\tlayers\na\t1\n", "separated by tabs"),
+        ("device,layers,layers\na,1,2\n", "'layers' stands 2 times"),
+        ("device, layers,layers \na,1,2\n", "'layers' stands 2 times"),
+        ("device,layers\na,1\nb,1,2\n", ":3: 3 cells, where the header has 2"),
+        ("device,layers\na\n", ":2: 1 cells, where the header has 2"),
+        ("device,layers\n", "is empty"),
+        ("", "is empty"),
+        ("device,layers\na,NA\n", "row 1: layers is 'NA'"),
+        ("device,layers\na,\n", "row 1: layers is ''"),
+        ("layers,latency_ms\n1,2\n", "no column 'device'"),
+        ('device,layers\n"a,1\n', "not a CSV table"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(DataFileError, match=re.escape(problem)):
+        read_table(path, HYPERPARAMETERS)
+
+
+def test_a_table_from_a_spreadsheet(csv: Callable[..., Path]) -> None:
+    path = csv(rows("a", 1.0))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert len(read_table(path, HYPERPARAMETERS)["a"].rows) == 24
+    path.write_text(path.read_text(encoding="utf-8-sig"), encoding="utf-16")
+    with pytest.raises(DataFileError, match="UTF-8"):
+        read_table(path, HYPERPARAMETERS)
+
+
 @pytest.mark.parametrize("words", ["guessed", ["measured", "simulated"] * 12])
 def test_a_provenance_that_is_none_is_refused(words: object, csv: Callable[..., Path]) -> None:
     path = csv(rows("a", 1.0, provenance=words), rows("b", 2.0, provenance="measured"))

@@ -91,13 +91,18 @@ def test_saved_and_loaded_is_the_same(predictor: DevicePredictor, tmp_path: Path
     assert {path.suffix for path in (tmp_path / "p").iterdir()} == {".json"}
 
 
-@pytest.mark.parametrize("damage", ["schema", "missing", "cut", "keys", "laws"])
+@pytest.mark.parametrize("damage", ["schema", "missing", "cut", "keys", "laws", "trees", "none"])
 def test_damaged_or_foreign_files_are_refused(predictor: DevicePredictor, tmp_path: Path, damage: str) -> None:
     predictor.save(tmp_path)
     path = tmp_path / "predictor.json"
     document = json.loads(path.read_text())
     if damage == "missing":
         path.unlink()
+    elif damage == "trees":
+        trees = tmp_path / "block_residual.json"
+        trees.write_text(trees.read_text().replace("0", "1", 1))
+    elif damage == "none":
+        path.write_text(path.read_text().replace("disturbance", "quiet"))
     elif damage == "cut":
         path.write_text(path.read_text()[:100])
     else:

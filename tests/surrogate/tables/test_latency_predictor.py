@@ -190,6 +190,43 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
         LatencyPredictor.load(tmp_path / "p")
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    long = pd.concat([table(90, seed=seed, noise=0.1) for seed in (1, 2)], ignore_index=True)
+    LatencyPredictor.fit(long.assign(latency_ms=long.latency_ms * (1 + (long.heads == 4)))).save(folder)
+    assert (folder / "latency_residual.json").exists(), "this table needs trees"
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("latency_residual.json", '"split_indices":[', '"split_indices":[9999,'),
+        ("latency_residual.json", '"base_score":"', '"base_score":"1'),
+        ("latency_residual.json", "0", "1"),
+        ("latency_predictor.json", '"fit_error": 0', '"fit_error": 1'),
+        ("latency_predictor.json", '"checksum": "', '"checksum": "0'),
+        ("latency_predictor.json", '"checksum"', '"note"'),
+        ("latency_residual.json", None, None),
+    ],
+)
+def test_a_predictor_that_was_changed_is_refused(
+    saved: Path, tmp_path: Path, file: str, before: str | None, after: str | None
+) -> None:
+    for path in saved.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    if before is None or after is None:
+        (tmp_path / file).unlink()
+    else:
+        text = (tmp_path / file).read_text()
+        assert before in text
+        (tmp_path / file).write_text(text.replace(before, after, 1))
+    with pytest.raises(DataFileError, match=r"train it again|train the predictor again"):
+        LatencyPredictor.load(tmp_path)
+    assert LatencyPredictor.load(saved).fit_error > 0
+
+
 def test_other_columns_are_ignored() -> None:
     frame = table(40)
     judged = table(10, seed=2)

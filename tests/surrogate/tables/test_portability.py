@@ -101,9 +101,9 @@ def test_without_sizes_the_slowest_is_best() -> None:
 
 
 def test_a_budget_that_nothing_keeps() -> None:
-    outcome = study({"a": models(), "b": slower(1000)}, samples=FEW, budget_ms=40.0)
+    outcome = study({"a": models(), "b": slower(50)}, samples=FEW, budget_ms=20.0)
     unseen, few = (entry for entry in outcome.safety if (entry.source, entry.choice) == ("a", "random"))
-    assert unseen.within == 0 and unseen.given_up is None and unseen.worst_overshoot > 100
+    assert unseen.within == 0 and unseen.given_up is None and unseen.worst_overshoot > 20
     assert few.picked == 0 and few.within is None
     assert outcome.safe_samples[0].samples is None
     assert outcome.safe_samples[0].text.endswith("not safe with up to 5 rows: no model was picked in 10 tries")
