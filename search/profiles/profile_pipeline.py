@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from data.errors import DataFileError, StoreError
+from data.errors import DataFileError, InputError, StoreError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.store import MeasurementStore
@@ -127,6 +128,7 @@ def profile(
         care: how often each program runs, and how certain its median must be.
 
     Raises:
+        InputError: the time limit left too few measurements for a predictor; what was measured is stored.
         DeviceError: the device is not available or was lost; what was measured is stored.
         StoreError: the store or the state directory cannot be written.
         ToolchainError: a block could not be compiled.
@@ -144,9 +146,14 @@ def profile(
         effort = _Effort(threads, seed, time_limit_s, care, most)
         block_rows, fit_rows, held_rows = _measure(device, store, plan, space, effort, report)
         report(ProgressEvent("train predictor", 0, 1, f"{len({row.subject_hash for row in block_rows})} blocks"))
-        predictor = _train(device, block_rows, fit_rows, held_rows, seed)
-        _save(predictor, directory)
         rows = [*block_rows, *fit_rows, *held_rows]
+        try:
+            predictor = _train(device, block_rows, fit_rows, held_rows, seed)
+        except InputError as error:
+            if time_limit_s is None:
+                raise
+            raise InputError(_too_short(time_limit_s, plan, rows, monotonic() - begin, error)) from error
+        _save(predictor, directory)
         quality = session_quality(rows)
         write_profile_page(directory, device, predictor, rows, quality)
     report(ProgressEvent("train predictor", 1, 1, str(predictor.errors)))
@@ -268,6 +275,21 @@ def _train(
     from surrogate import DevicePredictor
 
     return DevicePredictor.fit(block_rows, fit_rows, held_rows, target=device.target, seed=seed)
+
+
+def _too_short(
+    time_limit_s: float, plan: ProfilePlan, rows: Sequence[Measurement], took_s: float, error: InputError
+) -> str:
+    """What to say where a time limit left too few measurements to fit to: what is kept, and how long is needed."""
+    planned = {"block": len(plan.blocks), "model": len(plan.fit_models) + len(plan.held_out)}
+    measured = {kind: len({row.subject_hash for row in rows if row.subject == kind}) for kind in planned}
+    missing = sum(planned.values()) - sum(measured.values())
+    needed_s = 10 * math.ceil((took_s + missing * _SECONDS_PER_BLOCK) / 10)
+    return (
+        f"a time limit of {time_limit_s:g} s is too short ({error}): {measured['block']} of {planned['block']} blocks "
+        f"and {measured['model']} of {planned['model']} whole models are measured, and kept; the same command goes on "
+        f"from there, and --time-limit {needed_s}s should do"
+    )
 
 
 def _save(predictor: DevicePredictor, directory: Path) -> None:

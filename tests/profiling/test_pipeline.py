@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from data.device_spec import load_device
-from data.errors import DeviceError, StoreError
+from data.errors import DeviceError, InputError, StoreError
 from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from profiling import open_device
@@ -167,3 +167,12 @@ def _rows(path: Path) -> int:
             return len(store.measurements())
     except StoreError:  # the other process is just creating the file
         return 0
+
+
+def test_a_time_limit_that_is_too_short_says_what_is_kept_and_how_long_is_needed(store: MeasurementStore) -> None:
+    device, told = ScriptedDevice(), r"too short .*: \d+ of 40 blocks and 0 of 30 whole models .*--time-limit \d+0s"
+    with pytest.raises(InputError, match=told):
+        profile(device, store, threads=8, time_limit_s=1e-3)
+    kept = len(store.measurements())
+    profile(device, store, threads=8, blocks=40)
+    assert len(store.measurements()) > kept
