@@ -21,7 +21,7 @@ from fusion.build.model_inputs import complete_inputs, under_our_names, whole_nu
 from fusion.build.runner import Runner, link_runner
 from fusion.build.toolchain import toolchain
 from fusion.emit.program import Program, build_program, emit_table
-from fusion.emit.weights import write_weights
+from fusion.emit.weights import are_whole, write_weights
 from fusion.frontend.source import Source
 from fusion.planning.cost import roofline_ms
 from fusion.planning.plan import BlockCost, Plan, plan_graph
@@ -161,7 +161,7 @@ class CompiledModel:
 
     def _weights(self, program: Program, target: Target) -> Path:
         path = home() / "weights" / f"{program.id}-{self._source.key}.bin"
-        if path.exists():
+        if are_whole(program, path):
             return path
         return write_weights(program, self._source.weighted_graph().constants, target, path)
 

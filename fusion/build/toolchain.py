@@ -17,6 +17,7 @@ from pathlib import Path
 
 from data.errors import StoreError, ToolchainError
 from data.home import home
+from data.kept import read_sealed, seal
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
@@ -67,7 +68,7 @@ class Toolchain:
             self.version, *flags, *kernel_flags, *runtime_flags, _header_digest(), *(text for text, _ in units)
         )
         result = self.cache_dir / f"{key}-{name}"
-        if not result.exists():
+        if read_sealed(result) is None:
             with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
                 objects = list(pool.map(lambda unit: self._object(*unit), units))
             self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
@@ -75,7 +76,7 @@ class Toolchain:
 
     def _object(self, source: str, flags: Sequence[str]) -> Path:
         result = self.cache_dir / f"{_digest(self.version, *flags, _header_digest(), source)}.o"
-        if not result.exists():
+        if read_sealed(result) is None:
             with tempfile.TemporaryDirectory(dir=self.cache_dir) as folder:
                 file = Path(folder) / "unit.c"
                 file.write_text(source, encoding="utf-8")
@@ -107,6 +108,7 @@ class Toolchain:
                 raise StoreError(f"the disk is full: {result.parent}; free some space and run it again")
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             raise ToolchainError(f"the C compiler failed: {lines[0] if lines else f'exit code {done.returncode}'}")
+        seal(partial)
         partial.replace(result)
 
 

@@ -1,38 +1,56 @@
-"""The weights file of a program: a 64-byte header, then every block's packed weights, aligned, ready to be mapped."""
+"""The weights file of a program: a 64-byte header, then every block's packed weights, aligned, ready to be mapped.
+
+The header holds a magic number, a version, the program's id and, in its last eight bytes, a checksum of the rest.
+"""
 
 from __future__ import annotations
 
-import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from data.kept import replacing
 from fusion.emit.layout import ALIGNMENT, round_up
 from fusion.emit.packing import pack_weights
 from fusion.emit.program import Program
 from fusion.target import Target
 
 _MAGIC = b"PBWEIGHT"
-_VERSION = 1
+_VERSION = 2
+_BLOCK_BYTES = 1 << 20
 
 
 def write_weights(program: Program, constants: Mapping[str, np.ndarray], target: Target, path: Path) -> Path:
     """Packs and writes all weights of a program; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(header(program))
+        checksum = 0
         for step in program.steps:
             arrays = [constants[name] for name in step.fused.weights]
             data = pack_weights(step.fused.block, arrays, target)
-            file.write(data.data)
-            file.write(bytes(round_up(data.nbytes, ALIGNMENT) - data.nbytes))
-    partial.replace(path)
+            for part in (data.data, bytes(round_up(data.nbytes, ALIGNMENT) - data.nbytes)):
+                file.write(part)
+                checksum = zlib.crc32(part, checksum)
+        file.seek(0)
+        file.write(header(program, checksum))
     return path
 
 
-def header(program: Program) -> bytes:
-    """Magic, version and the program's id, padded to one alignment."""
+def are_whole(program: Program, path: Path) -> bool:
+    """Whether a file holds the weights that were written for a program, every byte of them."""
+    try:
+        with path.open("rb") as file:
+            head, checksum, count = file.read(ALIGNMENT), 0, 0
+            while part := file.read(_BLOCK_BYTES):
+                checksum, count = zlib.crc32(part, checksum), count + len(part)
+    except OSError:
+        return False
+    return head == header(program, checksum) and count == program.weight_bytes
+
+
+def header(program: Program, checksum: int = 0) -> bytes:
+    """Magic, version, the program's id and the checksum, in one alignment."""
     head = _MAGIC + _VERSION.to_bytes(8, "little") + program.id.encode()
-    return head.ljust(ALIGNMENT, b"\0")
+    return head.ljust(ALIGNMENT - 8, b"\0") + checksum.to_bytes(8, "little")

@@ -22,6 +22,7 @@ from fusion.frontend.evaluation import (
     first_line,
     type_proto,
 )
+from fusion.frontend.external_data import load_external_data, read_model
 from fusion.frontend.id_functions import replace_id_functions
 from fusion.frontend.input_names import name_inputs
 from fusion.frontend.key_mask import replace_key_masks
@@ -68,13 +69,11 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
 
 
 def _load(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise DataFileError(path, "no such ONNX file")
+    model = load_external_data(read_model(path), path)
     try:
-        model = onnx.load(str(path))
         if model.functions:
             model = inliner.inline_local_functions(model)
-    except (google.protobuf.message.Error, onnx.checker.ValidationError, RuntimeError, ValueError, OSError) as error:
+    except (google.protobuf.message.Error, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise DataFileError(path, f"cannot be read as ONNX ({first_line(error)})") from error
     if not model.graph.node:
         raise DataFileError(path, "holds no ONNX graph")
