@@ -12,7 +12,7 @@ from typing import Any
 from data.errors import DataFileError
 from fusion.frontend.checkpoint_files import CONFIG, read_config
 
-_LARGEST = MappingProxyType({"layers": 1024, "labels": 1 << 20, "size": 1 << 24})
+_LARGEST = MappingProxyType({"layers": 256, "labels": 1 << 20, "size": 1 << 24})
 _SIZES = (
     "vocab_size hidden_size dim embedding_size input_embedding_size output_embedding_size intermediate_size hidden_dim "
     "num_hidden_layers n_layers num_attention_heads n_heads max_position_embeddings type_vocab_size "
@@ -53,7 +53,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "ernie": Family(),
         "megatron-bert": Family(),
         "rembert": Family(),
-        "bert-generation": Family(),
         "splinter": Family(),
         "dpr": Family(),
     }
@@ -78,7 +77,10 @@ _NEUTRAL: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
             ({},),
             "the model comes with code of its own, which is never run; remove the key only if {family}",
         ),
-        "position_embedding_type": (("absolute",), "positions enter attention itself, which transformers 5 ignores"),
+        "position_embedding_type": (
+            ("absolute",),
+            "positions that enter attention itself are not compiled, and not known to transformers 5",
+        ),
         "is_decoder": ((False,), "attention would look back only, and encoders alone are compiled"),
         "add_cross_attention": ((False,), "attention would read a second model, and encoders alone are compiled"),
         "is_encoder_decoder": ((False,), "encoders alone are compiled"),
@@ -97,17 +99,20 @@ _NEUTRAL: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
 ACTIVATIONS = (
     "gelu gelu_new gelu_fast gelu_python gelu_pytorch_tanh gelu_python_tanh gelu_accurate relu tanh linear".split()
 )
-# A key that the family does not read, though its name says that it would change the computation.
+# A key that the family does not read, though its name says that it would change the computation; the values of such
+# keys that change nothing are those that say no, or, for some, those that say yes.
 _TELLING = re.compile(
-    "position|rotary|rope|alibi|relative|attention|attn|norm|activation|_act$|^act_|act_fn|expert|moe|window|residual"
-    "|glu|bias|decoder|cross|causal|adapter|lora|prun|quant|sparse|layer|head|scal|softcap|conv|embed|multiplier"
+    "position|pos_|rotary|rope|alibi|relative|attention|attn|norm|activation|linearity|(^|_)act(_|$)|ffn|mlp"
+    "|feed_?forward|expert|moe|window|residual|glu|bias|decoder|cross|causal|direction|adapter|lora|prun|quant|sparse"
+    "|layer|head|scal|softcap|conv|embed|token_type|multiplier"
 )
 _SILENT = re.compile(
-    "dropout|layerdrop|_size$|^pooler_|^summary_|^output_|_token_id$|gradient|initializer|attn_implementation|^_"
-    "|down_scale_factor|memory_efficient|sentence_transformers|tie_"
+    "dropout|layerdrop|^emb(edding)?_size$|^pooler_|^summary_|^output_|_token_id$|gradient|initializer|^_"
+    "|attn_implementation|down_scale_factor|memory_efficient|sentence_transformers|^tie_(weights_|encoder_decoder)$"
 )
+_NEEDED = re.compile("bias$|bidirectional|^use_.*(embed|token_type)")
 # Keys that say how a model was trained, stored or shown: the configuration is made without them.
-_UNREAD = ("dtype", "return_dict", "problem_type", "transformers_version", "label2id")
+_UNREAD = ("dtype", "use_cache", "return_dict", "problem_type", "transformers_version", "label2id")
 
 
 def load_config(directory: Path) -> Any:
@@ -130,6 +135,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     Raises:
         DataFileError: it does not; the key is named.
     """
+    _check_uncompiled(config, path)
     _check_neutral(config, path)
     family = _family(config, path)
     _check_sizes(config, path)
@@ -152,15 +158,24 @@ def _check_neutral(config: Mapping[str, Any], path: Path) -> None:
             raise _refuse(path, key, value, problem.format(family=family))
 
 
+def _check_uncompiled(config: Mapping[str, Any], path: Path) -> None:
+    kind = config.get("model_type")
+    reason = _UNCOMPILED.get(kind) if isinstance(kind, str) else None
+    if reason:
+        raise _refuse(path, "model_type", kind, f"{reason}, not compiled, from ONNX neither; {_known()}")
+
+
 def _family(config: Mapping[str, Any], path: Path) -> Family:
-    kind, known = config.get("model_type"), ", ".join(sorted(FAMILIES))
+    kind = config.get("model_type")
     if kind is None:
-        raise DataFileError(path, f"lacks model_type, which says what the tensors belong to; known: {known}")
+        raise DataFileError(path, f"lacks model_type, which says what the tensors belong to; {_known()}")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        reason = _UNCOMPILED.get(kind) if isinstance(kind, str) else None
-        problem = f"has {reason}, which is not compiled" if reason else "is not compiled from a checkpoint"
-        raise _refuse(path, "model_type", kind, f"{problem}; known: {known}")
+        raise _refuse(path, "model_type", kind, f"not compiled from a checkpoint; {_known()}")
     return FAMILIES[kind]
+
+
+def _known() -> str:
+    return f"known: {', '.join(sorted(FAMILIES))}"
 
 
 def _check_sizes(config: Mapping[str, Any], path: Path) -> None:
@@ -183,13 +198,16 @@ def _check_heads(config: Mapping[str, Any], family: Family, path: Path) -> None:
 def _check_activation(config: Mapping[str, Any], family: Family, path: Path) -> None:
     name = config.get(family.activation, ACTIVATIONS[0])
     if name not in ACTIVATIONS:
-        raise _refuse(path, family.activation, name, f"not among the activations known: {', '.join(ACTIVATIONS)}")
+        raise _refuse(path, family.activation, name, f"not among what is compiled: {', '.join(ACTIVATIONS)}")
 
 
 def _check_numbers(config: Mapping[str, Any], family: Family, path: Path) -> None:
     epsilon = config.get("layer_norm_eps", 1e-12)
-    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+    if not _is_number(epsilon) or not 0 < epsilon < 1:
         raise _refuse(path, "layer_norm_eps", epsilon, "a number between 0 and 1 is expected")
+    for key, rate in config.items():
+        if "dropout" in key and rate is not None and not (_is_number(rate) and 0 <= rate <= 1):
+            raise _refuse(path, key, rate, "a rate from 0 to 1 is expected")
     chunk = config.get("chunk_size_feed_forward", 0)
     if not _is_integer(chunk, 0, _LARGEST["size"]):
         raise _refuse(path, "chunk_size_feed_forward", chunk, "a whole number is expected")
@@ -201,6 +219,9 @@ def _check_numbers(config: Mapping[str, Any], family: Family, path: Path) -> Non
 
 
 def _check_labels(config: Mapping[str, Any], path: Path) -> None:
+    names = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _refuse(path, "architectures", names, "a list of names is expected")
     labels, number = config.get("id2label"), config.get("num_labels")
     if number is not None and not _is_integer(number, 1, _LARGEST["labels"]):
         raise _refuse(path, "num_labels", number, f"a whole number from 1 to {_LARGEST['labels']} is expected")
@@ -216,6 +237,10 @@ def _is_integer(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
 def _make(config: Mapping[str, Any], path: Path) -> Any:
     """The object, of declared keys."""
     from huggingface_hub.errors import StrictDataclassError
@@ -226,21 +251,31 @@ def _make(config: Mapping[str, Any], path: Path) -> Any:
     _check_undeclared([key for key in config if key not in declared | aliases.keys()], config, path)
     _check_aliases(aliases, config, path)
     read = {aliases.get(key, key): value for key, value in config.items() if key in declared | aliases.keys()}
-    settings = {key: value for key, value in read.items() if key not in _UNREAD}
+    settings = {key: value for key, value in read.items() if key not in _UNREAD and not _is_absent(key, value)}
     labels = config.get("num_labels") if config.get("id2label") is None else None
     try:
         return kind(**settings | {"chunk_size_feed_forward": 0} | ({"num_labels": labels} if labels else {}))
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-        raise DataFileError(path, " ".join(str(error).split())) from error
+        problem = " ".join(str(error).split()).removeprefix("Validation error for ")
+        raise DataFileError(path, problem or type(error).__name__) from error
+
+
+def _is_absent(key: str, value: Any) -> bool:
+    return value is None and key in _NEUTRAL
 
 
 def _check_undeclared(keys: Sequence[str], config: Mapping[str, Any], path: Path) -> None:
+    kind = config["model_type"]
     for key in keys:
-        name, value = key.lower(), config[key]
-        known = key in _NEUTRAL or value in ("absolute", "none") if isinstance(value, str) else key in _NEUTRAL
-        if value and not known and _TELLING.search(name) and not _SILENT.search(name):
-            kind = config["model_type"]
-            raise _refuse(path, key, value, f"{kind} does not read this key; remove it if it changes nothing")
+        if key not in _NEUTRAL and _may_change(key.lower(), config[key]):
+            raise _refuse(path, key, config[key], f"{kind} does not read this key; remove it if it changes nothing")
+
+
+def _may_change(key: str, value: Any) -> bool:
+    """Whether a key that is not read would, by its name and value, change what a model computes."""
+    if value is None or _SILENT.search(key) or not _TELLING.search(key):
+        return False
+    return value is not True if _NEEDED.search(key) else bool(value) and value not in ("absolute", "none")
 
 
 def _check_aliases(aliases: Mapping[str, str], config: Mapping[str, Any], path: Path) -> None:

@@ -49,7 +49,7 @@ def load_checkpoint(directory: Path, attention: str | None = "eager", encoder_on
         DataFileError: as :func:`load_model`.
         ModelError: it has a head that is not compiled, or one that cannot be told; see :mod:`fusion.frontend.heads`.
     """
-    config = load_config(directory)
+    config = _config(directory)
     classes = (encoder_class(config, directory),) if encoder_only else head_classes(config, directory)
     kind = classes[0] if len(classes) == 1 else _filled_class(directory, config, classes)
     may_leave = HEAD_TENSORS + POOLER_TENSORS if encoder_only else _may_leave(kind)
@@ -87,7 +87,7 @@ def load_model(
         DataFileError: the checkpoint is missing, damaged, quantised, or of a kind that is not compiled; the tensors
             (how many, and the first few) or the configuration's key are named.
     """
-    config, headers = load_config(directory), tensor_headers(directory)
+    config, headers = _config(directory), tensor_headers(directory)
     for key, value in changes.items():
         setattr(config, key, value)
     _check_types(headers, directory)
@@ -96,6 +96,11 @@ def load_model(
     _check_report(model, report, may_lack, may_leave, directory)
     _check_values(model, directory)
     return model.cpu().eval()
+
+
+def _config(directory: Path) -> Any:
+    with quiet_transformers():
+        return load_config(directory)
 
 
 def _has_pooler(names: Iterable[str]) -> bool:

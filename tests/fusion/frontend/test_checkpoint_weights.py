@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,38 +14,12 @@ from transformers import BertForSequenceClassification
 from data.errors import DataFileError
 from fusion import compile_model
 from fusion.frontend.checkpoint_files import tensor_headers
-from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_checkpoint, load_model, quiet_transformers
-from tests.fusion.families import random_model
+from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_checkpoint, load_model
+from tests.fusion.frontend.checkpoints import Edit, Tensors, change, configure, save_classifier
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
-Tensors = dict[str, torch.Tensor]
 QUERY = "bert.encoder.layer.1.attention.self.query.bias"
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    with quiet_transformers():
-        random_model("bert", "classification").save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def checkpoint(classifier: Path, tmp_path: Path) -> Path:
-    """A copy of a classifier of two layers."""
-    return Path(shutil.copytree(classifier, tmp_path / "checkpoint"))
-
-
-def change(checkpoint: Path, edit: Callable[[Tensors], Tensors | None]) -> None:
-    """Rewrites the stored tensors."""
-    tensors = load_file(checkpoint / "model.safetensors")
-    save_file(edit(tensors) or tensors, checkpoint / "model.safetensors", {"format": "pt"})
-
-
-def configure(checkpoint: Path, **keys: object) -> None:
-    config = json.loads((checkpoint / "config.json").read_text())
-    (checkpoint / "config.json").write_text(json.dumps(config | keys))
 
 
 def without(pattern: str) -> Callable[[Tensors], Tensors]:
@@ -79,7 +51,7 @@ def twice_named(tensors: Tensors) -> None:
     tensors[QUERY.removeprefix("bert.")] = tensors[QUERY] + 1
 
 
-BROKEN: tuple[tuple[Callable[[Tensors], Tensors | None], str], ...] = (
+BROKEN: tuple[tuple[Edit, str], ...] = (
     (without("layer.1."), r"16 tensors \(bert.encoder.layer.1.attention.output.LayerNorm.bias, .*\) missing"),
     (without("classifier"), r"2 tensors \(classifier.bias, classifier.weight\) missing"),
     (without("pooler"), r"2 tensors \(bert.pooler.dense.bias, bert.pooler.dense.weight\) missing"),
@@ -96,9 +68,7 @@ BROKEN: tuple[tuple[Callable[[Tensors], Tensors | None], str], ...] = (
 @pytest.mark.parametrize(
     ("edit", "problem"), BROKEN, ids=[edit.__name__ + str(i) for i, (edit, _) in enumerate(BROKEN)]
 )
-def test_weights_that_do_not_fit_are_named(
-    edit: Callable[[Tensors], Tensors | None], problem: str, checkpoint: Path
-) -> None:
+def test_weights_that_do_not_fit_are_named(edit: Edit, problem: str, checkpoint: Path) -> None:
     change(checkpoint, edit)
     with pytest.raises(DataFileError, match=problem) as raised:
         compile_model(checkpoint, seq_len=8)
@@ -169,8 +139,7 @@ def test_a_teacher_may_have_a_head_of_another_size(checkpoint: Path) -> None:
 def shards(checkpoint: Path) -> None:
     tensors = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
-    with quiet_transformers():
-        random_model("bert", "classification").save_pretrained(checkpoint, max_shard_size="40KB")
+    save_classifier(checkpoint, max_shard_size="40KB")
     assert not (checkpoint / "model.safetensors").exists()
     assert tensor_headers(checkpoint).keys() == tensors.keys()
 
