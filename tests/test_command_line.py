@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -32,12 +31,12 @@ def test_help_answers_within_a_second(name: str, home: Path) -> None:
     env = environment(home)
     bare, full = [], []
     seconds_to_run([*command_line(name), "--help"], env)  # fills the caches: byte code, disk
-    for _ in range(3):
+    for _ in range(5):
         bare.append(seconds_to_run([sys.executable, "-c", "pass"], env))
         full.append(seconds_to_run([*command_line(name), "--help"], env))
-    # On a busy machine, where even an empty interpreter starts late, the allowance grows in proportion.
-    allowance = HELP_SECONDS * max(1.0, median(bare) / BARE_INTERPRETER_SECONDS)
-    assert median(full) < allowance, f"--help {full}, bare interpreter {bare}"
+    # On a slow machine, where even an empty interpreter starts late, the allowance grows in proportion.
+    allowance = HELP_SECONDS * max(1.0, min(bare) / BARE_INTERPRETER_SECONDS)
+    assert min(full) < allowance, f"--help {full}, bare interpreter {bare}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -31,7 +31,7 @@ SEQ_LEN = 32
 BUDGET_MS = 20.0  # far above what the small models take, so that a busy machine cannot miss it
 BLOCKS = 40  # the fewest that profile-device accepts
 PROFILE = ["--device", "host", "--threads", "1", "--blocks", str(BLOCKS), "--seq-len", str(SEQ_LEN)]
-PROFILE += ["--time-limit", "120s"]  # on a busy machine, which has it measure again what was disturbed
+PROFILE += ["--time-limit", "180s"]  # on a busy machine, which has it measure again what was disturbed
 TRIALS = 3
 
 
@@ -157,7 +157,8 @@ def test_the_winner_is_measured_within_the_budget(result: dict) -> None:
     )
     assert winner["score"] > result["task"]["majority"] + 0.2, "reviews are easy"
     assert winner["max_logit_difference"] < 1e-4
-    assert sum(block["total_ms"] for block in winner["blocks"]) < 2 * winner["timing"]["median_ms"]
+    # Timed at another moment, on a machine that may be three times as busy.
+    assert 0.1 < sum(block["total_ms"] for block in winner["blocks"]) / winner["timing"]["median_ms"] < 10
 
 
 def test_every_trial_was_expected_within_the_budget(result: dict) -> None:

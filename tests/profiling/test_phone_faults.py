@@ -23,7 +23,7 @@ from tests.support import ROOT
 
 SAMPLES = tuple(RECORDED["samples_ms"])  # type: ignore[arg-type]
 # Seconds within which a fault with limits of a second or two must have become an error or a retry.
-SOON_S = 15.0
+SOON_S = 60.0  # what it takes on a busy machine at most
 
 
 def answering(sign: str, *answers: object) -> Callable[[str], object]:
@@ -167,7 +167,7 @@ def test_phone_that_is_lost_and_comes_back(attach: Attach, tmp_path: Path) -> No
 
 def test_phone_that_stays_away(attach: Attach, tmp_path: Path) -> None:
     phone = attach()
-    device = opened(return_limit_s=1.0)
+    device = opened(return_limit_s=3.0)
     phone.on_command = answering("/runner ", phone.vanish)  # type: ignore[assignment]
     runner = shell_runner(tmp_path / "runner")
     with pytest.raises(DeviceLostError, match="plug it in and call again"):
@@ -175,7 +175,7 @@ def test_phone_that_stays_away(attach: Attach, tmp_path: Path) -> None:
     began = monotonic()
     with pytest.raises(DeviceLostError):
         timed(device, runner)
-    assert monotonic() - began < 1.0  # it was waited for once
+    assert monotonic() - began < 3.0  # it was waited for once
     device.close()
 
 

@@ -48,7 +48,7 @@ class AdbServer:
         connecting = subprocess.Popen(
             [ADB, "-P", str(self.port), "connect", phone.serial], env=self._all, stdout=subprocess.DEVNULL
         )
-        deadline = monotonic() + 20
+        deadline = monotonic() + 60
         while f"{phone.serial}\t{state}" not in self.adb("devices"):
             assert monotonic() < deadline, self.adb("devices")
             sleep(0.05)
