@@ -18,6 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from data.errors import ModelError, UnsupportedOperatorError
+from fusion.frontend.quantised_weights import dequantized, quantized
 from fusion.graph import Graph, TensorType
 
 # What ONNX's own inference and reference evaluator raise on nodes that break its rules.
@@ -25,17 +26,17 @@ INFERENCE_ERRORS = (onnx.checker.ValidationError, shape_inference.InferenceError
 _EVALUATION_ERRORS = (*INFERENCE_ERRORS, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError)
 
 COMPUTED = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum Div Equal Erf Exp Expand Flatten "
-    "Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log Max Min Mod "
-    "Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape "
-    "Round Sign Sin Size Slice Softmax Sqrt Squeeze Sub Sum Tanh Tile Transpose Trilu "
-    "Unsqueeze Where Xor".split()
+    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DequantizeLinear Div Equal Erf Exp "
+    "Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less "
+    "LessOrEqual Log Max Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean "
+    "ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Sqrt Squeeze Sub Sum Tanh Tile "
+    "Transpose Trilu Unsqueeze Where Xor".split()
 )
 _MAX_ELEMENTS = 1 << 24
 _MAX_PART_ELEMENTS = 1 << 25
 _MAX_WEIGHT_ELEMENTS = 1 << 29
 # Operators of weights, which may be as large as the file that holds them.
-_OF_WEIGHTS = frozenset("Cast Identity Reshape Squeeze Transpose Unsqueeze".split())
+_OF_WEIGHTS = frozenset("Cast DequantizeLinear Identity QuantizeLinear Reshape Squeeze Transpose Unsqueeze".split())
 
 
 class OutsideTableError(ModelError):
@@ -204,12 +205,23 @@ def _constant_value(node: onnx.NodeProto) -> np.ndarray:
 def constant_array(tensor: onnx.TensorProto) -> np.ndarray:
     """A tensor of the file; ``ModelError`` when its data does not fit its shape or its type has no NumPy kind."""
     try:
-        array = numpy_helper.to_array(tensor)
+        array = _widened(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ModelError(f"tensor {tensor.name!r}: {first_line(error)}") from error
     if array.dtype.kind not in "biuf":
         raise ModelError(f"tensor {tensor.name!r} holds {array.dtype.name}")
     return array
+
+
+# Types that NumPy does not know, in those that hold their values.
+_WIDER: Mapping[str, str] = MappingProxyType(
+    {"int4": "int8", "uint4": "uint8", "int2": "int8", "uint2": "uint8", "bfloat16": "float32"}
+)
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    wider = _WIDER.get(array.dtype.name, "float32" if array.dtype.name.startswith("float8") else "")
+    return array.astype(wider) if wider else array
 
 
 def _directly(node: onnx.NodeProto, operands: Sequence[np.ndarray]) -> np.ndarray:
@@ -223,6 +235,8 @@ def _directly(node: onnx.NodeProto, operands: Sequence[np.ndarray]) -> np.ndarra
 
 _DIRECT: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {
+        "DequantizeLinear": dequantized,
+        "QuantizeLinear": quantized,
         "Identity": lambda attributes, value: value,
         "Transpose": lambda attributes, value: np.ascontiguousarray(value.transpose(attributes.get("perm"))),
     }

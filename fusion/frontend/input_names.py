@@ -17,6 +17,7 @@ from types import MappingProxyType
 import onnx
 
 from data.errors import InputError, ModelError
+from fusion.frontend.onnx_nodes import all_graphs, all_reads, rename_tensors
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 TAKEN_INPUTS = (IDS, MASK, TYPES)
@@ -96,7 +97,7 @@ def name_inputs(model: onnx.ModelProto, rename: Mapping[str, str]) -> InputNames
         raise ModelError("two inputs have one name")
     _check_renames(rename, names)
     meant = _meanings(model, names, rename)
-    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    read = all_reads(model.graph)
     unread = tuple(name for name in names if name not in meant and name not in read)
     _check_meanings(names, meant, unread)
     renamed = {name: ours for name, ours in meant.items() if name != ours}
@@ -191,17 +192,15 @@ def _check_meanings(names: Sequence[str], meant: Mapping[str, str], unread: Sequ
 
 def _rename_tensors(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
     """Renames inputs; a tensor inside that has one of our names gives way."""
-    inside = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+    graphs = list(all_graphs(graph))
+    inside = {name for one in graphs for node in one.node for name in node.output}
+    inside |= {tensor.name for one in graphs for tensor in one.initializer}
     changes = dict(renamed)
     everything = inside | {value.name for value in graph.input}
     for ours in renamed.values():
         if ours in inside:
             changes[ours] = _fresh(f"{ours}/inner", everything)
-    for node in graph.node:
-        node.input[:] = [changes.get(name, name) for name in node.input]
-        node.output[:] = [changes.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        value.name = changes.get(value.name, value.name)
+    rename_tensors(graph, changes)
 
 
 def _fresh(name: str, taken: set[str]) -> str:

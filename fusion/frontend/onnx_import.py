@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import google.protobuf.message
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper, shape_inference
+from onnx import helper, numpy_helper, shape_inference
 
 from data.errors import DataFileError, ModelError, UnsupportedOperatorError
 from fusion.frontend.evaluation import (
@@ -22,11 +21,14 @@ from fusion.frontend.evaluation import (
     first_line,
     type_proto,
 )
-from fusion.frontend.external_data import load_external_data, read_model
+from fusion.frontend.expansion import Expansion, chosen_branch
+from fusion.frontend.expansion_list import check_known, domain_of, expansion_of
 from fusion.frontend.id_functions import replace_id_functions
 from fusion.frontend.input_names import name_inputs
 from fusion.frontend.key_mask import replace_key_masks
 from fusion.frontend.node_check import check_node
+from fusion.frontend.onnx_nodes import all_reads
+from fusion.frontend.preparation import load_onnx
 from fusion.frontend.tables import beyond_table, check_cut, check_lookups
 from fusion.graph import Attribute, Graph, Operator, TensorType
 
@@ -35,8 +37,13 @@ _MAX_ELEMENTS = 1 << 28
 _MAX_FOLDED_BYTES = 1 << 28
 _KNOWN_VALUES = 64
 _ID_TYPES = ("int64", "int32")
-# Operators for which ONNX infers shapes only since a later opset than the one that brought them.
-_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16}
+# Operators for which ONNX infers shapes only since a later opset than the one that brought them, and operators that
+# exporters write into files of opsets before them.
+_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16, "LayerNormalization": 17, "Gelu": 20}
+# Operators whose outputs behind the first may be left out.
+_OPTIONAL_OUTPUTS = frozenset(
+    "Attention Dropout EmbedLayerNormalization LayerNormalization MultiHeadAttention SkipLayerNormalization".split()
+)
 
 
 def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = MappingProxyType({})) -> Graph:
@@ -52,12 +59,14 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
         UnsupportedOperatorError: an operator whose shapes ONNX itself does not know, or that uses ids or mask
             in a way that is not supported.
     """
-    model = _load(Path(path))
     try:
+        model = load_onnx(Path(path))
         names = name_inputs(model, rename)
         importer = _Importer(model, seq_len)
         for node in model.graph.node:
             importer.add(node)
+        del model.graph.node[:]
+        model.graph.node.extend(importer.nodes)
         graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
     except OutsideTableError as error:
         raise beyond_table(error, seq_len) from error
@@ -66,18 +75,6 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     check_lookups(graph, seq_len)
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
     return replace(graph, types=dict(graph.types) | whole, renamed_inputs=names.renamed, unread_inputs=names.unread)
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    model = load_external_data(read_model(path), path)
-    try:
-        if model.functions:
-            model = inliner.inline_local_functions(model)
-    except (google.protobuf.message.Error, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise DataFileError(path, f"cannot be read as ONNX ({first_line(error)})") from error
-    if not model.graph.node:
-        raise DataFileError(path, "holds no ONNX graph")
-    return model
 
 
 @dataclass
@@ -89,12 +86,15 @@ class _Importer:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
     schemas: dict[tuple[str, str], onnx.defs.OpSchema] = field(default_factory=dict)
     lengths: set[str] = field(default_factory=set)  # constants that were computed from shapes
 
     def __post_init__(self) -> None:
         self.imports = list(self.model.opset_import)
-        self.opsets = {_domain(entry.domain): entry.version for entry in self.imports}
+        self.source_operators = sum(node.op_type != "Constant" for node in self.model.graph.node)
+        self.read = all_reads(self.model.graph)
+        self.opsets = {domain_of(entry.domain): entry.version for entry in self.imports}
         for tensor in self.model.graph.initializer:
             if tensor.name in self.constants:
                 raise ModelError(f"initializer {tensor.name!r} is there twice")
@@ -116,14 +116,51 @@ class _Importer:
             tuple(self.operators),
             self.types,
             self.constants,
-            source_operators=sum(node.op_type != "Constant" for node in self.model.graph.node),
+            source_operators=self.source_operators,
         )
 
     def add(self, node: onnx.NodeProto) -> None:
-        """Folds a node to constants, or adds its operator."""
+        """Adds a node, or those that it stands for."""
         for name in node.input:
             if name and name not in self.types:
                 raise ModelError(f"{describe(node)}: {name!r} is read before it is made")
+        check_known(node)
+        if node.op_type == "If" and node.input and node.input[0] in self.constants:
+            self._add_branch(node)
+            return
+        node = self._with_read_outputs(node)
+        expand = expansion_of(node)
+        if expand is None:
+            self._add_one(node)
+            return
+        expansion = Expansion(node, self.types, self.constants)
+        expand(expansion)
+        for made in expansion.nodes:
+            self._add_one(made)
+
+    def _add_branch(self, node: onnx.NodeProto) -> None:
+        """The branch that a constant condition chooses, in place of the node."""
+        for tensor, inner in chosen_branch(node, self.constants[node.input[0]]):
+            if inner is not None:
+                self.add(inner)
+            elif tensor.name in self.types:
+                raise ModelError(f"{describe(node)}: {tensor.name!r} is made twice")
+            else:
+                self._constant(tensor.name, constant_array(tensor))
+
+    def _with_read_outputs(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """The node without outputs behind its first that nothing reads, such as the mask of a dropout."""
+        if len(node.output) < 2 or node.op_type not in _OPTIONAL_OUTPUTS or set(node.output[1:]) <= self.read:
+            return node
+        kept = onnx.NodeProto.FromString(node.SerializeToString())
+        kept.output[1:] = [name if name in self.read else "" for name in node.output[1:]]
+        while len(kept.output) > 1 and not kept.output[-1]:
+            kept.output.pop()
+        return kept
+
+    def _add_one(self, node: onnx.NodeProto) -> None:
+        """Folds a node to constants, or adds its operator."""
+        self.nodes.append(node)
         schema = self._schema(node)
         check_node(node, schema, self.types)
         shapes = self._shapes(node, schema)
@@ -173,10 +210,10 @@ class _Importer:
         self.types[name] = TensorType(tuple(int(size) for size in value.shape), str(value.dtype))
 
     def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema:
-        key = (_domain(node.domain), node.op_type)
+        key = (domain_of(node.domain), node.op_type)
         if key not in self.schemas:
             version = self.opsets.get(key[0], 0)
-            since = max(version, _INFERRED_SINCE.get(node.op_type, 0))
+            since = max(version, _INFERRED_SINCE.get(node.op_type, 0) if not key[0] else 0)
             try:
                 self.schemas[key] = onnx.defs.get_schema(node.op_type, since, key[0])
             except (onnx.defs.SchemaError, TypeError) as error:  # no version at all, or one beyond 32 bits
@@ -197,10 +234,6 @@ class _Importer:
         except INFERENCE_ERRORS as error:
             raise ModelError(f"{describe(node)}: {first_line(error)}") from error
         return {name: _tensor_type(node, name, type_) for name, type_ in inferred.items() if name}
-
-
-def _domain(name: str) -> str:
-    return "" if name == "ai.onnx" else name
 
 
 def _input_type(value: onnx.ValueInfoProto, seq_len: int) -> TensorType:

@@ -91,6 +91,7 @@ def test_two_inputs_of_one_use_are_not_guessed(base: Path, tmp_path: Path) -> No
     model = onnx.load(str(renamed(base, tmp_path / "model.onnx", ("a", "b", "c"))))
     model.graph.input.append(helper.make_tensor_value_info("d", TensorProto.INT64, [1, SEQ_LEN]))
     model.graph.node.append(helper.make_node("Gather", [_table(model), "d"], ["looked_up"]))
+    model.graph.output.append(helper.make_tensor_value_info("looked_up", TensorProto.FLOAT, None))
     onnx.save(model, str(tmp_path / "two.onnx"))
     with pytest.raises(ModelError, match=r"'a' is not one of .*--rename a="):
         import_onnx(tmp_path / "two.onnx", SEQ_LEN)
