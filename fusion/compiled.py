@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from fusion.block import Block
 from fusion.build.execution import Execution, execution_of
 from fusion.build.library import NativeModel
 from fusion.build.model_inputs import complete_inputs, under_our_names, whole_number
+from fusion.build.opened import OpenedModel
 from fusion.build.runner import Runner, link_runner
 from fusion.build.toolchain import toolchain
 from fusion.emit.program import Program, build_program, emit_table
@@ -66,6 +65,7 @@ class CompiledModel:
         self._source, self._graph = source, source.graph()
         self.plan: Plan = plan_graph(self._graph, fuse=fuse, cost=cost)
         self.program: Program = build_program(self.plan, target)
+        self._opened = OpenedModel()
         self._block_ms: tuple[float, ...] = ()
         self._execution: Execution | None = None
 
@@ -100,10 +100,13 @@ class CompiledModel:
         Arrays and CPU tensors of integers or truth values are taken, and lists of them. A mask that is left out is all
         ones, token types are all zeros; masks hold 0 and 1 only.
 
+        Threads may call it at once, and forked children: runs of one model take turns.
+
         Raises:
             InputError: an input is missing, unknown, of another shape, no whole numbers, or outside its table.
         """
-        outputs = self._native.run(self._complete(inputs))
+        complete = self._complete(inputs)
+        outputs = self._opened.call(self._open, lambda native: native.run(complete))
         graph = self.plan.graph
         shapes = graph.output_shapes or [graph.types[name].shape for name in graph.outputs]
         return [output.reshape(shape) for output, shape in zip(outputs, shapes, strict=True)]
@@ -116,12 +119,14 @@ class CompiledModel:
         """
         warmup, runs = whole_number("warmup", warmup, 0, _MOST_RUNS), whole_number("runs", runs, 1, _MOST_RUNS)
         ids = np.random.default_rng(0).integers(0, self._vocabulary, (1, self.seq_len))
-        run_ms, step_ms = self._native.time(self._complete({"input_ids": ids}), warmup, runs)
-        self._block_ms = tuple(float(value) for value in np.median(step_ms, axis=0))
+        complete = self._complete({"input_ids": ids})
+        timing, memory_bytes = self._opened.call(
+            self._open, lambda native: (native.time(complete, warmup, runs), native.memory_bytes)
+        )
+        self._block_ms = tuple(float(value) for value in np.median(timing.step_ms, axis=0))
         flops = sum(block.cost.flops for block in self.blocks)
-        native = self._native
-        self._execution = execution_of(run_ms / 1e3, flops, native.utilisation, native.memory_bytes)
-        return run_ms / 1e3
+        self._execution = execution_of(timing.run_ms / 1e3, flops, timing.utilisation, memory_bytes)
+        return timing.run_ms / 1e3
 
     def runner(self, target: Target | None = None) -> Runner:
         """A static runner with its weights, for this target or another; its program is called ``model``."""
@@ -145,15 +150,11 @@ class CompiledModel:
         return dict(self._graph.renamed_inputs)
 
     def close(self) -> None:
-        """Ends the model's threads; it opens again when it is run again."""
-        if "_native" in self.__dict__:
-            self.__dict__.pop("_native").close()
+        """Waits for the run in progress and ends the model's threads; it opens again when it is run again."""
+        self._opened.close()
 
-    @cached_property
-    def _native(self) -> NativeModel:
-        native = NativeModel(self.library(), self.weights(), self.program, self.threads)
-        weakref.finalize(self, native.close)
-        return native
+    def _open(self) -> NativeModel:
+        return NativeModel(self.library(), self.weights(), self.program, self.threads)
 
     @property
     def _vocabulary(self) -> int:

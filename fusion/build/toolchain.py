@@ -21,7 +21,19 @@ from data.kept import read_sealed, seal
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
-_FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all", "-Wall", "-Werror")
+RUNTIME_SOURCES = ("model.c", "pool.c", "weights.c")
+RUNNER_SOURCES = ("runner.c", "arguments.c", "json.c")
+_FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-sanitize=all",
+    "-Wall",
+    "-Werror",
+)
 _SHARED = ("-shared", "-nostdlib")
 _COMPILE_LIMIT_S = 300
 # With less than this left, a failed compilation is put down to the full disk; the compiler just aborts.
@@ -47,7 +59,9 @@ class Toolchain:
 
     def executable(self, sources: Sequence[str]) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
-        return self._link(sources, ("model.c", "runner.c"), "runner", self.target.static_triple, ("-static",))
+        return self._link(
+            sources, (*RUNTIME_SOURCES, *RUNNER_SOURCES), "runner", self.target.static_triple, ("-static",)
+        )
 
     def library(self, sources: Sequence[str]) -> Path:
         """A shared library of generated sources and the runtime.
@@ -55,7 +69,7 @@ class Toolchain:
         It is linked without a C library of its own: the process that loads it brings one. That spares building
         stubs for the target's, half a minute at the first use.
         """
-        return self._link(sources, ("model.c",), "model.so", self.target.shared_triple, _SHARED)
+        return self._link(sources, RUNTIME_SOURCES, "model.so", self.target.shared_triple, _SHARED)
 
     def _link(
         self, sources: Sequence[str], runtime: Sequence[str], name: str, triple: str, flags: tuple[str, ...]

@@ -288,7 +288,7 @@ def _c_string(text: str) -> str:
 def emit_table(programs: Sequence[Program]) -> str:
     """The C unit that lists the programs of an executable or library."""
     kernels = sorted({unit.kernel for program in programs for unit in program.units})
-    text = '#include "pocketbert.h"\n\n'
+    text = '#include "program.h"\n\n'
     text += "".join(f"void {kernel}(const pb_operands *, int);\n" for kernel in kernels)
     rows = ""
     for index, program in enumerate(programs):

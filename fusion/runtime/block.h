@@ -1,7 +1,7 @@
 /* What a generated block sees: its operands, and the row-wise and matrix kernels that it instantiates with constants. */
 #ifndef POCKETBERT_BLOCK_H
 #define POCKETBERT_BLOCK_H
-#include "pocketbert.h"
+#include "program.h"
 #include "vector.h"
 
 #define PB_VECTORS(columns) (((columns) + PB_LANES - 1) / PB_LANES)

@@ -1,41 +1,33 @@
-/* The runtime that compiled models link with: programs of blocks, run by a pool of threads. */
+/* Compiled models from C and C++: open a model, run it, close it. Link with model.so and -lpthread.
+
+   Threads: every function may be called from any thread, and different models run side by side. Calls on one model take
+   turns: a run waits for the run before it. `inputs` and `outputs` belong to the caller; calls at the same time need
+   arrays of their own. Nothing here may be called from a signal handler.
+   Closing: pb_stop waits for the call that runs; calls that wait for their turn, or come later, get PB_STOPPED. Then
+   pb_close frees the model, once; it stops it where that was not done, but no call may come at the same time or later.
+   Forks: a forked child may use, and close, the models that its parent had open: a model's first run in the child starts
+   threads of the child's own. Neither disturbs the other.
+   Memory: what pb_program_of returns, and the names in it, live as long as the library is loaded. */
 #ifndef POCKETBERT_H
 #define POCKETBERT_H
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define PB_MAX_INPUTS 8
 #define PB_MAX_THREADS 64
+#define PB_API __attribute__((visibility("default")))
 
-/* What a kernel reads and writes. `ready` counts finished tiles of each row block (zero again when all are done);
-   `scratch` belongs to the thread. `ahead` are `ahead_lines` cache lines of weights that a later step will read: the
-   tile's share of what should be on its way to the cache by then. */
-typedef struct {
-  const void *inputs[PB_MAX_INPUTS];
-  float *output;
-  const float *weights;
-  float *scratch;
-  atomic_int *ready;
-  const char *ahead;
-  long ahead_lines;
-} pb_operands;
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-typedef void (*pb_kernel)(const pb_operands *operands, int tile);
+/* What pb_run and pb_time return besides 0 and the number of a bad input. */
+enum {
+  PB_STOPPED = -1,   /* by pb_stop */
+  PB_NO_THREADS = -2 /* a forked child could not start threads; a later call tries again */
+};
 
-/* One block in a program; offsets are bytes into the arena and into the weights. */
-typedef struct {
-  const char *hash;
-  pb_kernel kernel;
-  int tiles;
-  int input_count;
-  long inputs[PB_MAX_INPUTS];
-  long output;
-  long weights;
-  long weight_bytes;
-} pb_step;
-
-/* A model input (int32 ids in the arena, each below `limit`) or output (rows of fp32, `stride` elements apart). */
+/* A model input (`rows` numbers, each from 0 to below `limit`; INT32_MAX where no table is looked up, as for masks) or
+   output (`rows` x `columns` fp32 numbers). `stride` and `offset` say where it lies in the model's own memory. */
 typedef struct {
   const char *name;
   int rows;
@@ -45,10 +37,11 @@ typedef struct {
   long offset;
 } pb_port;
 
+/* A program of a library. There may be any number of inputs and outputs; allocate by the counts that stand here. */
 typedef struct {
   const char *name;
   const char *id; /* content hash: a weights file carries the same */
-  const pb_step *steps;
+  const struct pb_step *steps;
   int step_count;
   const pb_port *inputs;
   int input_count;
@@ -60,33 +53,40 @@ typedef struct {
   int ready_count;
 } pb_program;
 
-extern const pb_program pb_programs[];
-extern const int pb_program_count;
-
 typedef struct pb_model pb_model;
 
-/* Opens a program. `weights` is a file made for it, or NULL: then weights and inputs are filled with small
-   pseudo-random numbers, and successive runs use copies of the weights spread over `rotate_bytes`. NULL on error,
-   with one line in `error`. */
-pb_model *pb_open(const char *program, const char *weights, int threads, long rotate_bytes, char *error, size_t size);
+/* Opens a program; that of an exported model is called "model". `weights` is a file made for it, or NULL: then they are
+   small pseudo-random numbers, and successive runs use copies of them spread over `rotate_bytes`. `threads` is 1 to
+   PB_MAX_THREADS, the caller's among them. NULL on error, with one line in `error`, of at most `size` bytes. */
+PB_API pb_model *pb_open(const char *program, const char *weights, int threads, long rotate_bytes, char *error,
+                         size_t size);
 
-/* Runs once: `inputs[i]` is the i-th input, int64 [rows]; `outputs[i]` receives fp32 [rows x columns]. Returns 0, or
-   1 + the index of an input that holds a number outside 0 .. limit-1. */
-int pb_run(pb_model *model, const int64_t *const *inputs, float *const *outputs);
+/* Runs once: `inputs[i]` is the i-th input, int64 [rows]; `outputs[i]` receives fp32 [rows x columns]. Returns 0,
+   1 + the index of an input that holds a number outside 0 .. limit-1, or one of the negative results above. */
+PB_API int pb_run(pb_model *model, const int64_t *const *inputs, float *const *outputs);
 
-/* Warms up, then times `runs` runs, ids in to outputs out. `run_ms` receives warmup + runs times, `step_ms`
-   runs x step_count. Returns as pb_run. */
-int pb_time(pb_model *model, const int64_t *const *inputs, float *const *outputs, int warmup, int runs, double *run_ms,
-            double *step_ms);
+/* Warms up, then times `runs` runs, ids in to outputs out, in one turn. `run_ms` receives warmup + runs times,
+   `step_ms` runs x step_count. Returns as pb_run. */
+PB_API int pb_time(pb_model *model, const int64_t *const *inputs, float *const *outputs, int warmup, int runs,
+                   double *run_ms, double *step_ms);
 
 /* Processor time of all the model's threads over (wall time x threads) in the timed runs of the last pb_time; threads
    that wait for each other between steps spin, and so count. */
-double pb_utilisation(const pb_model *model);
+PB_API double pb_utilisation(const pb_model *model);
 
 /* Bytes that the open model holds: weights, activations, scratch of all threads, counters. */
-long pb_memory_bytes(const pb_model *model);
+PB_API long pb_memory_bytes(const pb_model *model);
 
-const pb_program *pb_program_of(const pb_model *model);
-void pb_close(pb_model *model);
+/* The program that the model runs: its inputs and outputs. */
+PB_API const pb_program *pb_program_of(const pb_model *model);
 
+/* Ends the model's threads, for good. */
+PB_API void pb_stop(pb_model *model);
+
+/* Frees all that the model holds, and ends its threads first; NULL is nothing to close. */
+PB_API void pb_close(pb_model *model);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +86,6 @@ def test_exported_files_run_without_python(small_onnx: Path, tmp_path: Path) -> 
     words = [word for name, values in inputs.items() for word in ("--input", f"{name}={','.join(map(str, values[0]))}")]
     logits = run_program([str(folder / "runner"), "model", "--weights", str(folder / "weights.bin"), *words])
     assert np.abs(logits - expected).max() < TOLERANCE
-
-
-def test_exported_example_compiles_and_runs(small_onnx: Path, tmp_path: Path) -> None:
-    folder = export_compiled(compile_model(small_onnx, seq_len=SMALL.seq_len), tmp_path / "compiled")
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-std=c11", "-Wall", "-Werror"]
-    if cc := shutil.which("cc"):
-        compiler = [cc, "-std=c11", "-Wall", "-Werror"]
-    subprocess.run([*compiler, "example.c", "./model.so", "-o", "example", "-lpthread"], cwd=folder, check=True)
-    done = subprocess.run(["./example", "weights.bin"], cwd=folder, capture_output=True, text=True, check=True)
-    ones = {name: np.ones((1, SMALL.seq_len), np.int64) for name in random_inputs(SMALL, 1)}
-    assert np.allclose([float(line) for line in done.stdout.split()], reference(small_onnx, ones)[0], atol=TOLERANCE)
 
 
 def test_a_checkpoint_directory_compiles_too(tmp_path: Path, small_onnx: Path) -> None:

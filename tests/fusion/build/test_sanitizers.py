@@ -13,7 +13,7 @@ import pytest
 
 from data.architecture import Architecture
 from fusion import compile_model, host_target
-from fusion.build.toolchain import RUNTIME
+from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME, RUNTIME_SOURCES
 from fusion.compiled import CompiledModel
 from fusion.emit.program import emit_table
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
@@ -49,7 +49,7 @@ def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path
     target, runner = model.target, folder / "runner"
     flags = ["-std=c11", "-O1", "-g", f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}"]
     flags += [*WARNINGS, "-fno-math-errno", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-I", str(RUNTIME)]
-    runtime = [str(RUNTIME / name) for name in ("model.c", "runner.c")]
+    runtime = [str(RUNTIME / name) for name in (*RUNTIME_SOURCES, *RUNNER_SOURCES)]
     command = ["gcc", *flags, *map(str, files), *runtime, "-lpthread", "-o", str(runner)]
     subprocess.run(command, check=True, timeout=300)
     return runner

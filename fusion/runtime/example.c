@@ -1,0 +1,84 @@
+/* Runs the model once and prints its outputs, in C or C++:
+
+     cc example.c ./model.so -lpthread -o example && ./example weights.bin */
+#include "pocketbert.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef PB_THREADS
+#define PB_THREADS 2
+#endif
+
+/* What the example feeds: 1 where no table is looked up, as masks have it; token type 0; other ids in the table's
+   range, beyond its first few, which often mean padding. A real program puts its tokenizer's numbers here. */
+static int64_t example_number(const pb_port *port, int position) {
+  if (port->limit == INT32_MAX) return 1;
+  if (!strcmp(port->name, "token_type_ids")) return 0;
+  return port->limit > 8 ? 4 + position % (port->limit - 4) : position % port->limit;
+}
+
+static void print_output(const pb_port *port, const float *values) {
+  printf("%s [%d, %d]\n", port->name, port->rows, port->columns);
+  for (int row = 0; row < port->rows; row++)
+    for (int column = 0; column < port->columns; column++)
+      printf("%.9g%c", values[(size_t)row * port->columns + column], column + 1 < port->columns ? ' ' : '\n');
+}
+
+/* Runs the model and prints all outputs. Returns 0, or what pb_run returned. */
+static int run(pb_model *model, int64_t **inputs, float **outputs) {
+  const pb_program *program = pb_program_of(model);
+  int result = pb_run(model, (const int64_t *const *)inputs, outputs);
+  if (result > 0) fprintf(stderr, "error: input %s holds a number out of range\n", program->inputs[result - 1].name);
+  else if (result < 0) fprintf(stderr, "error: the model cannot run (%d)\n", result);
+  for (int i = 0; !result && i < program->output_count; i++) print_output(&program->outputs[i], outputs[i]);
+  return result;
+}
+
+static int64_t **make_inputs(const pb_program *program) {
+  int64_t **inputs = (int64_t **)calloc((size_t)program->input_count + 1, sizeof *inputs);
+  for (int i = 0; inputs && i < program->input_count; i++) {
+    const pb_port *port = &program->inputs[i];
+    inputs[i] = (int64_t *)calloc((size_t)port->rows, sizeof **inputs);
+    for (int row = 0; inputs[i] && row < port->rows; row++) inputs[i][row] = example_number(port, row);
+  }
+  return inputs;
+}
+
+static float **make_outputs(const pb_program *program) {
+  float **outputs = (float **)calloc((size_t)program->output_count + 1, sizeof *outputs);
+  for (int i = 0; outputs && i < program->output_count; i++)
+    outputs[i] = (float *)calloc((size_t)program->outputs[i].rows * (size_t)program->outputs[i].columns, sizeof **outputs);
+  return outputs;
+}
+
+/* Whether there was memory for all arrays. */
+static int complete(void **arrays, int count) {
+  for (int i = 0; arrays && i < count; i++)
+    if (!arrays[i]) return 0;
+  return arrays != NULL;
+}
+
+static void free_arrays(void **arrays, int count) {
+  for (int i = 0; arrays && i < count; i++) free(arrays[i]);
+  free(arrays);
+}
+
+int main(int count, char **words) {
+  char error[512];
+  pb_model *model = pb_open("model", count > 1 ? words[1] : "weights.bin", PB_THREADS, 0, error, sizeof error);
+  if (!model) {
+    fprintf(stderr, "error: %s\n", error);
+    return 1;
+  }
+  const pb_program *program = pb_program_of(model);
+  int64_t **inputs = make_inputs(program);
+  float **outputs = make_outputs(program);
+  int enough = complete((void **)inputs, program->input_count) && complete((void **)outputs, program->output_count);
+  if (!enough) fprintf(stderr, "error: not enough memory\n");
+  int failed = !enough || run(model, inputs, outputs);
+  free_arrays((void **)inputs, program->input_count);
+  free_arrays((void **)outputs, program->output_count);
+  pb_close(model);
+  return failed;
+}

@@ -1,0 +1,37 @@
+/* The parts of the runner. */
+#ifndef POCKETBERT_RUNNER_H
+#define POCKETBERT_RUNNER_H
+#include "program.h"
+
+/* What the command line asks for. `inputs` are the words NAME=1,2,3 after --input. */
+typedef struct {
+  const char *program, *weights, *affinity;
+  int threads, warmup, runs, fill;
+  long rotate;
+  const char **inputs;
+  int input_count;
+} pb_arguments;
+
+/* Prints one line on standard error and ends the process with status 2. */
+_Noreturn void pb_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Memory that is zero, or pb_fail. */
+void *pb_need(size_t count, size_t size);
+
+/* Reads the command line; pb_fail on the first word that is not understood. */
+pb_arguments pb_read_arguments(int count, char **words);
+
+/* One array for each input of the program: the numbers that were given, or what stands for those that were not. */
+int64_t **pb_read_inputs(const pb_arguments *arguments, const pb_program *program);
+
+/* A JSON string, quotes included. */
+void pb_print_string(const char *text);
+
+/* A JSON list with its key and a comma after it, in milliseconds. */
+void pb_print_times(const char *key, const double *values, int count);
+
+/* The keys "outputs" (null stands for what is not finite) and "non_finite" (where those are, and what), with a comma
+   after each. */
+void pb_print_outputs(const pb_program *program, float **outputs);
+
+#endif
