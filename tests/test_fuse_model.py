@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_engines_and_execution_information(model: Path, run_command: RunCommand)
 def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: RunCommand) -> None:
     done = run_command("fuse-model", model, "--seq-len", "16", "--compare", "pytorch", "--rounds", "1", timeout=240)
     assert done.returncode == 0, done.stderr
-    assert "left out: pytorch runs a Hugging Face directory or a preset" in done.stderr
+    assert "left out: pytorch: runs a Hugging Face directory or a preset" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,32 @@ def test_ctrl_c_shows_the_finished_rounds(model: Path, tmp_path: Path, home: Pat
     assert all(row["n"] == 10 * bench["rounds"] for row in bench["engines"])
     error = said.splitlines()[-1]
     assert error == f"error: interrupted: {bench['rounds']} of 100000 rounds were finished and are shown"
+
+
+NOISE = """
+import ctypes, os, sys
+import fusion.frontend.source as source
+from data.errors import ModelError
+from search.commands.fuse_model import main
+genuine = source.import_onnx
+def noisy(*words):
+    print("python")
+    os.write(1, b"descriptor")
+    ctypes.CDLL(None).puts(b"kept back by the C library")
+    if sys.argv[2] == "fail":
+        raise ModelError("no such model\\nand more")
+    return genuine(*words)
+source.import_onnx = noisy
+main.main([sys.argv[1], "--seq-len", "16", "--json"], "fuse-model")
+"""
+
+
+@pytest.mark.parametrize("ending", ["fail", "end well"])
+def test_nothing_but_the_json_object_reaches_standard_output(ending: str, model: Path, home: Path) -> None:
+    words = [sys.executable, "-c", NOISE, str(model), ending]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False, env=environment(home))
+    if ending == "fail":
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "error: no such model and more\n"
+    else:
+        assert json.loads(done.stdout)["summary"]["blocks"] > 1

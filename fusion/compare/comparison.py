@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +11,26 @@ import numpy as np
 
 from data.errors import EngineUnavailableError, InputError
 from fusion.compare.benchmark import PAUSE, EngineTiming, time_in_turn
-from fusion.compare.engines import Call, EngineSettings, Inputs, ModelFiles, open_engine
+from fusion.compare.engines import Call, EngineSettings, Inputs, ModelFiles, check_engine, open_engine
 from fusion.compiled import CompiledModel
 
 OURS, UNFUSED = "pocketbert", "pocketbert unfused"
 # A median this much above the minimum tells of other programs, not of the engine.
 _UNSTEADY = 1.25
+# Outputs of the same model differ by no more than this share of the largest, or of one.
+_MOST_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Times of all engines, ours first; why others are missing; the largest absolute difference of their outputs
-    from ours. ``rounds`` of ``planned`` are finished: fewer after Ctrl-C."""
+    from ours, and who differs by more than rounding explains. ``rounds`` of ``planned`` are finished: fewer after
+    Ctrl-C."""
 
     timings: tuple[EngineTiming, ...]
     missing: Mapping[str, str]
     max_abs_difference: Mapping[str, float]
+    differing: tuple[str, ...]
     threads: int
     rounds: int
     planned: int
@@ -47,7 +52,10 @@ class Comparison:
             "unsteady": [timing.engine for timing in self.timings if timing.median_ms > _UNSTEADY * timing.min_ms],
             "missing": list(self.missing),
             "missing_reasons": dict(self.missing),
-            "max_abs_difference": dict(self.max_abs_difference),
+            "max_abs_difference": {
+                name: value if math.isfinite(value) else None for name, value in self.max_abs_difference.items()
+            },
+            "differing": list(self.differing),
         }
 
 
@@ -60,21 +68,30 @@ def compare(
     unfused: CompiledModel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Times our model, its unfused twin if given, and each engine that can be had, in turn."""
+    """Times our model, its unfused twin if given, and each engine that can be had and runs this model, in turn."""
+    for name in engines:
+        check_engine(name)
     inputs = example_inputs(compiled)
     ours = compiled.run(inputs)
     calls: dict[str, Call] = {OURS: compiled.run}
+    differences: dict[str, float] = {}
+    missing: dict[str, str] = {}
     if unfused is not None:
         calls[UNFUSED] = unfused.run
-    missing: dict[str, str] = {}
+        differences[UNFUSED] = largest_difference(ours, unfused.run(inputs))
     for name in engines:
         try:
-            calls[name] = _renamed(open_engine(name, files, settings), compiled)
+            call = _renamed(open_engine(name, files, settings), compiled)
+            differences[name] = largest_difference(ours, call(inputs))
+            calls[name] = call
         except EngineUnavailableError as error:
             missing[name] = str(error)
-    differences = {name: largest_difference(ours, call(inputs)) for name, call in calls.items() if name != OURS}
+        except InputError as error:
+            missing[name] = f"{name}: {error}"
     turns = time_in_turn({name: _bound(call, inputs) for name, call in calls.items()}, rounds, progress=progress)
-    return Comparison(turns.timings, missing, differences, settings.threads, turns.rounds, turns.planned)
+    scale = max(float(np.abs(np.nan_to_num(output)).max()) for output in ours)
+    differing = tuple(name for name, value in differences.items() if not value <= _MOST_DIFFERENCE * max(scale, 1.0))
+    return Comparison(turns.timings, missing, differences, differing, settings.threads, turns.rounds, turns.planned)
 
 
 def largest_difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
@@ -85,8 +102,16 @@ def largest_difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray])
     """
     pairs = list(zip(ours, theirs, strict=False))
     if not pairs or any(a.shape != b.shape for a, b in pairs):
-        raise InputError("the engines' outputs have different shapes: they do not run the same model")
-    return max(float(np.abs(a - b).max()) for a, b in pairs)
+        shapes = [" and ".join(str(list(output.shape)) for output in outputs) for outputs in (theirs, ours)]
+        raise InputError(f"its outputs are of shapes {shapes[0]}, not {shapes[1]}: it does not run the same model")
+    return max(_difference(a, b) for a, b in pairs)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest absolute difference, with the same infinity, or NaN, in both places as none."""
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(np.where(same, 0.0, np.subtract(a, b, dtype=np.float64))).max())
 
 
 def example_inputs(compiled: CompiledModel) -> dict[str, np.ndarray]:
@@ -95,7 +120,7 @@ def example_inputs(compiled: CompiledModel) -> dict[str, np.ndarray]:
     limits = {port.name: port.limit for port in compiled.program.inputs}
     shape = (1, compiled.seq_len)
     values = {
-        "input_ids": generator.integers(0, limits["input_ids"], shape),
+        "input_ids": generator.integers(0, limits.get("input_ids", 1), shape),
         "attention_mask": np.ones(shape, np.int64),
         "token_type_ids": np.zeros(shape, np.int64),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +41,14 @@ def _onnxruntime(files: ModelFiles, settings: EngineSettings) -> Call:
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(files.onnx), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: [np.asarray(output) for output in session.run(None, dict(inputs))]
+    taken = {value.name: (_ONNX_TYPES.get(value.type, "int64"), value.shape) for value in session.get_inputs()}
+
+    def call(inputs: Inputs) -> list[np.ndarray]:
+        given = {name: inputs[name].astype(type_, copy=False) for name, (type_, _) in taken.items() if name in inputs}
+        unread = {name: _zeros(*kind) for name, kind in taken.items() if name not in inputs}
+        return [np.asarray(output) for output in session.run(None, given | unread)]
+
+    return call
 
 
 def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
@@ -55,7 +63,14 @@ def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
     compiled = core.compile_model(core.read_model(str(files.onnx)), "CPU", options)
     request = compiled.create_infer_request()
     outputs = compiled.outputs
-    return lambda inputs: [np.array(request.infer(dict(inputs))[output]) for output in outputs]
+    taken = {name: port.get_element_type().to_dtype() for port in compiled.inputs for name in port.get_names()}
+
+    def call(inputs: Inputs) -> list[np.ndarray]:
+        given = {name: inputs[name].astype(taken[name], copy=False) for name in inputs if name in taken}
+        results = request.infer(given)
+        return [np.array(results[output]) for output in outputs]
+
+    return call
 
 
 def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
@@ -63,7 +78,7 @@ def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
     from fusion.frontend.checkpoint_model import open_checkpoint
 
     if files.checkpoint is None:
-        raise EngineUnavailableError("pytorch runs a Hugging Face directory or a preset, not an ONNX file")
+        raise EngineUnavailableError("pytorch: runs a Hugging Face directory or a preset, not an ONNX file")
     import torch
 
     model = open_checkpoint(files.checkpoint, attention=None)
@@ -81,7 +96,7 @@ def _litert(files: ModelFiles, settings: EngineSettings) -> Call:
     from fusion.compare.litert import open_litert
 
     if files.checkpoint is None:
-        raise EngineUnavailableError("litert needs a Hugging Face directory or a preset, not an ONNX file")
+        raise EngineUnavailableError("litert: needs a Hugging Face directory or a preset, not an ONNX file")
     return open_litert(files.checkpoint, files.seq_len, settings.threads, settings.litert_python)
 
 
@@ -103,6 +118,11 @@ _ENGINES: Mapping[str, _Engine] = MappingProxyType(
     }
 )
 ENGINES = tuple(_ENGINES)
+_LONGEST_REASON = 200
+# What ONNX Runtime calls the types of inputs; whole numbers where it is none of these.
+_ONNX_TYPES = MappingProxyType(
+    {"tensor(int32)": "int32", "tensor(bool)": "bool", "tensor(float)": "float32", "tensor(float16)": "float16"}
+)
 
 
 def check_engine(name: str) -> None:
@@ -116,10 +136,37 @@ def open_engine(name: str, files: ModelFiles, settings: EngineSettings) -> Call:
 
     Raises:
         EngineUnavailableError: its package is not installed, or it cannot take this model; the message says why.
+            So does the function itself.
         UnknownNameError: there is no engine of that name.
     """
     check_engine(name)
     engine = _ENGINES[name]
     if importlib.util.find_spec(engine.module) is None:
-        raise EngineUnavailableError(f"{name} is not installed (pip install {engine.package})")
-    return engine.open(files, settings)
+        raise EngineUnavailableError(f"{name}: not installed (pip install {engine.package})")
+    with _failures_of(name):
+        call = engine.open(files, settings)
+
+    def guarded(inputs: Inputs) -> list[np.ndarray]:
+        with _failures_of(name):
+            return call(inputs)
+
+    return guarded
+
+
+@contextmanager
+def _failures_of(name: str) -> Iterator[None]:
+    """Whatever an engine raises means that it cannot take this model; their classes have no base in common."""
+    try:
+        yield
+    except EngineUnavailableError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = [line for line in lines if not line.startswith("Exception from")]  # OpenVINO's own source lines
+        reason = next(iter(told or lines), type(error).__name__)
+        raise EngineUnavailableError(f"{name}: {reason[:_LONGEST_REASON]}") from error
+
+
+def _zeros(type_: str, shape: Sequence[object]) -> np.ndarray:
+    """For an input that the model does not read, but ONNX Runtime wants."""
+    return np.zeros([size if isinstance(size, int) else 1 for size in shape], type_)

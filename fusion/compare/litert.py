@@ -83,7 +83,7 @@ def _converter_python(python: str | None) -> str:
     if importlib.util.find_spec("litert_torch") is not None:
         return sys.executable
     raise EngineUnavailableError(
-        f"litert needs litert-torch to convert the model, best in an environment of its own: name its Python with "
+        f"litert: needs litert-torch to convert the model, best in an environment of its own: name its Python with "
         f"--litert-python or {PYTHON_VARIABLE}"
     )
 

@@ -22,6 +22,7 @@ import click
 
 from data.errors import InputError, PocketBertError
 from search.commands.progress import ProgressPrinter
+from search.commands.standard_output import standard_output_kept, write_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,13 +172,14 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
 
     ``PocketBertError`` gives its own exit code; a full disk gives 1; Ctrl-C gives 130, with the text that the
     ``KeyboardInterrupt`` carries, if any (what is kept, how to resume). Anything else is a defect of ours and
-    keeps its traceback.
+    keeps its traceback. Standard output is kept for :func:`emit_json`.
     """
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with standard_output_kept():
+                function(*args, **kwargs)
         except PocketBertError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt as error:
@@ -229,7 +231,7 @@ def check_threads(spec: DeviceSpec, threads: int | None) -> int:
 
 def emit_json(document: Mapping[str, Any]) -> None:
     """Writes one JSON object to standard output; values that JSON does not know (NaN too) are a defect."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    write_out(json.dumps(document, indent=2, allow_nan=False))
 
 
 def console() -> Console:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from data.architecture import Architecture
 from data.errors import EngineUnavailableError, InputError, UnknownNameError
 from fusion import compile_model
 from fusion.compare.benchmark import time_in_turn
 from fusion.compare.comparison import OURS, UNFUSED, compare, largest_difference
-from fusion.compare.engines import EngineSettings, ModelFiles, open_engine
+from fusion.compare.engines import EngineSettings, ModelFiles, _Engine, open_engine
 from fusion.compare.litert import PYTHON_VARIABLE, litert_file
 from fusion.frontend.checkpoint import checkpoint_to_onnx
+from tests.fusion.families import Export, export_family
 from tests.fusion.models import export, tiny_checkpoint
 
 SMALL = Architecture(2, 96, 3, 256, vocab_size=300, seq_len=40)
@@ -86,7 +91,7 @@ def test_engines_give_the_same_outputs_and_missing_ones_say_why(
     assert all(0 <= value < 1e-4 for value in document["max_abs_difference"].values())
     assert document["max_abs_difference"].keys() == {UNFUSED, "onnxruntime", "pytorch"}
     assert document["missing"] == ["openvino"]
-    assert document["missing_reasons"] == {"openvino": "openvino is not installed (pip install openvino)"}
+    assert document["missing_reasons"] == {"openvino": "openvino: not installed (pip install openvino)"}
     assert (document["rounds"], document["planned_rounds"], document["threads"]) == (1, 1, 2)
 
 
@@ -171,3 +176,73 @@ def test_litert_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_outputs_of_other_shapes_are_another_model() -> None:
     with pytest.raises(InputError, match="shapes"):
         largest_difference([np.zeros((1, 2))], [np.zeros((1, 3))])
+
+
+def fake_engine(monkeypatch: pytest.MonkeyPatch, open_model: Callable[..., Any]) -> str:
+    """ONNX Runtime's place taken by another function that opens a model."""
+    monkeypatch.setattr("fusion.compare.engines._ENGINES", {"onnxruntime": _Engine("onnxruntime", "", open_model)})
+    return "onnxruntime"
+
+
+class OddError(Exception):
+    """As ONNX Runtime's own errors: no kin of any other."""
+
+
+def refuse(*_: object) -> Any:
+    raise OddError("Exception from somewhere.cpp:7\nno kernel for this\nmore")
+
+
+@pytest.mark.parametrize(
+    ("open_model", "reason"),
+    [
+        (refuse, "onnxruntime: no kernel for this"),
+        (lambda *_: refuse, "onnxruntime: no kernel for this"),
+        (lambda *_: lambda inputs: [np.zeros((1, 9))], "onnxruntime: its outputs are of shapes [1, 9], not [1, 2]"),
+        (lambda *_: lambda inputs: [], "onnxruntime: its outputs are of shapes , not [1, 2]"),
+    ],
+)
+def test_an_engine_that_fails_is_left_out_with_its_reason(
+    open_model: Callable[..., Any], reason: str, files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = fake_engine(monkeypatch, open_model)
+    compiled = compile_model(files.onnx, seq_len=files.seq_len)
+    document = compare(compiled, files, [name], EngineSettings(1), rounds=1).to_dict()
+    assert [row["engine"] for row in document["engines"]] == [OURS]
+    assert document["missing_reasons"][name].startswith(reason)
+
+
+@pytest.mark.parametrize(("number", "shown"), [(7.0, True), (np.nan, False), (np.inf, False)])
+def test_other_numbers_are_told(number: float, shown: bool, files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = fake_engine(monkeypatch, lambda *_: lambda inputs: [np.full((1, 2), number, np.float32)])
+    compiled = compile_model(files.onnx, seq_len=files.seq_len)
+    document = compare(compiled, files, [name], EngineSettings(1), rounds=1).to_dict()
+    assert document["differing"] == [name]
+    assert (document["max_abs_difference"][name] is not None) == shown
+    json.dumps(document, allow_nan=False)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_inputs_of_32_bits_and_unread_ones_are_fed_as_the_file_wants_them(engine: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    path = export_family(Export("bert", dtype=torch.int32, changes={"num_hidden_layers": 1}), tmp_path / "model.onnx")
+    model = onnx.load(str(path))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, str(path))
+    compiled = compile_model(path, seq_len=7, threads=1)
+    comparison = compare(compiled, ModelFiles(path, 7), [engine], EngineSettings(1), rounds=1)
+    assert not comparison.missing
+    assert comparison.max_abs_difference[engine] < 1e-4
+
+
+@pytest.mark.usefixtures("files")
+def test_a_file_that_one_runtime_refuses_is_still_compared(tmp_path: Path) -> None:
+    path = export_family(Export("bert", changes={"num_hidden_layers": 1}), tmp_path / "model.onnx")
+    model = onnx.load(str(path))
+    model.ir_version = 99
+    onnx.save(model, str(path))
+    compiled = compile_model(path, seq_len=7, threads=1)
+    comparison = compare(compiled, ModelFiles(path, 7), ["onnxruntime"], EngineSettings(1), rounds=1)
+    assert comparison.missing["onnxruntime"].startswith("onnxruntime: ")
+    assert "\n" not in comparison.missing["onnxruntime"]
