@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -11,7 +12,19 @@ from typing import Literal, get_args
 
 from data.errors import InputError
 
-Anchor = Literal["embeddings", "gemm", "attention", "rowwise", "scores", "softmax", "context", "position_ids"]
+Anchor = Literal[
+    "embeddings",
+    "gemm",
+    "attention",
+    "rowwise",
+    "scores",
+    "softmax",
+    "context",
+    "position_ids",
+    "view",
+    "concat",
+    "top",
+]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
 
@@ -37,7 +50,8 @@ class Block:
 
     ``anchor`` is the operator that decides the loops; ``shape`` holds its sizes by name (``gemm``: rows, inner,
     columns; ``attention``, ``scores``, ``context``: rows, keys, heads, head_size; ``softmax``: rows, keys;
-    ``embeddings``: rows, hidden, tables; ``rowwise``: rows, columns; ``position_ids``: rows); ``epilogue`` names what
+    ``embeddings``: rows, hidden, tables; ``rowwise``: rows, columns; ``position_ids``: rows; those that reshape or
+    reduce: rows, columns, and where they differ result_rows, result_columns); ``epilogue`` names what
     is applied to the anchor's result, in order (``bias``, ``gelu``, ``residual``, ``layer_norm`` ...); ``attributes``
     are constants baked into the code, among them ``columns1``: the width of the tensor of which operand 1 is some
     columns. Two models that hold an equal block share its code and its measurement.
@@ -123,7 +137,11 @@ _EPILOGUE_FLOPS = {
     "gelu_tanh": 16,
     "relu": 1,
     "tanh": 15,
+    "sigmoid": 15,
     "layer_norm": 8,
+    "row_softmax": 20,
+    "row_log_softmax": 20,
+    "l2_norm": 3,
     "no_norm": 2,
 }
 # Vectors of constants, one element a column, that a step reads; ``add_rows`` reads one a row.
@@ -215,6 +233,19 @@ def _position_ids_cost(block: Block) -> Cost:
     return Cost(3 * rows, rows * FLOAT_BYTES, rows * FLOAT_BYTES, 0)
 
 
+def _reshaping_cost(block: Block) -> Cost:
+    """One pass over the operand for each column of the result that is chosen from it; anything else is moved once."""
+    elements, results = block.sizes["rows"] * block.sizes["columns"], math.prod(result_size(block))
+    flops = elements * block.sizes.get("result_columns", 1) if block.anchor == "top" else elements
+    return Cost(flops, elements * FLOAT_BYTES, results * FLOAT_BYTES, 0)
+
+
+def result_size(block: Block) -> tuple[int, int]:
+    """Rows and columns of what a reshaping or reducing block makes."""
+    sizes = block.sizes
+    return sizes.get("result_rows", sizes["rows"]), sizes.get("result_columns", sizes["columns"])
+
+
 _COSTS = {
     "gemm": _gemm_cost,
     "attention": _attention_cost,
@@ -224,4 +255,7 @@ _COSTS = {
     "softmax": _softmax_cost,
     "context": _context_cost,
     "position_ids": _position_ids_cost,
+    "view": _reshaping_cost,
+    "concat": _reshaping_cost,
+    "top": _reshaping_cost,
 }

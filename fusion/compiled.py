@@ -109,7 +109,11 @@ class CompiledModel:
         outputs = self._opened.call(self._open, lambda native: native.run(complete))
         graph = self.plan.graph
         shapes = graph.output_shapes or [graph.types[name].shape for name in graph.outputs]
-        return [output.reshape(shape) for output, shape in zip(outputs, shapes, strict=True)]
+        dtypes = graph.output_dtypes or ["float32"] * len(outputs)
+        return [
+            output.reshape(shape).astype(dtype, copy=False)
+            for output, shape, dtype in zip(outputs, shapes, dtypes, strict=True)
+        ]
 
     def time(self, warmup: int = 5, runs: int = 50) -> np.ndarray:
         """Seconds of each run [runs], token ids in to outputs out, with every position in use.

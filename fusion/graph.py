@@ -64,9 +64,10 @@ class Operator:
 @dataclass(frozen=True)
 class Graph:
     """A whole model. ``constants`` holds the weights; a graph made from an architecture alone holds
-    zero-stride arrays, which take no memory. ``output_shapes`` are the source model's, where they are known: two of
-    its outputs may be one tensor in two shapes. ``renamed_inputs`` are (the source's name, ours) of inputs that it
-    calls otherwise, ``unread_inputs`` those of its inputs that nothing reads and that are none of ours."""
+    zero-stride arrays, which take no memory. ``output_shapes``, ``output_names`` and ``output_dtypes`` are the source
+    model's, where they are known: two of its outputs may be one tensor in two shapes, and whole numbers are fp32 here.
+    ``renamed_inputs`` are (the source's name, ours) of inputs that it calls otherwise, ``unread_inputs`` those of its
+    inputs that nothing reads and that are none of ours."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -77,6 +78,8 @@ class Graph:
     output_shapes: tuple[tuple[int, ...], ...] = ()
     renamed_inputs: tuple[tuple[str, str], ...] = ()
     unread_inputs: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    output_dtypes: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:
@@ -112,15 +115,23 @@ MAPPING_TYPES: Mapping[str, str] = MappingProxyType(
         "gelu_tanh": "one-to-one",
         "relu": "one-to-one",
         "tanh": "one-to-one",
+        "sigmoid": "one-to-one",
         "no_norm": "one-to-one",
         "layer_norm": "rowwise",
+        "row_softmax": "rowwise",
+        "row_log_softmax": "rowwise",
+        "l2_norm": "rowwise",
+        "top": "many-to-many",
         "matmul": "many-to-many",
         "attention": "many-to-many",
         "scores": "many-to-many",
         "softmax": "rowwise",
         "context": "many-to-many",
         "select_row": "reorganize",
+        "rows": "reorganize",
         "columns": "reorganize",
+        "view": "shuffle",
+        "concat": "reorganize",
     }
 )
 CANONICAL = frozenset(MAPPING_TYPES)

@@ -6,6 +6,7 @@ from fusion.block import Block
 from fusion.emit.attention import emit_attention
 from fusion.emit.attention_parts import emit_context, emit_scores, emit_softmax
 from fusion.emit.gemm import emit_gemm
+from fusion.emit.reshaping import emit_concat, emit_top, emit_view
 from fusion.emit.rows import emit_embeddings, emit_position_ids, emit_rowwise
 from fusion.emit.unit import Unit
 from fusion.target import Target
@@ -21,6 +22,9 @@ _EMITTERS = {
     "softmax": emit_softmax,
     "context": emit_context,
     "position_ids": emit_position_ids,
+    "view": emit_view,
+    "concat": emit_concat,
+    "top": emit_top,
 }
 
 

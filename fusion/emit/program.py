@@ -87,7 +87,10 @@ def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
         name,
         tuple(steps),
         tuple(_input_port(source, graph.types[source], offsets[source], limits) for source in graph.inputs),
-        tuple(_output_port(plan, offsets, result) for result in graph.outputs),
+        tuple(
+            _output_port(plan, offsets, result, name)
+            for result, name in zip(graph.outputs, graph.output_names or graph.outputs, strict=True)
+        ),
         arena_bytes,
         weight_offset,
     )
@@ -133,6 +136,9 @@ def _operands(block: Block) -> list[_Operand]:
         found = [("scores", TensorType((rows, keys)), None), *masked]
     elif block.anchor == "context":
         found = [("weights", scores, None), ("v", others, None)]
+    elif block.anchor == "concat":
+        widths = str(attributes["widths"]).split(",")
+        found = [(f"part{i}", TensorType((1, rows, int(width))), None) for i, width in enumerate(widths)]
     else:
         found = [("source", TensorType((1, rows, sizes.get("inner", sizes.get("columns", 1)))), None)]
     residuals = block.epilogue.count("residual")
@@ -154,7 +160,8 @@ def _result_type(block: Block) -> TensorType:
     if block.anchor in {"scores", "softmax"}:
         return TensorType((sizes.get("heads", 1), rows, sizes["keys"]))
     width = sizes.get("heads", 1) * sizes.get("head_size", 1)
-    return TensorType((1, rows, sizes.get("columns", sizes.get("hidden", width))))
+    columns = sizes.get("columns", sizes.get("hidden", width))
+    return TensorType((1, sizes.get("result_rows", rows), sizes.get("result_columns", columns)))
 
 
 def _arena(plan: Plan) -> tuple[dict[str, int], int]:
@@ -251,11 +258,11 @@ def _input_port(name: str, type_: TensorType, offset: int, limits: Mapping[str, 
     return Port(name, rows, 1, 1, limits.get(name, _INT_LIMIT), offset)
 
 
-def _output_port(plan: Plan, offsets: Mapping[str, int], name: str) -> Port:
-    type_ = plan.graph.types[name]
+def _output_port(plan: Plan, offsets: Mapping[str, int], result: str, name: str) -> Port:
+    type_ = plan.graph.types[result]
     if type_.dtype != "float32":
         raise ModelError(f"output {name!r} holds {type_.dtype}; only fp32 outputs are given")
-    return Port(name, type_.rows, type_.columns, _stride(plan, name), 0, _place(plan, offsets, name))
+    return Port(name, type_.rows, type_.columns, _stride(plan, result), 0, _place(plan, offsets, result))
 
 
 def _tables(program: Program) -> tuple[str, str, str]:

@@ -15,10 +15,11 @@ from fusion.frontend.activations import find_activations
 from fusion.frontend.legality import check_operators
 from fusion.frontend.lowering import LOWERING
 from fusion.frontend.normalisations import find_normalisations
+from fusion.frontend.output_rules import OUTPUT_LEFT_OVERS, OUTPUT_LOWERING, OUTPUT_RULES
 from fusion.graph import Graph, Operator, check
 from fusion.rewriting.algebra import LAWS, LEFT_OVERS
 from fusion.rewriting.attention_rule import ATTENTION_RULES
-from fusion.rewriting.outputs import with_outputs_of
+from fusion.rewriting.outputs import with_outputs_of, without_output_views
 from fusion.rewriting.patterns import Apply, Draft, Replacement, Rule, Tensor, rewrite
 from fusion.rewriting.views import VIEW_RULES
 
@@ -34,11 +35,11 @@ def canonicalize(graph: Graph) -> Graph:
     """
     rewritten = graph
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be as large as they like
-        rewritten = check(rewrite(rewritten, (*LOWERING, *VIEW_RULES)))
+        rewritten = check(rewrite(rewritten, (*LOWERING, *OUTPUT_LOWERING, *VIEW_RULES)))
         rewritten = find_activations(find_normalisations(rewritten))
-        for rules in (RULES, (*RULES, *LEFT_OVERS)):
+        for rules in (RULES, (*RULES, *LEFT_OVERS, *OUTPUT_LEFT_OVERS)):
             rewritten = check(rewrite(rewritten, rules))
-    return check(check_operators(with_outputs_of(rewritten, graph)))
+    return check(check_operators(with_outputs_of(without_output_views(rewritten), graph)))
 
 
 def _one_row(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
@@ -53,4 +54,5 @@ RULES: tuple[Rule, ...] = (
     *VIEW_RULES,
     *LAWS,
     Rule("one row", Apply("rows", (_X,)), _one_row),
+    *OUTPUT_RULES,
 )

@@ -23,6 +23,8 @@ def write_graph(graph: Graph, file: Path) -> None:
         "constants": {name: [value.shape, str(value.dtype)] for name, value in graph.constants.items()},
         "source_operators": graph.source_operators,
         "output_shapes": graph.output_shapes,
+        "output_names": graph.output_names,
+        "output_dtypes": graph.output_dtypes,
         "renamed_inputs": graph.renamed_inputs,
         "unread_inputs": graph.unread_inputs,
     }
@@ -51,7 +53,9 @@ def read_graph(file: Path) -> Graph | None:
         shapes = tuple(tuple(shape) for shape in document["output_shapes"])
         renamed = tuple((name, ours) for name, ours in document["renamed_inputs"])
         unread, count = tuple(document["unread_inputs"]), int(document["source_operators"])
-        graph = Graph(inputs, outputs, operators, types, constants, count, shapes, renamed, unread)
+        names, dtypes = tuple(document["output_names"]), tuple(document["output_dtypes"])
+        given = (shapes, renamed, unread, names, dtypes)
+        graph = Graph(inputs, outputs, operators, types, constants, count, *given)
         return check(graph, canonical=True)
     except (ValueError, TypeError, KeyError, AttributeError, ModelError):
         return None

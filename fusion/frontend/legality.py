@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from data.errors import ModelError, UnsupportedOperatorError
 from fusion.graph import Graph, Operator, TensorType
-from fusion.rewriting.views import same_rows
+from fusion.rewriting.views import elements, same_rows, view_of
 
 # The front end's own kinds under the name of what they come from.
 _ORIGINS: Mapping[str, str] = MappingProxyType(
@@ -16,14 +16,17 @@ _ORIGINS: Mapping[str, str] = MappingProxyType(
         "view": "reshape or transpose",
         "weigh": "softmax",
         "mean": "reducemean",
-        "rows": "slice",
+        "chosen": "topk",
+        "part": "split",
         "shift": "pad",
         "key_bias": "attention mask",
         "key_keep": "attention mask",
     }
 )
+# Activations that one kernel reads.
+MAX_OPERANDS = 8
 # These tell least of what is wrong when something else is left over as well.
-_VAGUE = frozenset({"view", "key_bias", "key_keep", "rows"})
+_VAGUE = frozenset({"view", "key_bias", "key_keep"})
 
 
 def check_operators(graph: Graph) -> Graph:
@@ -158,22 +161,86 @@ def _select_row(graph: Graph, operator: Operator, type_: TensorType) -> bool:
     )
 
 
+def _columns(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, first = graph.types[operator.inputs[0]], operator.attribute("first")
+    return (
+        _is_rows(graph, operator.inputs[0], source)
+        and isinstance(first, int)
+        and 0 <= first <= source.columns - type_.columns
+        and same_rows(type_, TensorType((source.rows, type_.columns)))
+    )
+
+
+def _rows(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, first = graph.types[operator.inputs[0]], operator.attribute("first")
+    return (
+        _is_rows(graph, operator.inputs[0], source)
+        and isinstance(first, int)
+        and 0 <= first <= source.rows - type_.rows
+        and same_rows(type_, TensorType((type_.rows, source.columns)))
+    )
+
+
+def _view(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source, sizes = graph.types[operator.inputs[0]], view_of(operator)[0]
+    return (
+        _is_rows(graph, operator.inputs[0], source)
+        and elements(source) == elements(type_)
+        and math.prod(sizes) in {1, elements(type_)}
+        and type_.dtype == "float32"
+    )
+
+
+def _concat(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    parts = [graph.types[name] for name in operator.inputs]
+    return (
+        1 < len(parts) <= MAX_OPERANDS
+        and all(_is_rows(graph, name, graph.types[name]) for name in operator.inputs)
+        and {part.rows for part in parts} == {type_.rows}
+        and sum(part.columns for part in parts) == type_.columns
+        and type_.dtype == "float32"
+    )
+
+
+def _top(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source = graph.types[operator.inputs[0]]
+    return (
+        _is_rows(graph, operator.inputs[0], source)
+        and type_.columns <= source.columns < 1 << 24
+        and same_rows(type_, TensorType((source.rows, type_.columns)))
+    )
+
+
+def _l2_norm(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    numbers = [operator.attribute(name) for name in ("inside", "floor", "outside")]
+    return _unary(graph, operator, type_) and all(isinstance(number, float) and number >= 0 for number in numbers)
+
+
 _LEGAL: Mapping[str, Callable[[Graph, Operator, TensorType], bool]] = MappingProxyType(
     {
         "add": _add,
         "add_rows": _add_rows,
         "attention": _attention,
         "bias": _vectors,
+        "columns": _columns,
+        "concat": _concat,
         "gather": _gather,
         "gelu": _unary,
         "gelu_tanh": _unary,
+        "l2_norm": _l2_norm,
         "layer_norm": _vectors,
         "matmul": _matmul,
         "no_norm": _vectors,
         "position_ids": _position_ids,
         "relu": _unary,
+        "row_log_softmax": _unary,
+        "row_softmax": _unary,
+        "rows": _rows,
         "select_row": _select_row,
+        "sigmoid": _unary,
         "tanh": _unary,
+        "top": _top,
+        "view": _view,
         "window": _window,
     }
 )

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.errors import ModelError
-from fusion.graph import Operator, TensorType
+from fusion.graph import Operator
 from fusion.rewriting.algebra import number
 from fusion.rewriting.patterns import Apply, Constant, Draft, Replacement, Rule, Tensor
 from fusion.rewriting.views import IDENTITY, elements, make_view, normal_view
@@ -140,7 +140,7 @@ def _gather(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replaceme
     axis, position = axis % len(type_.shape), int(index.reshape(()))
     if not -type_.shape[axis] <= position < type_.shape[axis]:
         raise ModelError(f"operator gather (node {root.name}): index {position} is not within {list(type_.shape)}")
-    return _rows(type_, axis, position % type_.shape[axis], 1, bound["x"], root)
+    return part_of(draft, bound["x"], axis, position % type_.shape[axis], 1, root)
 
 
 def _looked_up(draft: Draft, table: np.ndarray, index: np.ndarray, axis: int, root: Operator) -> Replacement | None:
@@ -155,10 +155,19 @@ def _looked_up(draft: Draft, table: np.ndarray, index: np.ndarray, axis: int, ro
     return made
 
 
-def _rows(type_: TensorType, axis: int, first: int, count: int, source: str, root: Operator) -> Replacement | None:
-    """A range along one axis, as rows of what is one matrix."""
+def part_of(draft: Draft, source: str, axis: int, first: int, count: int, root: Operator) -> Replacement | None:
+    """A range along one axis: columns, or rows of what is one matrix."""
+    type_ = draft.types[source]
     if first == 0 and count == type_.shape[axis]:
         return Replacement([make_view(source, root.output, IDENTITY, root.name)])
+    if axis == len(type_.shape) - 1 and count:
+        made, part = Replacement(), draft.fresh(f"{root.output}/columns")
+        made.types[part] = replace(type_, shape=(*type_.shape[:-1], count))
+        made.operators = [
+            Operator("columns", (source,), part, (("first", first),), root.name),
+            make_view(part, root.output, IDENTITY, root.name),
+        ]
+        return made
     if axis != len(type_.shape) - 2 or type_.rows != type_.shape[axis]:
         return None
     attributes = (("count", count), ("first", first))
@@ -184,7 +193,7 @@ def _slice(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacemen
             cut.append((axis % len(type_.shape), first, max(last - first, 0)))
     if not cut:
         return Replacement([make_view(bound["x"], root.output, IDENTITY, root.name)])
-    return _rows(type_, *cut[0], bound["x"], root) if len(cut) == 1 else None
+    return part_of(draft, bound["x"], *cut[0], root) if len(cut) == 1 else None
 
 
 def _pad(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:

@@ -16,7 +16,10 @@ from data.errors import ModelError, UnsupportedOperatorError
 from fusion.frontend.evaluation import COMPUTED, describe
 from fusion.graph import TensorType
 
-KNOWN = COMPUTED | frozenset("Constant Dropout Gelu Gemm LayerNormalization MatMul Relu Shape Softmax".split())
+KNOWN = COMPUTED | frozenset(
+    "ArgMax ArgMin Constant Dropout Gelu Gemm LayerNormalization LogSoftmax LpNormalization MatMul ReduceL2 "
+    "ReduceSumSquare Relu Shape Sigmoid Softmax Split TopK".split()
+)
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _LARGEST_NUMBER = 1 << 31
 

@@ -29,6 +29,7 @@ from fusion.frontend.key_mask import replace_key_masks
 from fusion.frontend.node_check import check_node
 from fusion.frontend.onnx_nodes import all_reads
 from fusion.frontend.preparation import load_onnx
+from fusion.frontend.several_outputs import operators_of
 from fusion.frontend.tables import beyond_table, check_cut, check_lookups
 from fusion.graph import Attribute, Graph, Operator, TensorType
 
@@ -44,6 +45,9 @@ _INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16, "LayerNormalization"
 _OPTIONAL_OUTPUTS = frozenset(
     "Attention Dropout EmbedLayerNormalization LayerNormalization MultiHeadAttention SkipLayerNormalization".split()
 )
+
+# Before opset 13 these took all axes from theirs on as one.
+_FLATTENED_BEFORE_13 = ("Softmax", "LogSoftmax")
 
 
 def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = MappingProxyType({})) -> Graph:
@@ -193,17 +197,21 @@ class _Importer:
 
     def _operator(self, node: onnx.NodeProto, schema: onnx.defs.OpSchema, shapes: Mapping[str, TensorType]) -> None:
         used = [name for name in node.output if name]
-        if len(used) != 1 or node.output[0] != used[0]:
-            shape = [list(shapes[name].shape) for name in used]
-            raise UnsupportedOperatorError(f"{describe(node)}: outputs {shape}; only the first output is supported")
-        self.types[used[0]] = shapes[used[0]]
         values = {entry.name: _attribute(node, entry) for entry in node.attribute}
         for name, entry in schema.attributes.items():
             if name not in values and entry.default_value.name:
                 values[name] = _attribute(node, entry.default_value)
-        self.operators.append(
-            Operator(node.op_type.lower(), tuple(node.input), used[0], tuple(sorted(values.items())), node.name)
-        )
+        if node.op_type in _FLATTENED_BEFORE_13 and schema.since_version < 13:
+            values["flattened"] = 1
+        attributes = tuple(sorted(values.items()))
+        several = operators_of(node, shapes, attributes)
+        if several is None and (len(used) != 1 or node.output[0] != used[0]):
+            shape = [list(shapes[name].shape) for name in used]
+            raise UnsupportedOperatorError(f"{describe(node)}: outputs {shape}; only the first output is supported")
+        if several is None:
+            several = [Operator(node.op_type.lower(), tuple(node.input), used[0], attributes, node.name)]
+        self.types.update((operator.output, shapes[operator.output]) for operator in several)
+        self.operators.extend(several)
 
     def _constant(self, name: str, value: np.ndarray) -> None:
         self.constants[name] = value

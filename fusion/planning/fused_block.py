@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from data.errors import ModelError, UnsupportedOperatorError
-from fusion.block import Block, make_block
+from fusion.block import Anchor, Block, make_block
 from fusion.graph import Graph, Operator
 
 MAX_INPUTS = 8
 """Activations that a kernel can read (PB_MAX_INPUTS of the runtime)."""
+
+# Numbers that a step of an epilogue is made with.
+_EPILOGUE_NUMBERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"layer_norm": ("epsilon",), "l2_norm": ("inside", "floor", "outside")}
+)
 
 Attributes = dict[str, float | int | str]
 
@@ -148,6 +154,24 @@ def _context(graph: Graph, members: list[Operator], views: Mapping[str, View]) -
     return make_block("context", sizes, (), attributes), (weights, v), ()
 
 
+def _reshaping(graph: Graph, members: list[Operator], views: Mapping[str, View]) -> _Made:
+    """Blocks that move numbers about, or choose among those of a row."""
+    (operator,), source = members, graph.types[members[0].inputs[0]]
+    type_ = graph.types[operator.output]
+    columns = type_.columns if operator.kind == "concat" else source.columns
+    sizes = {"rows": source.rows, "columns": columns}
+    results = {"result_rows": (type_.rows, source.rows), "result_columns": (type_.columns, columns)}
+    sizes |= {name: result for name, (result, natural) in results.items() if result != natural}
+    attributes: Attributes = {
+        key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in operator.attributes
+    }
+    if operator.kind == "concat":
+        attributes["widths"] = ",".join(str(graph.types[name].columns) for name in operator.inputs)
+    for index, name in enumerate(operator.inputs):
+        attributes |= _wider_operands(graph, views, (name,), index, graph.types[name].columns)
+    return make_block(_RESHAPING[operator.kind], sizes, (), attributes), operator.inputs, ()
+
+
 def _rowwise(graph: Graph, members: list[Operator], views: Mapping[str, View]) -> _Made:
     activations = [name for name in members[0].inputs if name not in graph.constants]
     type_ = graph.types[members[-1].output]
@@ -165,7 +189,11 @@ _MAKERS = {
     "scores": _scores,
     "softmax": _softmax,
     "context": _context,
+    "view": _reshaping,
+    "concat": _reshaping,
+    "top": _reshaping,
 }
+_RESHAPING: Mapping[str, Anchor] = MappingProxyType({"view": "view", "concat": "concat", "top": "top"})
 
 
 def _head_sizes(graph: Graph, operator: Operator, q: str, k: str) -> dict[str, int]:
@@ -215,7 +243,6 @@ def _epilogue(
         inputs.extend(name for name in others if name not in graph.constants)
         if operator.kind == "add" and not others:
             inputs.append(current)
-        if operator.kind == "layer_norm":
-            attributes["epsilon"] = _number(operator, "epsilon")
+        attributes |= {name: _number(operator, name) for name in _EPILOGUE_NUMBERS.get(operator.kind, ())}
         current = operator.output
     return tuple(steps), tuple(inputs), tuple(weights), attributes

@@ -38,7 +38,7 @@ _HELD: Mapping[str, frozenset[str]] = MappingProxyType(
         "gather": frozenset({"one-to-one", "rowwise"}),
         "matmul": frozenset({"one-to-one", "rowwise"}),
         **dict.fromkeys(
-            ("add", "add_rows", "bias", "gelu", "gelu_tanh", "relu", "tanh", "no_norm"),
+            ("add", "add_rows", "bias", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh", "no_norm"),
             frozenset({"one-to-one", "rowwise"}),
         ),
     }
@@ -116,6 +116,8 @@ def _views(graph: Graph) -> dict[str, View]:
         source = operator.inputs[0] if operator.inputs else ""
         if operator.kind == "select_row":
             views[operator.output] = root_view(views, View(source, row=_index(operator, "row")))
+        elif operator.kind == "rows":
+            views[operator.output] = root_view(views, View(source, row=_index(operator, "first")))
         elif operator.kind == "columns":
             views[operator.output] = root_view(views, View(source, column=_index(operator, "first")))
     return views

@@ -13,7 +13,9 @@ import numpy as np
 from fusion.graph import Graph, Operator, TensorType
 
 # Steps that a product's kernel applies to its own result: a merged product could not.
-_EPILOGUE_KINDS = frozenset({"gelu", "gelu_tanh", "relu", "tanh", "no_norm", "layer_norm", "add_rows"})
+_EPILOGUE_KINDS = frozenset(
+    "add_rows gelu gelu_tanh l2_norm layer_norm no_norm relu row_log_softmax row_softmax sigmoid tanh".split()
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from fusion.rewriting.outputs import with_outputs_of
 
 # Operators that treat each row on its own, so that the selection of a row commutes with them; attention does so
 # for its queries alone.
-_ROW_BY_ROW = frozenset({"add", "bias", "gelu", "gelu_tanh", "layer_norm", "matmul", "no_norm", "relu", "tanh"})
+_ROW_BY_ROW = frozenset(
+    "add bias columns concat gelu gelu_tanh l2_norm layer_norm matmul no_norm relu row_log_softmax row_softmax sigmoid "
+    "tanh top".split()
+)
 _ALL_ROWS = -1
 
 

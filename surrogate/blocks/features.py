@@ -9,11 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from fusion.block import ANCHORS, Block
+from fusion.block import Block
 from fusion.emit.tiling import choose_tiling, product_cost
 from fusion.target import Target
 
 _EPILOGUES = ("gelu", "residual", "layer_norm", "tanh")
+# What plans of architectures are made of; other anchors, which only imported models hold, have no feature of their own.
+_ANCHORS = ("embeddings", "gemm", "attention", "rowwise", "scores", "softmax", "context", "position_ids")
 # A shared last-level cache of usual size, beside the target's own L2.
 _SHARED_CACHE = 4 << 20
 _KEPT = 1 << 16
@@ -41,7 +43,7 @@ FEATURE_NAMES: tuple[str, ...] = (
     "log_threads",
     "log_lanes",
     *(f"epilogue_{name}" for name in _EPILOGUES),
-    *(f"anchor_{name}" for name in ANCHORS),
+    *(f"anchor_{name}" for name in _ANCHORS),
 )
 # Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, passes over elements.
 BASE_NAMES: tuple[str, ...] = (
@@ -153,7 +155,7 @@ def _features(block: Block, setting: Setting) -> list[float]:
         np.log(setting.threads),
         np.log(target.lanes),
         *(float(name in block.epilogue) for name in _EPILOGUES),
-        *(float(name == block.anchor) for name in ANCHORS),
+        *(float(name == block.anchor) for name in _ANCHORS),
     ]
 
 

@@ -63,6 +63,8 @@ _HEADS: Mapping[str, str] = MappingProxyType(
         "tokens": "AutoModelForTokenClassification",
         "hidden": "AutoModel",
         "states": "AutoModel",
+        "questions": "AutoModelForQuestionAnswering",
+        "masked": "AutoModelForMaskedLM",
     }
 )
 
@@ -123,6 +125,11 @@ class _Outputs(torch.nn.Module):
 def export_family(how: Export, path: Path) -> Path:
     """The ONNX file of a random model."""
     module = _Outputs(random_model(how.family, how.head, how.attention, **how.changes), how.names)
+    return export_module(module, how, path)
+
+
+def export_module(module: torch.nn.Module, how: Export, path: Path) -> Path:
+    """The ONNX file of a module that takes the inputs by position."""
     ids = torch.full((1, how.seq_len), 5, dtype=how.dtype)
     values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     example = tuple(values[name] for name in how.names)

@@ -1,0 +1,90 @@
+"""What people put behind an encoder: pooled, normalised, scored; each as a function of hidden states and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tests.fusion.families import Export, export_module, random_model
+
+Head = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]]
+
+
+def _logits(hidden: Tensor, labels: int = 5) -> Tensor:
+    """A product with fixed weights."""
+    width = int(hidden.shape[-1])
+    return hidden @ torch.arange(width * labels).mul(1.7).sin().reshape(width, labels)
+
+
+def _guarded(x: Tensor) -> Tensor:
+    return x / (x.norm(dim=-1, keepdim=True) + 1e-6)
+
+
+SCORES: Mapping[str, Head] = MappingProxyType(
+    {
+        "softmax": lambda hidden, mask: _logits(hidden).softmax(-1),
+        "softmax of one row": lambda hidden, mask: _logits(hidden[:, 0]).softmax(1),
+        "softmax over tokens": lambda hidden, mask: _logits(hidden, 3).softmax(1),
+        "start and end": lambda hidden, mask: tuple(
+            part.squeeze(-1).softmax(-1) for part in _logits(hidden, 2).split(1, dim=-1)
+        ),
+        "best start and end": lambda hidden, mask: tuple(
+            part.squeeze(-1).argmax(-1) for part in _logits(hidden, 2).split(1, dim=-1)
+        ),
+        "log softmax": lambda hidden, mask: _logits(hidden, 21).log_softmax(-1),
+        "sigmoid": lambda hidden, mask: _logits(hidden[:, 0]).sigmoid(),
+        "tanh": lambda hidden, mask: _logits(hidden[:, 0]).tanh(),
+        "arg max": lambda hidden, mask: _logits(hidden).argmax(-1),
+        "arg max of one row": lambda hidden, mask: _logits(hidden[:, 0]).argmax(dim=1, keepdim=True),
+        "arg min": lambda hidden, mask: _logits(hidden, 9).argmin(-1),
+        "best three": lambda hidden, mask: tuple(_logits(hidden, 9).softmax(-1).topk(3)),
+        "logits, hidden states and scores": lambda hidden, mask: (_logits(hidden), hidden, _logits(hidden).softmax(-1)),
+        "uneven parts": lambda hidden, mask: _logits(hidden, 9).split([2, 3, 4], dim=-1),
+        "one column": lambda hidden, mask: (_logits(hidden)[..., 1], _logits(hidden)[:, :, 1:3]),
+        "turned": lambda hidden, mask: _logits(hidden).transpose(1, 2),
+        "flat": lambda hidden, mask: (hidden.flatten(1), hidden),
+        "joined": lambda hidden, mask: torch.cat([hidden[:, 0], hidden[:, -1], _logits(hidden[:, 0])], -1),
+    }
+)
+UNIT_ROWS: Mapping[str, Head] = MappingProxyType(
+    {
+        "normalize": lambda hidden, mask: normalize(hidden[:, 0]),
+        "each token": lambda hidden, mask: normalize(hidden, dim=-1),
+        "by norm": lambda hidden, mask: hidden[:, 0] / hidden[:, 0].norm(dim=1, keepdim=True),
+        "by guarded norm": lambda hidden, mask: _guarded(hidden[:, 0]),
+        "by vector norm": lambda hidden, mask: (
+            hidden[:, 0] / torch.linalg.vector_norm(hidden[:, 0], dim=-1, keepdim=True).clamp(min=1e-9)
+        ),
+        "by root of squares": lambda hidden, mask: hidden / hidden.pow(2).sum(-1, keepdim=True).sqrt(),
+        "by reciprocal root": lambda hidden, mask: hidden * (hidden * hidden).sum(-1, keepdim=True).add(1e-9).rsqrt(),
+        "by bounded squares": lambda hidden, mask: hidden * hidden.square().sum(-1, True).clamp(min=1e-12).rsqrt(),
+        "projected": lambda hidden, mask: normalize(_logits(hidden[:, 0], 33)),
+    }
+)
+
+
+class Headed(torch.nn.Module):
+    """A random encoder with a head; inputs by position."""
+
+    def __init__(self, how: Export, head: Head) -> None:
+        super().__init__()
+        self.model, self.names, self.head = (
+            random_model(how.family, "hidden", how.attention, **how.changes),
+            how.names,
+            head,
+        )
+
+    def forward(self, *ids: Tensor) -> Tensor | tuple[Tensor, ...]:
+        values = dict(zip(self.names, ids, strict=True))
+        mask = values.get("attention_mask", torch.ones_like(ids[0]))
+        return self.head(self.model(**values, return_dict=False)[0], mask)
+
+
+def export_head(how: Export, head: Head, path: Path) -> Path:
+    """The ONNX file of a random encoder with a head."""
+    return export_module(Headed(how, head), how, path)

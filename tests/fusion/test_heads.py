@@ -1,0 +1,80 @@
+"""What stands behind an encoder computes what ONNX Runtime computes, fused and unfused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion import compile_model
+from tests.fusion.families import FAMILIES, Export, export_family, ragged_inputs, runtime_outputs
+from tests.fusion.heads import SCORES, UNIT_ROWS, Head, export_head
+
+pytestmark = pytest.mark.usefixtures("shared_home")
+
+TOLERANCE = 1e-4
+_HEADS = SCORES | UNIT_ROWS
+
+# Every family with published heads, from either exporter.
+_EXPORTERS = ("torchscript", "dynamo")
+PUBLISHED = (
+    *(
+        Export(family, exporter, opset, "questions", attention)
+        for family, exporter, opset, attention in zip(
+            FAMILIES, cycle(_EXPORTERS), (14, 18, 16, 20, 17, 21, 20, 19), cycle(("sdpa", "eager", "eager"))
+        )
+    ),
+    *(
+        Export(family, exporter, opset, "masked", attention)
+        for family, exporter, opset, attention in zip(
+            FAMILIES, cycle(_EXPORTERS[::-1]), (18, 14, 20, 16, 21, 17, 19, 20), cycle(("sdpa", "eager"))
+        )
+    ),
+    Export("bert", head="questions", opset=15, dynamic=True, seq_len=40),
+)
+
+
+def _spread(heads: Mapping[str, Head]) -> list[tuple[str, Export]]:
+    """Each head from both exporters, over their opsets in turn, behind one and the same layer."""
+    one_layer = {"num_hidden_layers": 1}
+    opsets = {"torchscript": cycle(range(14, 21)), "dynamo": cycle(range(18, 22))}
+    return [
+        (name, Export("bert", exporter, next(opsets[exporter]), "hidden", changes=one_layer))
+        for name in heads
+        for exporter in _EXPORTERS
+    ]
+
+
+def assert_agrees(how: Export, path: Path, fuse: bool) -> None:
+    """The compiled model gives ONNX Runtime's outputs, of its shapes and types, for several masks."""
+    model = compile_model(path, seq_len=how.seq_len, threads=1, fuse=fuse)
+    taken = {port.name for port in model.program.inputs}
+    for used in (how.seq_len, 3, 1):
+        inputs = ragged_inputs(how, how.seq_len, used, seed=used)
+        expected = runtime_outputs(how, path, inputs)
+        outputs = model.run({name: value for name, value in inputs.items() if name in taken})
+        assert [(one.shape, one.dtype) for one in outputs] == [(one.shape, one.dtype) for one in expected]
+        assert max(np.abs(one - other).max() for one, other in zip(outputs, expected, strict=True)) < TOLERANCE
+
+
+@pytest.mark.parametrize("how", PUBLISHED, ids=map(str, PUBLISHED))
+def test_published_heads_of_every_family(how: Export, tmp_path: Path) -> None:
+    assert_agrees(how, export_family(how, tmp_path / "model.onnx"), fuse=how.dynamic or how.opset % 2 == 0)
+
+
+@pytest.mark.parametrize(("name", "how"), _spread(_HEADS), ids=str)
+def test_heads_behind_hidden_states(name: str, how: Export, tmp_path: Path) -> None:
+    path = export_head(how, _HEADS[name], tmp_path / "model.onnx")
+    for fuse in (True, False):
+        assert_agrees(how, path, fuse)
+
+
+def test_outputs_keep_their_names(tmp_path: Path) -> None:
+    how = Export("bert", "dynamo", 18, "hidden")
+    path = export_head(how, SCORES["flat"], tmp_path / "model.onnx")
+    first, second = compile_model(path, seq_len=7).program.outputs
+    assert first.name != second.name
+    assert first.offset == second.offset
