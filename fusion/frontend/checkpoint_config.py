@@ -142,7 +142,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     _check_heads(config, family, path)
     _check_activation(config, family, path)
     _check_numbers(config, family, path)
-    _check_labels(config, path)
+    _check_outputs(config, path)
 
 
 def _refuse(path: Path, key: str, value: Any, problem: str) -> DataFileError:
@@ -218,7 +218,10 @@ def _check_numbers(config: Mapping[str, Any], family: Family, path: Path) -> Non
         raise _refuse(path, "pad_token_id", padding, "the id of a token is expected")
 
 
-def _check_labels(config: Mapping[str, Any], path: Path) -> None:
+def _check_outputs(config: Mapping[str, Any], path: Path) -> None:
+    states = config.get("output_hidden_states")
+    if states is not None and not isinstance(states, bool):
+        raise _refuse(path, "output_hidden_states", states, "true or false is expected")
     names = config.get("architectures") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _refuse(path, "architectures", names, "a list of names is expected")

@@ -131,6 +131,8 @@ def _open(path: Path) -> BinaryIO:
     """Opens a file that is no Git LFS pointer."""
     if path.is_symlink() and not path.exists():
         raise DataFileError(path, f"a link to {path.readlink()}, which is not there; download the model again")
+    if path.exists() and not path.is_file():
+        raise DataFileError(path, "no file, but a directory or a device")
     try:
         file = path.open("rb")
         if file.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
