@@ -17,8 +17,7 @@ from fusion.emit.program import Program
 _ERROR_BYTES = 512
 # How long one call of the library may last where a caller waits for Ctrl-C to be noticed, milliseconds.
 _LONGEST_CALL_MS = 200.0
-# The negative results of pocketbert.h.
-_STOPPED, _NO_THREADS = -1, -2
+_STOPPED = -1  # PB_STOPPED of pocketbert.h
 
 
 class ModelStoppedError(PocketBertError):
@@ -54,7 +53,7 @@ class NativeModel:
         self._library.pb_open.restype = ctypes.c_void_p
         self._library.pb_utilisation.restype = ctypes.c_double
         self._library.pb_memory_bytes.restype = ctypes.c_long
-        self._program, self._threads = program, threads
+        self._program = program
         message = ctypes.create_string_buffer(_ERROR_BYTES)
         name, path = program.name.encode(), os.fsencode(weights)
         handle = self._library.pb_open(name, path, threads, ctypes.c_long(0), message, _ERROR_BYTES)
@@ -110,8 +109,6 @@ class NativeModel:
     def _check(self, result: int) -> None:
         if result == _STOPPED:
             raise ModelStoppedError("the model is closed")
-        if result == _NO_THREADS:
-            raise PocketBertError(f"the system cannot start {self._threads} threads for the model; take fewer")
         if result:
             port = self._program.inputs[result - 1]
             raise InputError(f"input {port.name!r} holds a number outside 0 to {port.limit - 1}")

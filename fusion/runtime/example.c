@@ -30,7 +30,7 @@ static int run(pb_model *model, int64_t **inputs, float **outputs) {
   const pb_program *program = pb_program_of(model);
   int result = pb_run(model, (const int64_t *const *)inputs, outputs);
   if (result > 0) fprintf(stderr, "error: input %s holds a number out of range\n", program->inputs[result - 1].name);
-  else if (result < 0) fprintf(stderr, "error: the model cannot run (%d)\n", result);
+  else if (result < 0) fprintf(stderr, "error: the model is stopped\n");
   for (int i = 0; !result && i < program->output_count; i++) print_output(&program->outputs[i], outputs[i]);
   return result;
 }

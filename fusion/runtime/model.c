@@ -32,9 +32,10 @@ struct pb_model {
   ahead *ahead;      /* one a step */
   double *step_ends; /* milliseconds, one a step */
   _Atomic double utilisation;
-  pthread_mutex_t lock; /* of the four below */
+  pthread_mutex_t lock; /* of the three below */
   pthread_cond_t turned;
-  unsigned ticket, serving; /* of the next call that comes, and of the one that runs */
+  unsigned ticket;     /* of the next call that comes */
+  atomic_uint serving; /* the ticket of the one that runs */
   int stopped;
   atomic_int process; /* whose threads the pool has; negative while that process starts them */
 };
@@ -92,7 +93,8 @@ static int allocate_memory(pb_model *m, char *error, size_t size) {
 
 /* Starts the pool, and lets calls come. */
 static int begin(pb_model *m) {
-  m->ticket = m->serving = 0;
+  m->ticket = 0;
+  atomic_store(&m->serving, 0);
   pthread_mutex_init(&m->lock, NULL);
   pthread_cond_init(&m->turned, NULL);
   return pb_pool_start(&m->pool, run_steps, m, m->threads);
@@ -148,12 +150,12 @@ pb_model *pb_open(const char *name, const char *weights, int threads, long rotat
 
 /* With the lock held. */
 static void pass_turn(pb_model *m) {
-  m->serving++;
+  atomic_fetch_add(&m->serving, 1);
   pthread_cond_broadcast(&m->turned);
 }
 
 /* In a forked child the pool's threads do not exist, and locks may be held by threads of the parent: begins anew with
-   what the pages hold. The first call of the child does so, others of its threads wait. */
+   what the pages hold, alone where no thread can be started. The first call of the child does so, others wait. */
 static int start_anew(pb_model *m, int seen) {
   if (m->stopped) return PB_STOPPED;
   const int here = (int)getpid();
@@ -162,10 +164,11 @@ static int start_anew(pb_model *m, int seen) {
     seen = atomic_load(&m->process);
   }
   if (seen == here) return 0;
+  atomic_load(&m->serving); /* all runs that ended before the fork come before what follows */
   memset(m->ready, 0, sizeof(atomic_int) * (m->program->ready_count + 1));
-  int failed = begin(m);
-  atomic_store(&m->process, failed ? 0 : here);
-  return failed ? PB_NO_THREADS : 0;
+  if (begin(m)) pb_pool_start(&m->pool, run_steps, m, 1);
+  atomic_store(&m->process, here);
+  return 0;
 }
 
 /* Waits for the caller's turn; callers come in the order in which they arrived. Returns 0, or why there is none. */

@@ -20,11 +20,8 @@
 extern "C" {
 #endif
 
-/* What pb_run and pb_time return besides 0 and the number of a bad input. */
-enum {
-  PB_STOPPED = -1,   /* by pb_stop */
-  PB_NO_THREADS = -2 /* a forked child could not start threads; a later call tries again */
-};
+/* What pb_run and pb_time return after pb_stop. */
+enum { PB_STOPPED = -1 };
 
 /* A model input (`rows` numbers, each from 0 to below `limit`; INT32_MAX where no table is looked up, as for masks) or
    output (`rows` x `columns` fp32 numbers). `stride` and `offset` say where it lies in the model's own memory. */
@@ -62,7 +59,7 @@ PB_API pb_model *pb_open(const char *program, const char *weights, int threads, 
                          size_t size);
 
 /* Runs once: `inputs[i]` is the i-th input, int64 [rows]; `outputs[i]` receives fp32 [rows x columns]. Returns 0,
-   1 + the index of an input that holds a number outside 0 .. limit-1, or one of the negative results above. */
+   1 + the index of an input that holds a number outside 0 .. limit-1, or PB_STOPPED. */
 PB_API int pb_run(pb_model *model, const int64_t *const *inputs, float *const *outputs);
 
 /* Warms up, then times `runs` runs, ids in to outputs out, in one turn. `run_ms` receives warmup + runs times,

@@ -112,8 +112,7 @@ int main(int count, char **words) {
   double *run_ms = pb_need((size_t)a.warmup + a.runs, sizeof *run_ms);
   double *step_ms = pb_need((size_t)a.runs * p->step_count, sizeof *step_ms);
   int bad = pb_time(model, (const int64_t *const *)inputs, outputs, a.warmup, a.runs, run_ms, step_ms);
-  if (bad > 0) pb_fail("input '%s' holds a number outside 0 to %d", p->inputs[bad - 1].name, p->inputs[bad - 1].limit - 1);
-  if (bad) pb_fail("the program cannot run: result %d", bad);
+  if (bad) pb_fail("input '%s' holds a number outside 0 to %d", p->inputs[bad - 1].name, p->inputs[bad - 1].limit - 1);
   print_result(&a, model, run_ms, step_ms, outputs);
   pb_close(model);
   free_arrays((void **)inputs, p->input_count);

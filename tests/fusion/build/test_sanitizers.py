@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from data.architecture import Architecture
 from fusion import compile_model, host_target
-from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME, RUNTIME_SOURCES
+from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME
 from fusion.compiled import CompiledModel
-from fusion.emit.program import emit_table
+from tests.fusion.build.gcc import RUNTIME_WARNINGS, link, model_objects, needs_gcc
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.models import export, random_inputs, reference
 
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.usefixtures("shared_home")
 
 Inputs = Mapping[str, np.ndarray]
 
-MARCH = {
-    "x86_64-avx512": "x86-64-v4",
-    "x86_64-avx2": "x86-64-v3",
-    "x86_64-sse": "x86-64-v2",
-    "aarch64-lse": "armv8.1-a",
-    "aarch64-neon": "armv8-a",
-}
-WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
 SANITIZERS = ("address,undefined", "thread")
 ARCHITECTURES = {
     "odd": Architecture(2, 60, 3, 100, vocab_size=300, seq_len=37),
@@ -41,18 +32,8 @@ ARCHITECTURES = {
 
 def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path:
     """The model's runner built by GCC with a sanitizer."""
-    sources = [*(unit.source for unit in model.program.units), emit_table([model.program])]
-    files = []
-    for index, source in enumerate(sources):
-        files.append(folder / f"unit{index}.c")
-        files[-1].write_text(source)
-    target, runner = model.target, folder / "runner"
-    flags = ["-std=c11", "-O1", "-g", f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}"]
-    flags += [*WARNINGS, "-fno-math-errno", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-I", str(RUNTIME)]
-    runtime = [str(RUNTIME / name) for name in (*RUNTIME_SOURCES, *RUNNER_SOURCES)]
-    command = ["gcc", *flags, *map(str, files), *runtime, "-lpthread", "-o", str(runner)]
-    subprocess.run(command, check=True, timeout=300)
-    return runner
+    runner = [RUNTIME / name for name in RUNNER_SOURCES]
+    return link([*model_objects(model, sanitizer, folder), *runner], folder / "runner", sanitizer, RUNTIME_WARNINGS)
 
 
 def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected: np.ndarray, folder: Path) -> None:
@@ -64,9 +45,6 @@ def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected:
     assert done.returncode == 0, done.stderr
     (outputs,) = json.loads(done.stdout)["outputs"].values()
     assert np.abs(np.array(outputs).reshape(expected.shape) - expected).max() < 1e-4
-
-
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
 
 
 @needs_gcc

@@ -1,0 +1,65 @@
+"""The runtime built by GCC, which brings the sanitizers that zig does not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fusion.build.toolchain import RUNTIME, RUNTIME_SOURCES
+from fusion.compiled import CompiledModel
+from fusion.emit.program import emit_table
+
+NATIVE = Path(__file__).parent / "native"
+MARCH = {
+    "x86_64-avx512": "x86-64-v4",
+    "x86_64-avx2": "x86-64-v3",
+    "x86_64-sse": "x86-64-v2",
+    "aarch64-lse": "armv8.1-a",
+    "aarch64-neon": "armv8-a",
+}
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+# Of generated code and the runtime, which may use the compiler's extensions.
+RUNTIME_WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
+# Children end while the parent's threads and memory are theirs as well, which is no leak.
+SANITIZER_SETTINGS = {
+    "TSAN_OPTIONS": "die_after_fork=0:report_thread_leaks=0",
+    "ASAN_OPTIONS": "detect_leaks=0",
+}
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="GCC is not installed")
+needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="G++ is not installed")
+
+
+def model_objects(model: CompiledModel, sanitizer: str | None, folder: Path) -> list[str]:
+    """The model's generated code and the runtime, compiled with a sanitizer; link them with :func:`link`."""
+    sources = [*(unit.source for unit in model.program.units), emit_table([model.program])]
+    files = [folder / f"unit{index}.c" for index in range(len(sources))]
+    for file, source in zip(files, sources, strict=True):
+        file.write_text(source)
+    target = model.target
+    flags = [f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-fno-math-errno"]
+    runtime = [str(RUNTIME / name) for name in RUNTIME_SOURCES]
+    _compile([*sanitizing(sanitizer), *flags, *RUNTIME_WARNINGS, "-c", *map(str, files), *runtime], folder)
+    names = [*(file.stem for file in files), *(Path(name).stem for name in RUNTIME_SOURCES)]
+    return [str(folder / f"{name}.o") for name in names]
+
+
+def link(parts: Sequence[str | Path], program: Path, sanitizer: str | None = None, flags: Sequence[str] = ()) -> Path:
+    """A program of C files and objects."""
+    _compile([*sanitizing(sanitizer), *flags, *map(str, parts), "-lpthread", "-lm", "-o", str(program)], program.parent)
+    return program
+
+
+def sanitizing(sanitizer: str | None) -> list[str]:
+    """GCC's flags for a sanitizer, or for none."""
+    return [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"] if sanitizer else []
+
+
+def _compile(words: Sequence[str], folder: Path) -> None:
+    command = ["gcc", "-std=c11", "-O1", "-g", "-I", str(RUNTIME), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
