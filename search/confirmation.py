@@ -16,6 +16,7 @@ from search.bench import Bench, now, timed
 from search.records import Checked, Finalist, Timing, Trained, Trial
 
 if TYPE_CHECKING:
+    from data.architecture import Architecture
     from data.tasks import Task
     from search.distillation.teacher import Teacher
 
@@ -91,20 +92,30 @@ def _train(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained:
 
 def _complete(bench: Bench, trial: Trial, screening: Timing, trained: Trained) -> Finalist:
     """Exports, compiles, checks and measures the fully distilled model."""
-    options, architecture, stages = bench.study.options, trial.candidate.architecture, bench.stages
+    architecture, stages = trial.candidate.architecture, bench.stages
     with timed(bench.study, "compile"):
-        compiled, onnx = _compile(bench, bench.study.out / trained.directory)
-        difference = stages.max_difference(compiled, onnx, architecture, options.seed)
-    if not difference <= TOLERANCE:
-        raise PocketBertError(
-            f"{architecture.name} was compiled wrongly: a logit differs from ONNX Runtime's by {difference:.2g}; "
-            f"please report it with {onnx}"
-        )
+        compiled, onnx, difference = compile_checked(bench, bench.study.out / trained.directory, architecture)
     with timed(bench.study, "measure"):
         timing = stages.time_model(bench.device, compiled, architecture, bench.threads, trained.finished_at)
         shares = stages.block_shares(bench.device, compiled, bench.threads)
     checked = Checked(bench.study.relative(onnx), difference)
     return Finalist(trial.index, screening, trained, checked, timing, shares)
+
+
+def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) -> tuple[Any, Path, float]:
+    """The compiled model of a checkpoint, its ONNX file, and the largest |logit difference| from ONNX Runtime.
+
+    Raises:
+        PocketBertError: it does not compile, or the difference is too large.
+    """
+    compiled, onnx = _compile(bench, checkpoint)
+    difference = bench.stages.max_difference(compiled, onnx, architecture, bench.study.options.seed)
+    if not difference <= TOLERANCE:
+        raise PocketBertError(
+            f"{architecture.name} was compiled wrongly: a logit differs from ONNX Runtime's by {difference:.2g}; "
+            f"please report it with {onnx}"
+        )
+    return compiled, onnx, difference
 
 
 def _compile(bench: Bench, checkpoint: Path) -> tuple[Any, Path]:

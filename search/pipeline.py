@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from data.architecture import Architecture
-from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError
+from data.errors import DeviceError, InfeasibleBudgetError, InputError, PocketBertError
 from data.progress import Progress, ProgressEvent
 from search.bench import Bench, required, timed
-from search.confirmation import confirm
+from search.confirmation import compile_checked, confirm
+from search.distillation.learning import nothing_learnt
 from search.optimization.feasibility import expected_within, small_enough, worth_measuring
 from search.optimization.optimizer import tighten
 from search.optimization.space import SearchSpace
@@ -65,6 +67,7 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
             return finished
         task = load_task(bench)
         space = search_space(bench, task)
+        check_students(bench, task, space)
         feasible = feasible_set(bench, space)
         teacher = prepare_teacher(bench, task)
         trials = run_trials(bench, space, feasible.candidates, study.options.trials, task, teacher)
@@ -124,6 +127,24 @@ def search_space(bench: Bench, task: Task) -> SearchSpace:
     return SearchSpace.from_teacher(
         bench.stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=task.labels
     )
+
+
+def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
+    """Finds out before any measuring and training whether the teacher can be trained and its students be compiled.
+
+    Raises:
+        InputError: the teacher's files are damaged or do not suit the task.
+        PocketBertError: an untrained student of the smallest size does not compile, or compiles wrongly.
+    """
+    if bench.study.load("teacher", TeacherSummary) is not None:
+        return
+    bench.progress(ProgressEvent("check", 0, 1, "teacher and compiler"))
+    bench.stages.check_teacher(task, bench.study.options)
+    smallest = space.architectures()[0]
+    with timed(bench.study, "compile"), TemporaryDirectory() as folder:
+        checkpoint = bench.stages.untrained_student(bench.study.options, smallest, Path(folder) / "student")
+        compile_checked(bench, checkpoint, smallest)
+    bench.progress(ProgressEvent("check", 1, 1, "a student compiles"))
 
 
 def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
@@ -199,10 +220,21 @@ def measured_within(bench: Bench, candidates: Sequence[Candidate]) -> tuple[Cand
 
 
 def prepare_teacher(bench: Bench, task: Task) -> Teacher:
-    """The teacher, fine-tuned on the task; made once for all searches."""
+    """The teacher, fine-tuned on the task; made once for all searches.
+
+    Raises:
+        InputError: it has learnt nothing, so that its students would learn nothing either.
+    """
     options = bench.study.options
     with timed(bench.study, "teacher"):
         teacher = bench.stages.prepare_teacher(task, options, bench.progress)
+    name = options.teacher or "default"
+    problem = nothing_learnt(task, teacher.scores)
+    if problem:
+        raise InputError(
+            f"the {name} teacher has learnt nothing of {task.name}: {problem}; students would learn nothing from it. "
+            "Try another --teacher or --seed, more training examples, or look whether the labels belong to their texts"
+        )
     architecture = Architecture(
         layers=teacher.layers,
         hidden=teacher.hidden,
@@ -213,7 +245,6 @@ def prepare_teacher(bench: Bench, task: Task) -> Teacher:
         labels=task.labels,
         seq_len=options.seq_len,
     )
-    name = options.teacher or "default"
     bench.study.save("teacher", TeacherSummary(name, architecture, teacher.score, dict(teacher.scores)))
     return teacher
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.architecture import Architecture
-from data.errors import InputError
+from data.errors import DataFileError
 from data.measurement import Measurement
 from data.progress import Progress
 from search.records import BlockShare, PredictorQuality, SearchOptions, Timing
@@ -51,6 +51,8 @@ def real_stages() -> Stages:
         quality=quality,
         load_task=load_task,
         teacher_sizes=teacher_sizes,
+        check_teacher=check_teacher,
+        untrained_student=untrained_student,
         prepare_teacher=prepare_teacher,
         distil_short=distil_short,
         distil_full=distil_full,
@@ -92,24 +94,38 @@ def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
 
 
 def teacher_sizes(teacher: str | None) -> Sizes:
-    """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher."""
-    import json
+    """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher, or one that is not compiled."""
+    from fusion.frontend.checkpoint_config import check_config
+    from fusion.frontend.checkpoint_files import CONFIG, read_config
+    from search.distillation.teacher_source import resolve_teacher
 
-    from search.distillation.teacher import resolve_teacher
-
-    path = resolve_teacher(teacher) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    path = resolve_teacher(teacher) / CONFIG
+    config = read_config(path.parent)
+    check_config(config, path)
     try:
         return Sizes(
-            layers=int(config["num_hidden_layers"]),
-            hidden=int(config["hidden_size"]),
-            heads=int(config["num_attention_heads"]),
-            intermediate=int(config["intermediate_size"]),
-            vocab_size=int(config["vocab_size"]),
-            max_positions=int(config["max_position_embeddings"]),
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            intermediate=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
+            max_positions=config["max_position_embeddings"],
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"teacher {path.parent}: config.json has no valid {error}") from error
+    except KeyError as error:
+        raise DataFileError(path, f"lacks {error.args[0]}, a size of the teacher") from error
+
+
+def check_teacher(task: Task, options: SearchOptions) -> None:
+    from search.distillation.teacher_source import check_teacher
+
+    check_teacher(task, options.teacher, options.seq_len)
+
+
+def untrained_student(options: SearchOptions, architecture: Architecture, folder: Path) -> Path:
+    from search.distillation.student import save_untrained
+    from search.distillation.teacher_source import resolve_teacher
+
+    return save_untrained(resolve_teacher(options.teacher), architecture, folder)
 
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:

@@ -54,6 +54,10 @@ class Stages:
     """(name, folder of the data, seed) -> task."""
     teacher_sizes: Callable[[str | None], EncoderSizes]
     """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
+    check_teacher: Callable[[Task, SearchOptions], None]
+    """(task, options): ``InputError`` when the teacher's files cannot be trained on the task."""
+    untrained_student: Callable[[SearchOptions, Architecture, Path], Path]
+    """(options, architecture, folder) -> checkpoint of a student of the teacher's, with random weights."""
     prepare_teacher: Callable[[Task, SearchOptions, Progress], Teacher]
     """(task, options, progress) -> fine-tuned teacher."""
     distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]

@@ -9,6 +9,7 @@ layers start as the identity, as in Net2Net, Chen et al. 2016).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,9 +91,17 @@ def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture:
 
 
 def _empty_student(teacher: Any, architecture: Architecture) -> Any:
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import BertForSequenceClassification
 
-    values = teacher.config.to_dict() | {
+    student = BertForSequenceClassification(student_config(teacher.config, architecture))
+    return student.to(next(teacher.parameters()).device).eval()
+
+
+def student_config(teacher: Any, architecture: Architecture) -> Any:
+    """The configuration of a student: the teacher's, but for the sizes, and without dropout."""
+    from transformers import BertConfig
+
+    values = teacher.to_dict() | {
         "num_hidden_layers": architecture.layers,
         "hidden_size": architecture.hidden,
         "num_attention_heads": architecture.heads,
@@ -101,8 +110,26 @@ def _empty_student(teacher: Any, architecture: Architecture) -> Any:
         "attention_probs_dropout_prob": 0.0,
         "classifier_dropout": 0.0,
     }
-    student = BertForSequenceClassification(BertConfig.from_dict(values))
-    return student.to(next(teacher.parameters()).device).eval()
+    return BertConfig.from_dict(values)
+
+
+def save_untrained(source: Path, architecture: Architecture, folder: Path) -> Path:
+    """Writes a student with random weights of the teacher in ``source``, a Hugging Face folder; returns ``folder``.
+
+    Raises:
+        DataFileError: the teacher's configuration is not one that can be compiled; its key is named.
+    """
+    import torch
+    from transformers import BertForSequenceClassification
+
+    from fusion.frontend.checkpoint_config import load_config
+    from fusion.frontend.loading import quiet_transformers
+
+    config = load_config(source)
+    config.num_labels = architecture.labels
+    with quiet_transformers(), torch.random.fork_rng():
+        BertForSequenceClassification(student_config(config, architecture)).save_pretrained(folder)
+    return folder
 
 
 def _cut_embeddings(

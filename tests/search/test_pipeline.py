@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data.errors import DeviceError, InfeasibleBudgetError, PocketBertError, StoreError
+from data.errors import DeviceError, InfeasibleBudgetError, InputError, PocketBertError, StoreError
 from data.progress import ProgressEvent
 from search.optimization.space import model_bytes
 from search.pipeline import run_search
@@ -68,6 +69,33 @@ def test_where_nothing_is_surely_within_the_budget_the_measurement_decides(
     assert any("measuring the" in note for note in notes)
     with pytest.raises(InfeasibleBudgetError, match=r"took 0\.272 ms measured"):
         search_in(tmp_path / "slow", replace(world, slower=1.5), budget_ms=budget_ms)
+
+
+def test_a_teacher_that_has_learnt_nothing_is_not_distilled_from(tmp_path: Path) -> None:
+    for score, told in ((0.5, "best constant answer has 0.500"), (0.55, "as chance does up to")):
+        world = World(tmp_path / "log.txt", teacher_score=score)
+        for resume in (False, True):
+            with pytest.raises(InputError, match=rf"default teacher has learnt nothing .*{told}.*--teacher"):
+                search_in(tmp_path / "out", world, resume=resume)
+    assert world_lines(world, "short", "full") == []
+    assert search_in(tmp_path / "out", World(tmp_path / "log.txt", teacher_score=0.85)).teacher.score == 0.85
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"teacher_problem": "teacher: no tokenizer"}, InputError),
+        ({"student_problem": "config.json: hidden_act is 'xielu'"}, InputError),
+        ({"difference": 0.5}, PocketBertError),
+    ],
+)
+def test_teacher_and_compiler_are_tried_before_anything_takes_long(
+    change: dict[str, Any], error: type[PocketBertError], tmp_path: Path
+) -> None:
+    world = replace(World(tmp_path / "log.txt"), **change)
+    with pytest.raises(error, match=r"teacher: no|hidden_act|compiled wrongly"):
+        search_in(tmp_path / "out", world)
+    assert world.log_lines() == []
 
 
 def test_fewer_candidates_than_trials_are_counted_as_they_are(tmp_path: Path, world: World) -> None:

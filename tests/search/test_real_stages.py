@@ -12,10 +12,21 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import InputError
+from data.progress import no_progress
 from data.store import MeasurementStore
 from fusion import compile_model
 from fusion.frontend.checkpoint import checkpoint_to_onnx
-from search.real_stages import block_shares, max_difference, open_device, random_inputs, teacher_sizes, time_model
+from search.real_stages import (
+    block_shares,
+    export_onnx,
+    max_difference,
+    open_device,
+    random_inputs,
+    teacher_sizes,
+    time_architectures,
+    time_model,
+    untrained_student,
+)
 from search.records import SearchOptions
 
 ARCHITECTURE = Architecture(2, 64, 4, 128, vocab_size=200, seq_len=32, max_positions=64)
@@ -120,12 +131,37 @@ def test_a_simulated_phone_gives_simulated_figures(
     assert sum(share.count for share in block_shares(device, compiled, 4)) == len(compiled.blocks)
 
 
+def test_an_untrained_student_compiles(checkpoint: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, teacher=str(checkpoint), seq_len=ARCHITECTURE.seq_len)
+    student = untrained_student(options, replace(ARCHITECTURE, hidden=32, heads=2, labels=3), tmp_path / "student")
+    onnx = export_onnx(student, tmp_path / "student.onnx", ARCHITECTURE.seq_len)
+    assert compile_model(onnx, seq_len=ARCHITECTURE.seq_len, threads=1).summary.to_dict()
+
+
+def test_architectures_are_timed_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    device = open_device(replace(OPTIONS, device="s20"), simulated=True)
+    slow = replace(ARCHITECTURE, layers=8)
+    timings = time_architectures(device, [slow, ARCHITECTURE], 4, no_progress)
+    assert timings[0].median_ms > timings[1].median_ms > 0
+    assert timings[0].provenance == "simulated"
+
+
 def test_the_default_teachers_sizes_are_read_from_its_package() -> None:
     sizes = teacher_sizes(None)
     assert (sizes.layers, sizes.hidden, sizes.heads, sizes.intermediate) == (6, 384, 12, 1536)
 
 
-@pytest.mark.parametrize("config", ['{"model_type": "bert"}', '{"model_type": "bert", "num_hidden_layers": "many"}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"model_type": "bert"}',
+        '{"model_type": "bert", "num_hidden_layers": "many"}',
+        '{"model_type": ["bert"]}',
+        '[{"model_type": "bert"}]',
+        "null",
+    ],
+)
 def test_a_teacher_without_sizes_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=r"config\.json"):

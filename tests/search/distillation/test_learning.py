@@ -1,0 +1,64 @@
+"""What counts as having learnt: more than the best constant answer, and more than chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.tasks import Example, Task
+from search.distillation.learning import nothing_learnt
+
+
+def task_of(labels: np.ndarray, metric: str = "accuracy") -> Task:
+    dev = tuple(Example("text", None, float(label)) for label in labels)
+    regression = metric == "pearson_spearman"
+    return Task("t", "regression" if regression else "classification", 1 if regression else 2, metric, 8, dev, dev)  # type: ignore[arg-type]
+
+
+def problem(metric: str, share: float, agreement: float, n: int, seed: int = 0) -> str:
+    """What is said of answers that are right in a share of cases, and otherwise drawn as the labels are."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(n) < share).astype(int)
+    answers = np.where(random.random(n) < agreement, labels, random.permutation(labels))
+    task = task_of(labels, metric)
+    return nothing_learnt(task, task.score(np.eye(2)[answers]))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_a_constant_answer_has_learnt_nothing(metric: str) -> None:
+    task = task_of(np.arange(400) % 3 == 0, metric)
+    for label in (0, 1):
+        scores = task.score(np.tile(np.eye(2)[label], (400, 1)))
+        assert "best constant answer" in nothing_learnt(task, scores)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "matthews"])
+def test_chance_is_not_taken_for_learning(metric: str) -> None:
+    refused = [bool(problem(metric, 0.5, 0.0, 300, seed)) for seed in range(60)]
+    assert sum(refused) >= 54
+
+
+@pytest.mark.parametrize(("metric", "share"), [("accuracy", 0.5), ("f1", 0.2), ("matthews", 0.5)])
+def test_whoever_barely_learns_has_learnt(metric: str, share: float) -> None:
+    assert problem(metric, share, 0.25, 1000) == ""
+
+
+def test_learning_that_does_not_reach_the_constant_answer_is_of_no_use() -> None:
+    assert "best constant answer" in problem("accuracy", 0.9, 0.3, 1000)
+
+
+def test_similarities_must_correlate() -> None:
+    random = np.random.default_rng(1)
+    task = task_of(random.random(200), "pearson_spearman")
+    truth = np.array([example.label for example in task.dev])
+    assert nothing_learnt(task, task.score(np.zeros((200, 1))))
+    assert nothing_learnt(task, task.score(random.random((200, 1))))
+    assert nothing_learnt(task, task.score(-truth[:, None]))
+    assert nothing_learnt(task, task.score((truth + random.normal(0, 0.7, 200))[:, None])) == ""
+
+
+def test_the_line_names_metric_score_and_noise() -> None:
+    task = task_of(np.arange(400) % 2)
+    told = nothing_learnt(task, {"accuracy": 0.52, "f1": 0.5, "matthews": 0.04})
+    assert "accuracy on 400 dev examples is 0.520" in told
+    assert "0.040, as chance does up to 0.100" in told
