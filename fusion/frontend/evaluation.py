@@ -28,13 +28,14 @@ _EVALUATION_ERRORS = (*INFERENCE_ERRORS, ArithmeticError, AssertionError, Attrib
 COMPUTED = frozenset(
     "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DequantizeLinear Div Equal Erf Exp "
     "Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less "
-    "LessOrEqual Log Max Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean "
-    "ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Sqrt Squeeze Sub Sum Tanh Tile "
-    "Transpose Trilu Unsqueeze Where Xor".split()
+    "LessOrEqual Log MatMul Max Min Mod Mul Neg NonZero Not OneHot Or Pad Pow QuantizeLinear Range Reciprocal "
+    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Sqrt Squeeze "
+    "Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor".split()
 )
 _MAX_ELEMENTS = 1 << 24
 _MAX_PART_ELEMENTS = 1 << 25
 _MAX_WEIGHT_ELEMENTS = 1 << 29
+_MAX_PRODUCTS = 1 << 32
 # Operators of weights, which may be as large as the file that holds them.
 _OF_WEIGHTS = frozenset("Cast DequantizeLinear Identity QuantizeLinear Reshape Squeeze Transpose Unsqueeze".split())
 
@@ -121,9 +122,17 @@ def check_computed(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> Non
             f"{describe(node)} is not supported on constants. Supported: {', '.join(sorted(COMPUTED))}"
         )
     limit = _MAX_WEIGHT_ELEMENTS if node.op_type in _OF_WEIGHTS else _MAX_ELEMENTS
+    if node.op_type == "MatMul" and _products(node, types) > _MAX_PRODUCTS:
+        raise ModelError(f"{describe(node)}: a product of constants is too large to compute")
     for name in node.output:
         if name in types and types[name].rows * types[name].columns > limit:
             raise ModelError(f"{describe(node)}: {name!r} of shape {list(types[name].shape)} is too large to compute")
+
+
+def _products(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> int:
+    """Multiplications in a product of matrices."""
+    result = types.get(node.output[0])
+    return result.rows * result.columns * types[node.input[0]].columns if result is not None else 0
 
 
 def dependents(graph: Graph, source: str, kinds: str = "") -> set[str]:

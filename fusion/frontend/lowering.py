@@ -35,8 +35,9 @@ def _reshape(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacem
 
 
 def _dropout(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """Nothing, unless the model is told only while it runs whether it trains; a constant "yes" is refused before."""
     training = root.inputs[2] if len(root.inputs) > 2 else ""
-    if training and (training not in draft.constants or draft.constants[training].any()):
+    if training and training not in draft.constants:
         return None
     return _reshape(draft, bound, root)
 
@@ -174,10 +175,17 @@ def part_of(draft: Draft, source: str, axis: int, first: int, count: int, root: 
     return Replacement([Operator("rows", (source,), root.output, attributes, root.name)])
 
 
+def _bounds(draft: Draft, root: Operator) -> list[np.ndarray | None]:
+    """Starts, ends, axes and steps of a ``Slice``: operands, or attributes before opset 10."""
+    if len(root.inputs) > 1:
+        return [draft.constants.get(name) if name else None for name in (*root.inputs[1:], "", "")[:4]]
+    given = dict(root.attributes)
+    return [np.array(given[name]) if name in given else None for name in ("starts", "ends", "axes", "steps")]
+
+
 def _slice(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
     """``Slice`` with constant bounds along at most one axis."""
-    type_ = draft.types[bound["x"]]
-    parts = [draft.constants.get(name) if name else None for name in (*root.inputs[1:], "", "")[:4]]
+    type_, parts = draft.types[bound["x"]], _bounds(draft, root)
     if parts[0] is None or parts[1] is None or any(name and name not in draft.constants for name in root.inputs[1:]):
         return None
     starts, ends = (part.reshape(-1).tolist() for part in parts[:2] if part is not None)
@@ -265,6 +273,23 @@ def _sum(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement 
     return Replacement([replace(root, kind="add")]) if len(root.inputs) == 2 else None
 
 
+def _one_hot(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """A table's rows chosen by a product with ones and zeros, as TensorFlow looks token types up."""
+    table, values = draft.constants[bound["table"]], draft.constants[bound["values"]]
+    depth, hot = draft.constants[bound["depth"]], draft.producers[bound["hot"]]
+    if values.reshape(-1).tolist() != [0, 1] or table.ndim != 2 or depth.reshape(-1).tolist() != [len(table)]:
+        return None
+    if not _is_last(hot.attribute("axis", -1), len(draft.types[hot.output].shape)):
+        return None
+    made, looked_up = Replacement(), draft.fresh(f"{root.output}/rows")
+    made.types[looked_up] = draft.types[root.output]
+    made.operators = [
+        Operator("gather", (bound["table"], bound["ids"]), looked_up, (), root.name),
+        make_view(looked_up, root.output, IDENTITY, root.name),
+    ]
+    return made
+
+
 def _look_up(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
     """``Gather`` of rows of a table; the canonical one has no attribute."""
     if root.attributes != (("axis", 0),) or len(draft.types[bound["table"]].shape) != 2:
@@ -272,6 +297,7 @@ def _look_up(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacem
     return Replacement([replace(root, attributes=())])
 
 
+_HOT = Apply("onehot", (Tensor("ids"), Constant("depth"), Constant("values")), name="hot")
 _SAME_ORDER = "identity|reshape|flatten|squeeze|unsqueeze|expand"
 _ROWS = Apply("rows", (_X,), name="rows")
 
@@ -292,5 +318,6 @@ LOWERING: tuple[Rule, ...] = (
     Rule("division by a constant", Apply("div", (_X, Constant("c"))), _reciprocal),
     Rule("subtraction of a constant", Apply("sub", (_X, Constant("c"))), _negative),
     Rule("sum of two", Apply("sum", (_X, Tensor("y"))), _sum),
+    Rule("look-up by a product", Apply("matmul", (_HOT, Constant("table"))), _one_hot),
     Rule("look-up", Apply("gather", (Constant("table"), Tensor("ids"))), _look_up),
 )

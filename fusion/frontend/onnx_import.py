@@ -12,6 +12,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from data.errors import DataFileError, ModelError, UnsupportedOperatorError
+from fusion.frontend.causes import check_architecture
 from fusion.frontend.evaluation import (
     INFERENCE_ERRORS,
     OutsideTableError,
@@ -24,7 +25,7 @@ from fusion.frontend.evaluation import (
 from fusion.frontend.expansion import Expansion, chosen_branch
 from fusion.frontend.expansion_list import check_known, domain_of, expansion_of
 from fusion.frontend.id_functions import replace_id_functions
-from fusion.frontend.input_names import name_inputs
+from fusion.frontend.input_names import MASK, name_inputs
 from fusion.frontend.key_mask import replace_key_masks
 from fusion.frontend.node_check import check_node
 from fusion.frontend.onnx_nodes import all_reads
@@ -38,6 +39,7 @@ _MAX_ELEMENTS = 1 << 28
 _MAX_FOLDED_BYTES = 1 << 28
 _KNOWN_VALUES = 64
 _ID_TYPES = ("int64", "int32")
+_MASK_TYPES = (*_ID_TYPES, "float32", "bool", "int8", "uint8")
 # Operators for which ONNX infers shapes only since a later opset than the one that brought them, and operators that
 # exporters write into files of opsets before them.
 _INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16, "LayerNormalization": 17, "Gelu": 20}
@@ -71,7 +73,9 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
             importer.add(node)
         del model.graph.node[:]
         model.graph.node.extend(importer.nodes)
-        graph = replace_id_functions(replace_key_masks(importer.graph(), model), model)
+        imported = importer.graph()
+        check_architecture(imported)
+        graph = replace_id_functions(replace_key_masks(imported, model), model)
     except OutsideTableError as error:
         raise beyond_table(error, seq_len) from error
     except UnicodeDecodeError as error:  # protobuf decodes names only when they are read
@@ -167,7 +171,9 @@ class _Importer:
         self.nodes.append(node)
         schema = self._schema(node)
         check_node(node, schema, self.types)
-        shapes = self._shapes(node, schema)
+        known = all(name in self.constants or not name for name in node.input)
+        # The shape of what is found among constants is known only once it is found.
+        shapes = {} if known and node.op_type == "NonZero" else self._shapes(node, schema)
         for name, type_ in shapes.items():
             if name in self.types:
                 raise ModelError(f"{describe(node)}: {name!r} is made twice")
@@ -176,7 +182,7 @@ class _Importer:
         if node.op_type == "Shape":
             self._constant(node.output[0], _shape_value(node, self.types[node.input[0]]))
             self.lengths.add(node.output[0])
-        elif all(name in self.constants or not name for name in node.input):
+        elif known:
             self._fold(node, shapes)
         else:
             self._operator(node, schema, shapes)
@@ -247,14 +253,18 @@ class _Importer:
 def _input_type(value: onnx.ValueInfoProto, seq_len: int) -> TensorType:
     """int32 or int64 [1, seq_len], when that is what the file can take."""
     tensor = value.type.tensor_type
-    names = {helper.np_dtype_to_tensor_dtype(np.dtype(name)): name for name in _ID_TYPES}
+    allowed = _MASK_TYPES if value.name == MASK else _ID_TYPES
+    names = {helper.np_dtype_to_tensor_dtype(np.dtype(name)): name for name in allowed}
     if tensor.elem_type not in names:
-        raise ModelError(f"input {value.name!r} is not of the type {' or '.join(_ID_TYPES)}")
+        raise ModelError(f"input {value.name!r} is not of the type {' or '.join(allowed)}")
     if tensor.HasField("shape"):
         fixed = [size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim]
         if len(fixed) != 2 or any(size not in (None, want) for size, want in zip(fixed, (1, seq_len), strict=True)):
             shape = [size.dim_param or size.dim_value for size in tensor.shape.dim]
-            raise ModelError(f"input {value.name!r} is of shape {shape}, not [1, {seq_len}] (batch, sequence length)")
+            raise ModelError(
+                f"input {value.name!r} is of shape {shape}, not [1, {seq_len}] (batch, sequence length); "
+                "export it at that shape, or with free axes"
+            )
     return TensorType((1, seq_len), names[tensor.elem_type])
 
 

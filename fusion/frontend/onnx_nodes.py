@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx
 from onnx import AttributeProto
@@ -44,13 +45,46 @@ def all_reads(graph: onnx.GraphProto) -> set[str]:
 
 
 def needed_nodes(nodes: Iterable[onnx.NodeProto], wanted: Iterable[str]) -> list[onnx.NodeProto]:
-    """Those nodes that the wanted tensors depend on, in order."""
-    needed, kept = set(wanted), []
-    for node in reversed(list(nodes)):
-        if needed & set(node.output):
-            kept.append(node)
-            needed |= reads(node)
-    return kept[::-1]
+    """Those nodes that the wanted tensors depend on, each behind the makers of what it reads; otherwise as they came.
+
+    Nodes of a cycle come last, in their order: reading one before it is made is an error that the importer names.
+    """
+    makers: dict[str, list[int]] = {}
+    given = list(nodes)
+    for index, node in enumerate(given):
+        for name in node.output:
+            makers.setdefault(name, []).append(index)
+    sources = [sorted({maker for name in reads(node) for maker in makers.get(name, ())}) for node in given]
+    needed = _reached(sources, [maker for name in wanted for maker in makers.get(name, ())])
+    return [given[index] for index in _sorted(sources, sorted(needed))]
+
+
+def _reached(sources: Sequence[Sequence[int]], first: Sequence[int]) -> set[int]:
+    found, pending = set(first), list(first)
+    while pending:
+        new = [index for index in sources[pending.pop()] if index not in found]
+        found.update(new)
+        pending.extend(new)
+    return found
+
+
+def _sorted(sources: Sequence[Sequence[int]], indices: Sequence[int]) -> list[int]:
+    """Indices behind their sources, the lowest first where several may come."""
+    missing = {index: len(sources[index]) for index in indices}
+    readers: dict[int, list[int]] = {}
+    for index in indices:
+        for source in sources[index]:
+            readers.setdefault(source, []).append(index)
+    ready = [index for index in indices if not missing[index]]
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for reader in readers.get(index, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, reader)
+    return [*order, *(index for index in indices if missing[index])]
 
 
 def rename_tensors(graph: onnx.GraphProto, changes: Mapping[str, str]) -> None:

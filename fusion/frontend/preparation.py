@@ -1,4 +1,4 @@
-"""An ONNX file as the importer wants it: functions inlined, tensors dense and fp32, nothing that no output needs."""
+"""An ONNX file as the importer wants it: functions inlined, tensors dense and fp32, nodes in order and needed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     model = _read(path)
     for graph in all_graphs(model.graph):
         _make_dense(graph)
-    kept = needed_nodes(model.graph.node, [value.name for value in model.graph.output])
-    if len(kept) < len(model.graph.node):
+    nodes = list(model.graph.node)
+    kept = needed_nodes(nodes, [value.name for value in model.graph.output])
+    if [id(node) for node in kept] != [id(node) for node in nodes]:
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
         del model.graph.node[:]
         model.graph.node.extend(copies)
