@@ -67,14 +67,6 @@ def _softmax(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacem
     return Replacement([Operator("weigh", (bound["x"],), root.output, (), root.name)])
 
 
-def _mean(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """A mean over the last axis, which stays as an axis of length one; by its shapes, as opsets spell it two ways."""
-    shape = draft.types[bound["x"]].shape
-    if not shape or draft.types[root.output].shape != (*shape[:-1], 1) or shape[-1] == 1:
-        return None
-    return Replacement([Operator("mean", (bound["x"],), root.output, (), root.name)])
-
-
 def _layer_norm(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
     """``LayerNormalization`` over the last axis; without a shift, the shift is zero."""
     width = draft.types[root.output].columns
@@ -307,7 +299,6 @@ LOWERING: tuple[Rule, ...] = (
     Rule("transpose", Apply("transpose", (_X,)), _transpose),
     Rule("cast", Apply("cast", (_X,)), _cast),
     Rule("softmax", Apply("softmax", (_X,)), _softmax),
-    Rule("mean", Apply("reducemean", (_X,)), _mean),
     Rule("layer normalisation", Apply("layernormalization", (_X,)), _layer_norm),
     Rule("gelu", Apply("gelu", (_X,)), _gelu),
     Rule("gemm", Apply("gemm", (_X, Constant("w"))), _gemm),

@@ -14,6 +14,8 @@ import numpy as np
 from fusion.frontend.row_functions import part_of, results_of
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 
+# What a mean may be made of.
+_MEANS = frozenset({"mean", "row_sum"})
 _ROWS = 48
 _TOLERANCE = 1e-6
 # Larger numbers are no epsilon.
@@ -29,7 +31,7 @@ class _Normalisation:
 
 def find_normalisations(graph: Graph) -> Graph:
     """The graph with every part that computes a layer normalisation made by one ``layer_norm`` operator."""
-    sources = dict.fromkeys(operator.inputs[0] for operator in graph.operators if operator.kind == "mean")
+    sources = dict.fromkeys(operator.inputs[0] for operator in graph.operators if operator.kind in _MEANS)
     for source in sources:
         graph = _replaced(graph, source)
     return graph

@@ -267,6 +267,7 @@ OUTPUT_LOWERING: tuple[Rule, ...] = (
     Rule("one over", Apply("div", (Constant(value=1.0), _X)), _reciprocal),
     Rule("whole numbers as fp32", Apply("cast", (_X,)), _whole_as_float),
     Rule("norm of rows", Apply("reducel2", (_X,)), _reduced_row("row_norm")),
+    Rule("mean of rows", Apply("reducemean", (_X,)), _reduced_row("mean")),
     Rule("sum of rows", Apply("reducesum", (_X,)), _reduced_row("row_sum")),
     Rule("sum of squares of rows", Apply("reducesumsquare", (_X,)), _reduced_row("row_sum_of_squares")),
     Rule("unit rows", Apply("lpnormalization", (_X,)), _lp_norm),

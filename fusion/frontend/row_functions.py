@@ -42,6 +42,14 @@ _ELEMENT_WISE: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     }
 )
 
+_OF_ROWS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+    {
+        "mean": lambda x: x.mean(-1, keepdims=True),
+        "row_sum": lambda x: x.sum(-1, keepdims=True),
+        "row_sum_of_squares": lambda x: (x * x).sum(-1, keepdims=True),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -80,15 +88,25 @@ def part_of(graph: Graph, source: str) -> Part:
 
 
 def _belongs(graph: Graph, operator: Operator, source: str, inside: set[str]) -> bool:
-    rows, columns = graph.types[source].rows, graph.types[source].columns
-    made = graph.types[operator.output]
+    type_, made = graph.types[source], graph.types[operator.output]
     if operator.kind == "view":
         return operator.inputs[0] in inside and view_of(operator) == IDENTITY
-    if operator.kind not in {*_ELEMENT_WISE, "mean", "scale"} or made.rows != rows or made.columns not in (1, columns):
+    if operator.kind in _OF_ROWS:
+        read = graph.types[operator.inputs[0]]
+        return operator.inputs[0] in inside and (read.rows, read.columns) == (type_.rows, type_.columns)
+    if operator.kind not in {*_ELEMENT_WISE, "scale"} or made.dtype != "float32":
         return False
-    if made.dtype != "float32":
+    if not all(name in inside or _is_known(graph, name, type_.columns) for name in operator.inputs):
         return False
-    return all(name in inside or _is_known(graph, name, columns) for name in operator.inputs)
+    if made.rows == type_.rows and made.columns in (1, type_.columns):
+        return True
+    return elements(made) == type_.rows and _have_shape(graph, operator, made.shape)
+
+
+def _have_shape(graph: Graph, operator: Operator, shape: tuple[int, ...]) -> bool:
+    """Whether all operands are single numbers or of a shape: one number for each row, with the rows along any axis."""
+    others = [name for name in operator.inputs if name not in graph.constants or graph.constants[name].size != 1]
+    return all(graph.types[name].shape == shape for name in others)
 
 
 def _is_known(graph: Graph, name: str, columns: int) -> bool:
@@ -106,8 +124,8 @@ def _operand(graph: Graph, name: str, values: Mapping[str, np.ndarray]) -> np.nd
 
 
 def _computed(operator: Operator, operands: list[np.ndarray]) -> np.ndarray:
-    if operator.kind == "mean":
-        return operands[0].mean(-1, keepdims=True)
+    if operator.kind in _OF_ROWS:
+        return _OF_ROWS[operator.kind](operands[0])
     if operator.kind == "scale":
         factor = operator.attribute("factor")
         assert isinstance(factor, float)

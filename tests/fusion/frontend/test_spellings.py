@@ -116,6 +116,16 @@ def test_layer_normalisation_in_any_spelling(variance: str, end: str, tmp_path: 
     assert difference(path, graph) < 1e-4
 
 
+def test_layer_normalisation_without_axes_of_length_one(tmp_path: Path) -> None:
+    lines = """s0 = ReduceSum <keepdims = 0> (x, last) m0 = Div(s0, count) m = Unsqueeze(m0, last) d = Sub(x, m)
+        q = Mul(d, d) v0 = ReduceMean <axes = [-1], keepdims = 0> (q) t0 = Add(v0, epsilon) u0 = Sqrt(t0)
+        r0 = Reciprocal(u0) r = Unsqueeze(r0, last) n = Mul(d, r) g = Mul(n, gamma) y = Add(g, beta)"""
+    path = graph_of(lines, tmp_path / "model.onnx")
+    graph = canonicalize(import_onnx(path, SEQ_LEN))
+    assert kinds(graph) == {"layer_norm"}
+    assert difference(path, graph) < 1e-4
+
+
 @pytest.mark.parametrize(
     "end",
     [
