@@ -99,12 +99,13 @@ class Analytic:
 class DeviceSpec:
     """What is known about a device before it is measured.
 
-    ``target`` names the compiler's target (``host`` = detect). ``threads`` is the default number of CPU threads, or
-    ``all`` for every core that this process may use; ``runs`` is how often each program is timed there, by default
-    ``PUBLISHED_RUNS`` on phones and as many as its size needs elsewhere. Nothing is measured while the battery is
-    warmer than ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all
-    for it to cool. ``models`` are the values of ``ro.product.model`` by which an
-    attached phone is recognised.
+    ``target`` names the compiler's target (``host`` = detect); on an attached phone it is the least, and the best that
+    the phone reports is taken. ``threads`` is the default number of CPU threads, or ``all`` for every core that this
+    process may use; ``runs`` is how often each program is timed there, by default ``PUBLISHED_RUNS`` on phones and as
+    many as its size needs elsewhere. Nothing is measured while the battery is warmer than ``hottest_c`` (°C, by default
+    ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all for it to cool. An attached phone is
+    recognised by ``models``, how its ``ro.product.model`` begins, and ``socs``, how the name or code name of its chip
+    begins: one model may come with one of several chips.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -118,6 +119,7 @@ class DeviceSpec:
     hottest_c: Positive | None = None
     cooling_limit_s: NotNegative = 600.0
     models: tuple[str, ...] = ()
+    socs: tuple[str, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     memory: Memory | None = None
     gpu: Gpu | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fusion.block import Block, Cost, make_block
 from fusion.build.runner import Runner, build_model_suite, build_suite
 from fusion.planning.architecture_plan import plan_architecture
-from fusion.target import Target, host_target, host_target_named, target_named
+from fusion.target import Target, best_target, host_target, host_target_named, target_named
 
 if TYPE_CHECKING:
     from fusion.compiled import CompiledModel
@@ -18,6 +18,7 @@ __all__ = [
     "Cost",
     "Runner",
     "Target",
+    "best_target",
     "build_model_suite",
     "build_suite",
     "compile_model",

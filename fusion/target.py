@@ -106,6 +106,17 @@ def runnable_targets(machine: str, flags: Set[str]) -> tuple[Target, ...]:
     return tuple(target for target in targets if not missing(target, flags)) or targets[-1:]
 
 
+def best_target(least: Target, flags: Set[str]) -> Target:
+    """The best target of the same machine where all processors have these flags; ``least`` where none is known.
+
+    Raises:
+        DeviceError: the processor does not run ``least``.
+    """
+    if flags and (lacks := missing(least, flags)):
+        raise DeviceError(f"its processor lacks {lacks}, which code for {least.name} needs")
+    return runnable_targets(least.machine, flags)[0] if flags else least
+
+
 def missing(target: Target, flags: Set[str]) -> str:
     """What a target needs and a processor with these flags lacks, in one line; empty where it runs the code."""
     return ", ".join(name for name in target.needs if name not in flags)

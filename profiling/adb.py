@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, TypeVar
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError, DeviceLostError
 from data.measurement import Provenance
+from data.processor import shared_flags
 from profiling import phone_readings as readings
-from profiling.adb_server import READY, advice_for, attached_phones
 from profiling.device import DeviceDescription, DeviceState, Job, RawSamples, parse_runner_output
+from profiling.phone_choice import choose
+from profiling.phone_identity import own_serial, refuse_other, refuse_unfit
 from profiling.phone_link import PhoneLink
+from profiling.phone_start import CANNOT_EXECUTE, make_executable, start_advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,17 +75,20 @@ class AdbDevice:
         """The phone with that serial number, or the only one attached.
 
         Raises:
-            DeviceError: no adb, no phone, several phones and no serial, or one that is not ready, not 64-bit, or of
-                another model than the specification's (unless ``allow_mismatch``).
+            DeviceError: no adb, no phone, several phones and no serial, or one that is not ready, not 64-bit, that
+                translates ARM code, whose processor does not run the specification's target, or that is of another
+                model or chip than the specification's (unless ``allow_mismatch``).
         """
-        device = cls(spec, PhoneLink(choose(serial, f"device {spec.name}"), f"device {spec.name}"))
+        title = f"device {spec.name}"
+        device = cls(spec, PhoneLink(choose(serial, title, spec), title))
         refuse_unfit(device.properties, device.serial)
-        model = device.properties.get("ro.product.model", "")
-        if spec.models and not allow_mismatch and not model.startswith(spec.models):
-            raise DeviceError(
-                f"the phone {device.serial} is a {model or 'phone without a model name'}, not a {spec.title}: "
-                "name its own device, or --device attached, or --allow-mismatch to measure it all the same"
-            )
+        if not allow_mismatch:
+            refuse_other(spec, device.properties, device.serial)
+        try:
+            device.target  # noqa: B018 - a phone that does not run it is refused before anything is compiled
+        except DeviceError as error:
+            advice = 'set target = "aarch64-neon" in its file, or take --device attached'
+            raise DeviceError(f"the phone {device.serial} cannot be measured as {title}: {error}; {advice}") from error
         return device
 
     @property
@@ -100,9 +106,16 @@ class AdbDevice:
 
     @cached_property
     def target(self) -> Target:
-        from fusion import target_named
+        """The best that the phone reports, at least the specification's."""
+        from fusion import best_target, target_named
 
-        return target_named(self.spec.target)
+        flags = shared_flags(self._link.script("cat /proc/cpuinfo", "cpuinfo"))
+        return best_target(target_named(self.spec.target), flags)
+
+    @property
+    def own_serial(self) -> str:
+        """The phone's own serial number, equal however it is connected."""
+        return own_serial(self.properties, self.serial)
 
     @cached_property
     def properties(self) -> Mapping[str, str]:
@@ -137,7 +150,7 @@ class AdbDevice:
         """Clocks are the mean since the last call, from time_in_state; the first call gives those of the moment."""
         text = self._persist(lambda: self._link.script(_STATE_LINE, "reading the state"))
         residency_text, clocks, thermal, battery_text = (text.split(_SEPARATOR) + [""] * 3)[:4]
-        battery, residency = readings.fields(battery_text), readings.residency(residency_text)
+        battery, residency = readings.battery(battery_text), readings.residency(residency_text)
         clock = readings.mean_clock_mhz(self._residency, residency)
         self._residency = residency
         level = battery.get("level", "")
@@ -203,13 +216,24 @@ class AdbDevice:
         command = replace(job, affinity="").command()  # taskset sets it, before the runner starts
         mask = ["taskset", job.affinity] if job.affinity else []
         try:
-            output = self._link.shell([*mask, *self._on_phone(command, runner)], job.time_limit_s, name="the runner")
+            output = self._output_of([*mask, *self._on_phone(command, runner)], job, self._pushed[runner.binary_hash])
         except DeviceError as error:
             if isinstance(error, DeviceLostError):
                 raise
             self._end_programs(self._folder)
             raise DeviceError(f"{job.program}: {error}") from error
         return parse_runner_output(output, job.program)
+
+    def _output_of(self, words: list[str], job: Job, folder: str) -> str:
+        """What the runner in a folder prints; one that lost its run bit gets it back."""
+        done = self._link.run(words, job.time_limit_s, name="the runner")
+        if done.status == CANNOT_EXECUTE:
+            make_executable(self._link, f"{folder}/runner")
+            done = self._link.run(words, job.time_limit_s, name="the runner")
+        if done.status:
+            advice = start_advice(self._link, f"{folder}/runner", done)
+            raise DeviceError(f"{self._link.title}: the runner {done.reason}{advice}")
+        return done.stdout.strip()
 
     def _on_phone(self, command: list[str], runner: Runner) -> list[str]:
         """The runner's arguments with this machine's paths replaced by the phone's."""
@@ -242,33 +266,6 @@ def cpus_of(mask: str) -> set[int]:
     """The processors of a hexadecimal affinity mask."""
     bits = int(mask, 16)
     return {cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1}
-
-
-def refuse_unfit(properties: Mapping[str, str], serial: str) -> None:
-    """DeviceError for a phone that generated code cannot run on."""
-    if "arm64" not in properties.get("ro.product.cpu.abilist64", ""):
-        raise DeviceError(f"the phone {serial} is not a 64-bit ARM device: no code can be generated for it")
-
-
-def choose(serial: str | None, what: str) -> str:
-    """The serial number to use of the attached phones, or a DeviceError that says what ``what`` lacks."""
-    try:
-        attached = attached_phones()
-    except DeviceError as error:
-        raise DeviceError(f"{what} is not available: {error}") from error
-    if serial is not None and serial not in attached:
-        raise DeviceError(f"no phone with serial {serial} is attached; attached: {', '.join(attached) or 'none'}")
-    if serial is None and len(attached) != 1:
-        found = (
-            f"several phones are attached ({', '.join(attached)}): choose one with --serial"
-            if attached
-            else "no phone is attached; enable USB debugging, plug it in and check 'adb devices'"
-        )
-        raise DeviceError(f"{what} is not available: {found}")
-    chosen = serial if serial is not None else next(iter(attached))
-    if attached[chosen] != READY:
-        raise DeviceError(f"{what} ({chosen}) is {attached[chosen]}: {advice_for(attached[chosen])}")
-    return chosen
 
 
 def is_leftover(session: str) -> bool:

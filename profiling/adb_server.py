@@ -1,24 +1,41 @@
-"""adb's server on this machine: started where none listens, asked for the attached phones, its errors as one line."""
+"""What adb's server says: the attached phones and their states, what to do about each, its errors as one line."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from data.errors import DeviceError, DeviceLostError
+from profiling.adb_socket import server_address
 
-# Seconds: a read from the server; starting it.
-_SOCKET_S, _START_S = 20.0, 20.0
-_ADVICE = {
-    "unauthorized": "unlock the phone and accept this computer's key, then call again",
-    "authorizing": "unlock the phone and accept this computer's key, then call again",
-    "offline": "unplug the phone, plug it in again, and call again",
-    "no permissions": "this user may not open the USB device: see 'adb devices' for the missing udev rule",
-}
+if TYPE_CHECKING:
+    from profiling.adb_client import AdbClient
+
+# Seconds: a read from the server.
+_SOCKET_S = 20.0
 READY = "device"
+# Two phones that share a serial number: adb refuses to speak to either.
+AMBIGUOUS = "ambiguous"
+_ACCEPT = "unlock the phone and accept this computer's key, then call again"
+_RESTART = "restart it into Android ('adb reboot', or its own menu), then call again"
+# How adb's states begin, and what to do about them.
+_ADVICE = {
+    "unauthorized": _ACCEPT,
+    "authorizing": _ACCEPT,
+    "offline": "unplug the phone, plug it in again, and call again",
+    "connecting": "wait until it is connected, then call again",
+    "detached": "another program holds its USB connection: run 'adb attach', then call again",
+    "bootloader": _RESTART,
+    "recovery": _RESTART,
+    "rescue": _RESTART,
+    "sideload": _RESTART,
+    "host": "it is another computer, not a phone",
+    AMBIGUOUS: "several attached phones have this serial number: leave only one plugged in",
+    "no permissions": "this user may not open the USB device: add a udev rule for it (Debian: install "
+    "android-sdk-platform-tools-common) and the user to the group plugdev, then plug it in again",
+}
 # What adb says when a phone is not there (any more), rather than that it refuses something.
 _LOST = ("not found", "offline", "closed", "no devices", "still connecting", "connection reset", "connect to adb")
 
@@ -28,53 +45,39 @@ def advice_for(state: str) -> str:
     return next((advice for known, advice in _ADVICE.items() if state.startswith(known)), "check 'adb devices'")
 
 
-def start_server() -> None:
-    """Start adb's server quietly where none listens: the library would let adb write to standard output.
-
-    Raises:
-        DeviceError: adb is not installed or its server does not start.
-    """
-    host, port = server_address()  # before the library, which reads the same variables as it is imported
-    import adbutils
-
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-        return
-    except OSError:
-        pass  # no server yet: start one
-    try:
-        command = [adbutils.adb_path(), "-P", str(port), "start-server"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
-    except (adbutils.AdbError, OSError, subprocess.TimeoutExpired) as error:
-        raise DeviceError(f"adb cannot be started ({error}): install Android's platform tools") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise DeviceError(f"adb's server cannot be started: {said[-1] if said else 'no message'}")
-
-
-def server_address() -> tuple[str, int]:
-    """Host and port of adb's server, from the variables that adb itself reads.
-
-    Raises:
-        DeviceError: the port is not a number.
-    """
-    port = os.environ.get("ANDROID_ADB_SERVER_PORT", "5037")
-    if not port.isdecimal():
-        raise DeviceError(f"ANDROID_ADB_SERVER_PORT={port!r} is not a port: unset it, or set a number")
-    return os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1"), int(port)
-
-
 def attached_phones() -> Mapping[str, str]:
     """State by serial number of every phone that adb knows; ``device`` means ready.
 
     Raises:
         DeviceError: there is no adb, or what listens on its port is something else.
     """
-    start_server()
+    server_address()  # before the library, which reads the same variables as it is imported
+    with clear_errors("adb"):
+        return read_phones(_client().ask("host:devices"))
+
+
+def read_phones(text: str) -> Mapping[str, str]:
+    """State by serial number from adb's lines ``serial TAB state``, in which both may hold spaces."""
+    pairs = [line.rpartition("\t") for line in text.splitlines() if "\t" in line]
+    times = Counter(serial for serial, _, _ in pairs)
+    return {serial: state.strip() if times[serial] == 1 else AMBIGUOUS for serial, _, state in pairs}
+
+
+def serial_named(words: str) -> str | None:
+    """The serial number that adb makes of another name of a phone (``usb:1-4``, ``model:SM_G981B``, a host without
+    its port), or None."""
     import adbutils
 
-    with clear_errors("adb"):
-        return {info.serial: info.state for info in adbutils.AdbClient(socket_timeout=_SOCKET_S).list()}
+    try:
+        return _client().ask(f"host-serial:{words}:get-serialno")
+    except (adbutils.AdbError, OSError, ValueError):
+        return None
+
+
+def _client() -> AdbClient:
+    from profiling.adb_client import AdbClient
+
+    return AdbClient(_SOCKET_S)
 
 
 @contextmanager

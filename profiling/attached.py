@@ -7,9 +7,11 @@ from pathlib import Path
 
 from data.device_file import write_device
 from data.device_spec import Cluster, DeviceSpec, Memory, own_device_path
-from profiling.adb import choose, refuse_unfit
+from data.processor import processors, shared_flags
+from profiling.phone_choice import choose
+from profiling.phone_identity import chip_of, model_of, refuse_unfit
 from profiling.phone_link import PhoneLink
-from profiling.phone_readings import CPUFREQ, cpu_parts, properties
+from profiling.phone_readings import CPUFREQ, properties
 
 _ARM = 0x41
 # fp32 operations a cycle by Arm's part numbers (Arm's technical reference manuals): cores with one 128-bit FMA pipe
@@ -18,7 +20,8 @@ _NARROW_PARTS = frozenset((0xD03, 0xD04, 0xD05, 0xD08, 0xD09, 0xD46, 0xD80))
 _NARROW_FLOPS, _WIDE_FLOPS = 8.0, 16.0
 # What is assumed where the phone hides it: it enters no measurement, and the analytic model is not made from it.
 _ASSUMED_L2_KIB, _ASSUMED_GHZ, _ASSUMED_DRAM_GBPS = 128.0, 1.0, 17.1
-_TARGET = "aarch64-neon"
+# What every 64-bit phone runs.
+_LEAST_TARGET = "aarch64-neon"
 # Prints `path:content` of small files; the last one is for kernels without cpufreq.
 _FACTS = (
     f"grep -H . {CPUFREQ}/policy*/related_cpus {CPUFREQ}/policy*/cpuinfo_max_freq "
@@ -44,16 +47,18 @@ def describe_attached(serial: str | None = None) -> tuple[DeviceSpec, Path]:
 
 def specification(known: dict[str, str], cpuinfo: str, facts: str) -> DeviceSpec:
     """A specification from a phone's properties, ``/proc/cpuinfo`` and ``path:content`` lines of sysfs."""
-    model = known.get("ro.product.model", "")
-    chip = known.get("ro.soc.model") or known.get("ro.board.platform", "")
+    from fusion import best_target, target_named
+
+    model, chip = model_of(known), chip_of(known)
     clusters = _clusters(cpuinfo, facts)
     return DeviceSpec(
         name=_name(model),
         title=f"{model or 'a phone'} ({chip})" if chip else model or "a phone",
         kind="android",
-        target=_TARGET,
+        target=best_target(target_named(_LEAST_TARGET), shared_flags(cpuinfo)).name,
         threads=sum(cluster.cores for cluster in clusters),
         models=(model,) if model else (),
+        socs=(chip,) if chip else (),
         clusters=clusters,
         memory=Memory(dram_gbps=_ASSUMED_DRAM_GBPS),
     )
@@ -61,15 +66,14 @@ def specification(known: dict[str, str], cpuinfo: str, facts: str) -> DeviceSpec
 
 def _clusters(cpuinfo: str, facts: str) -> tuple[Cluster, ...]:
     """Clusters by cpufreq's policies, fastest first; one of unknown clock where the kernel hides them."""
-    parts = cpu_parts(cpuinfo)
+    parts = {processor.number: processor.part for processor in processors(cpuinfo)}
     contents = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
     policies = {
         path.split("/")[-2]: [int(word) for word in content.split() if word.isdecimal()]
         for path, content in contents.items()
         if path.endswith("/related_cpus")
     }
-    listed = [int(number) for number in re.findall(r"^processor\s*:\s*(\d+)", cpuinfo, flags=re.MULTILINE)]
-    policies = {name: cpus for name, cpus in policies.items() if cpus} or {"cpus": listed or [0]}
+    policies = {name: cpus for name, cpus in policies.items() if cpus} or {"cpus": list(parts) or [0]}
     found = []
     for name, cpus in policies.items():
         kilohertz = _content(contents, f"{name}/cpuinfo_max_freq")

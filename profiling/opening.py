@@ -35,7 +35,7 @@ def open_device(
             None takes the best that it has.
 
     Raises:
-        InputError: the unit is not one of the device's, a serial number is named twice, or the instruction set is
+        InputError: the unit is not one of the device's, a phone is named twice, or the instruction set is
             unknown, beyond this machine, or asked of a phone.
         DeviceError: no such phone is attached, or the specification cannot be simulated.
     """
@@ -54,7 +54,20 @@ def open_device(
         raise InputError("a --serial is named twice")
     if len(serials) < 2:
         return AdbDevice.connect(spec, serials[0] if serials else None, allow_mismatch)
-    return Fleet([AdbDevice.connect(spec, each, allow_mismatch) for each in serials])
+    phones = [AdbDevice.connect(spec, each, allow_mismatch) for each in serials]
+    _refuse_twice(phones)
+    return Fleet(phones)
+
+
+def _refuse_twice(phones: Sequence[AdbDevice]) -> None:
+    """InputError for a phone that is named by two serial numbers: it would disturb itself."""
+    first: dict[str, AdbDevice] = {}
+    for phone in phones:
+        other = first.setdefault(phone.own_serial, phone)
+        if other is not phone:
+            raise InputError(
+                f"--serial {other.serial} and --serial {phone.serial} are one phone ({phone.own_serial}): name it once"
+            )
 
 
 def _host_target(instructions: str | None) -> str | None:

@@ -45,6 +45,12 @@ class Finished:
     stdout: str
     stderr: str
 
+    @property
+    def reason(self) -> str:
+        """How it ended, with the last line that it printed."""
+        said = (self.stderr or self.stdout).strip().splitlines() or ["no message"]
+        return f"ended with status {self.status}: {said[-1]}"
+
 
 class PhoneLink:
     """Commands and files of the phone with this serial number; ``title`` is what errors call it."""
@@ -55,9 +61,9 @@ class PhoneLink:
 
     @cached_property
     def _phone(self) -> adbutils.AdbDevice:
-        import adbutils
+        from profiling.adb_client import AdbClient
 
-        return adbutils.AdbClient(socket_timeout=_SOCKET_S).device(serial=self.serial)
+        return AdbClient(_SOCKET_S).device(serial=self.serial)
 
     @cached_property
     def _features(self) -> frozenset[str]:
@@ -74,16 +80,19 @@ class PhoneLink:
             DeviceLostError: the phone went away.
             DeviceError: the command failed (unless ``check`` is off), or did not end within ``limit_s`` seconds.
         """
+        done = self.run(words, limit_s, name)
+        if check and done.status:
+            raise DeviceError(f"{self.title}: {name or words[0]} {done.reason}" + _advice(done.reason))
+        return done.stdout.strip()
+
+    def run(self, words: Sequence[str], limit_s: float = SHELL_S, name: str = "") -> Finished:
+        """What one command left, whatever its status; errors as :meth:`shell` when it does not end."""
         # `timeout` ends the command on the phone, whatever becomes of this side.
         line = shlex.join(["timeout", "-k", str(_KILL_S), f"{limit_s:g}", *words])
         done = self._finished(line, limit_s + _KILL_S + _GRACE_S, name or words[0])
         if done.status in _TIMED_OUT:
             raise DeviceError(f"{self.title}: {name or words[0]} did not end within {limit_s:g} s and was stopped")
-        if check and done.status:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-            reason = f"{self.title}: {name or words[0]} ended with status {done.status}: {said[-1]}"
-            raise DeviceError(reason + _advice(said[-1]))
-        return done.stdout.strip()
+        return done
 
     def script(self, line: str, name: str) -> str:
         """Standard output of a line of shell made of constants alone, whatever its status."""
@@ -124,7 +133,9 @@ class PhoneLink:
         """A phone over the network is forgotten by adb when it goes: ask for it again."""
         import adbutils
 
-        client = adbutils.AdbClient(socket_timeout=max(0.1, deadline - monotonic()))
+        from profiling.adb_client import AdbClient
+
+        client = AdbClient(max(0.1, deadline - monotonic()))
         try:
             client.disconnect(self.serial)
             client.connect(self.serial)

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
-from profiling.adb import refuse_unfit
 from profiling.adb_server import READY, advice_for, attached_phones
-from profiling.phone_link import PhoneLink
-from profiling.phone_readings import properties
-
-# Seconds for the question to one phone: a list should not take long over one that hangs.
-_ASK_S = 5.0
+from profiling.phone_choice import ready_phones, same_phone
+from profiling.phone_identity import Properties, is_of, model_of, refuse_unfit
 
 
 @dataclass(frozen=True)
@@ -34,20 +30,27 @@ def list_phones(known: Sequence[DeviceSpec]) -> tuple[AttachedPhone, ...]:
     Raises:
         DeviceError: there is no adb.
     """
-    return tuple(_phone(serial, state, known) for serial, state in sorted(attached_phones().items()))
+    attached = attached_phones()
+    ready = ready_phones(attached)
+    again = same_phone(ready)
+    return tuple(
+        _ready_phone(serial, ready[serial], again.get(serial), known)
+        if state == READY
+        else AttachedPhone(serial, state, problem=f"{state}: {advice_for(state)}")
+        for serial, state in sorted(attached.items())
+    )
 
 
-def _phone(serial: str, state: str, known: Sequence[DeviceSpec]) -> AttachedPhone:
-    if state != READY:
-        return AttachedPhone(serial, state, problem=f"{state}: {advice_for(state)}")
-    try:
-        said = properties(PhoneLink(serial, f"the phone {serial}").shell(["getprop"], _ASK_S))
-    except DeviceError as error:
-        return AttachedPhone(serial, state, problem=str(error))
-    model = said.get("ro.product.model", "")
-    device = next((spec.name for spec in known if spec.models and model.startswith(spec.models)), "")
+def _ready_phone(
+    serial: str, said: Properties | DeviceError, other: str | None, known: Sequence[DeviceSpec]
+) -> AttachedPhone:
+    """``other`` is the serial number under which the same phone is listed already, if it is."""
+    if isinstance(said, DeviceError):
+        return AttachedPhone(serial, READY, problem=str(said))
+    device = next((spec.name for spec in known if is_of(spec, said)), "")
+    problem = f"the same phone as {other}" if other else ""
     try:
         refuse_unfit(said, serial)
     except DeviceError as error:
-        return AttachedPhone(serial, state, model, device, str(error))
-    return AttachedPhone(serial, state, model, device)
+        problem = str(error)
+    return AttachedPhone(serial, READY, model_of(said), device, problem)

@@ -30,7 +30,8 @@ class SessionQuality:
     ``disturbed`` is the share of rows during which other programs took cores away or the machine was slowed down;
     ``interval_width`` the median width of the 95% interval of a row's median, over that median; ``marks`` the share of
     rows that bear each mark; ``disagreement`` the median difference, subject by subject, between sessions after their
-    drift is corrected, None where there is only one.
+    drift is corrected, None where there is only one; ``blind`` the share of rows before which a device with a limit of
+    temperature told none.
     """
 
     drift: float
@@ -39,6 +40,7 @@ class SessionQuality:
     interval_width: float = 0.0
     marks: Mapping[str, float] = field(default_factory=dict)
     disagreement: float | None = None
+    blind: float = 0.0
 
     @property
     def stable(self) -> bool:
@@ -61,9 +63,22 @@ class SessionQuality:
             "close them and profile again for better predictions"
         )
 
+    @property
+    def notice(self) -> str:
+        """One line for people about what could not be looked at, empty where all could."""
+        if not self.blind:
+            return ""
+        return (
+            f"the phone told no possible temperature before {self.blind:.0%} of the rows: nothing kept it from being "
+            "measured while it was too warm; let it cool between sessions, and look at the spread"
+        )
 
-def session_quality(rows: Sequence[Measurement]) -> SessionQuality:
-    """Quality of a series of measurements; nothing is known (zeros) about an empty one."""
+
+def session_quality(rows: Sequence[Measurement], limited: bool = False) -> SessionQuality:
+    """Quality of a series of measurements; nothing is known (zeros) about an empty one.
+
+    ``limited`` is whether the device has a limit of temperature, above which it is not measured.
+    """
     references = np.array([row.reference_ms for row in rows if row.reference_ms is not None])
     spreads = [np.subtract(*np.percentile(row.samples_ms, [75, 25])) / row.median_ms for row in rows]
     # The 5th to 95th percentile, so that one preempted run is not taken for drift.
@@ -77,6 +92,7 @@ def session_quality(rows: Sequence[Measurement]) -> SessionQuality:
         float(np.median([row.relative_width for row in rows])) if rows else 0.0,
         {mark: count / len(rows) for mark, count in sorted(marks.items())},
         disagreement(rows),
+        float(np.mean(["temperature_c" not in row.state_before for row in rows])) if limited and rows else 0.0,
     )
 
 

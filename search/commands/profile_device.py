@@ -242,6 +242,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "sample_spread": outcome.quality.spread,
                 "stable": outcome.quality.stable,
                 "disturbed": outcome.quality.disturbed,
+                "temperature_unknown": outcome.quality.blind,
                 "interval_width": outcome.quality.interval_width,
                 "marks": dict(outcome.quality.marks),
                 "disagreement": outcome.quality.disagreement,

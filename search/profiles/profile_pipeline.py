@@ -154,9 +154,12 @@ def profile(
                 raise
             raise InputError(_too_short(time_limit_s, plan, rows, monotonic() - begin, error)) from error
         _save(predictor, directory)
-        quality = session_quality(rows)
+        limited = device.spec.temperature_limit_c is not None and device.provenance == "measured"
+        quality = session_quality(rows, limited)
         write_profile_page(directory, device, predictor, rows, quality)
     report(ProgressEvent("train predictor", 1, 1, str(predictor.errors)))
+    if quality.notice:
+        report(ProgressEvent("train predictor", 1, 1, f"warning: {quality.notice}"))
     return Profile(predictor, directory, False, quality, monotonic() - begin)
 
 

@@ -71,6 +71,42 @@ def test_push_that_the_phone_refuses(attach: Attach, tmp_path: Path, refusal: st
     assert not list(phone.storage.iterdir())
 
 
+def test_runner_that_lost_its_run_bit_gets_it_back(attach: Attach, tmp_path: Path) -> None:
+    phone = attach()
+
+    def lose_it(line: str) -> None:
+        if "mkdir" not in line and "chmod" not in line:
+            for path in phone.storage.rglob("runner"):
+                path.chmod(path.stat().st_mode & ~0o111 if not any("chmod" in old for old in phone.commands) else 0o755)
+
+    phone.on_command = lose_it
+    assert timed(open_device(SPEC), shell_runner(tmp_path / "runner")).samples_ms == SAMPLES
+
+
+DENIED = (126, b"", b"sh: /data/local/tmp/pocketbert-x/runner: can't execute: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("ls", "mounts", "answer", "advice"),
+    [
+        (b"-rw-rw-rw- 1 shell shell 7 /r", b"", DENIED, r"no run bit \(-rw-rw-rw-\) and chmod cannot set it"),
+        (b"-rwxr-xr-x 1 shell shell 7 /r", b"d /data f2fs rw,nosuid,noexec 0 0", DENIED, "mounts /data with noexec"),
+        (b"-rwxr-xr-x 1 shell shell 7 /r", b"d / ext4 ro,noexec 0 0\nd /data f2fs rw 0 0", DENIED, "SELinux policy"),
+        (b"", b"", (126, b"", b"runner: not executable: 64-bit ELF file"), "does not run 64-bit ARM programs"),
+        (b"", b"", (132, b"", b"Illegal instruction"), "lacks an instruction of the code: set target"),
+    ],
+)
+def test_runner_that_cannot_be_started(
+    ls: bytes, mounts: bytes, answer: tuple[int, bytes, bytes], advice: str, attach: Attach, tmp_path: Path
+) -> None:
+    phone = attach()
+    answers = {"/runner ": answer, "ls -ld": (0, ls, b""), "/proc/mounts": (0, mounts, b"")}
+    phone.on_command = lambda line: next((said for sign, said in answers.items() if sign in line), None)
+    with pytest.raises(DeviceError, match=rf"517158f404800c91: .*the runner ended with status 1.*{advice}") as caught:
+        timed(open_device(SPEC), shell_runner(tmp_path / "runner"))
+    assert "write" not in str(caught.value)
+
+
 def test_folder_that_cannot_be_made(attach: Attach, tmp_path: Path) -> None:
     phone = attach()
     phone.on_command = answering("mkdir", (1, b"", b"mkdir: '/data/local/tmp/x': Read-only file system"))  # type: ignore[assignment]

@@ -35,6 +35,57 @@ def test_clocks_that_did_not_count_give_nothing(text: str) -> None:
     [
         ("Temperature{mValue=31.5, mType=2, mName=b, mStatus=0}", {}, 31.5),
         ("Temperature{mValue=40.0, mType=0, mName=cpu, mStatus=0}", {"temperature": "305"}, 30.5),
+        # Asleep, or not there: neither zero nor a constant of the driver is a temperature.
+        (
+            "Temperature{mValue=0.0, mType=2, mName=battery, mStatus=0} "
+            "Temperature{mValue=41.0, mType=2, mName=battery, mStatus=0}",
+            {},
+            41.0,
+        ),
+        ("Temperature{mValue=0.0, mType=2, mName=battery, mStatus=0}", {"temperature": "412"}, 41.2),
+        ("Temperature{mValue=NaN, mType=2, mName=battery, mStatus=0}", {"temperature": "412"}, 41.2),
+        ("Temperature{mValue=-40.0, mType=3, mName=skin, mStatus=0}", {}, None),
+        # Of another place under the same type: neither a cool connector opens the gate, nor a hot one closes it.
+        (
+            "Temperature{mValue=20.0, mType=2, mName=usb, mStatus=0} "
+            "Temperature{mValue=41.0, mType=2, mName=battery, mStatus=0}",
+            {},
+            41.0,
+        ),
+        (
+            "Temperature{mValue=31.0, mType=3, mName=VIRTUAL-SKIN, mStatus=0} "
+            "Temperature{mValue=55.0, mType=3, mName=usb_pwr_therm, mStatus=3}",
+            {},
+            31.0,
+        ),
+        ("Temperature{mValue=20.0, mType=2, mName=USB, mStatus=0}", {"temperature": "412"}, 41.2),
+        (
+            "Temperature{mValue=25.0, mType=3, mName=xo_therm, mStatus=0} "
+            "Temperature{mValue=39.0, mType=3, mName=skin1, mStatus=0} "
+            "Temperature{mValue=38.0, mType=3, mName=skin2, mStatus=0}",
+            {},
+            39.0,
+        ),
+        # In other units than Android's.
+        ("Temperature{mValue=31500.0, mType=2, mName=b, mStatus=0}", {}, 31.5),
+        ("Temperature{mValue=315.0, mType=2, mName=b, mStatus=0}", {}, 31.5),
+        ("", {"temperature": "41"}, 41.0),
+        ("", {"temperature": "4120"}, 41.2),
+        ("", {"temperature": "41200"}, 41.2),
+        ("", {"temperature": "41.2"}, 41.2),
+        ("", {"temperature": "0"}, None),
+        ("", {"temperature": "2147483647"}, None),
+        # A board without a battery makes one up.
+        ("", {"temperature": "250", "present": "false"}, None),
+        # The thresholds below the readings are none.
+        (
+            "Current temperatures from HAL:\n"
+            "\tTemperature{mValue=31.0, mType=2, mName=battery, mStatus=0}\n"
+            "Temperature static thresholds from HAL:\n"
+            "\tTemperatureThreshold{mType=2, mName=battery, mHotThrottlingThresholds=[NaN, 60.0]}",
+            {},
+            31.0,
+        ),
         ("Temperature{mValue=-273.0, mType=2, mName=b, mStatus=0}", {"temperature": "305"}, 30.5),
         ("Temperature{mValue=33.0, mType=3, mName=skin, mStatus=0}", {"temperature": "305"}, 33.0),
         ("Can't find service: thermalservice", {"temperature": "-51"}, -5.1),
@@ -44,6 +95,19 @@ def test_clocks_that_did_not_count_give_nothing(text: str) -> None:
 )
 def test_temperature(thermal: str, battery: dict[str, str], expected: float | None) -> None:
     assert readings.temperature_c(thermal, battery) == expected
+
+
+def test_readings_that_somebody_has_set_are_none() -> None:
+    text = "Current Battery Service state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n  temperature: 250\n"
+    assert readings.battery(text) == {}
+    assert readings.thermal_status("IsStatusOverride: true\nThermal Status: 0\n") is None
+    assert readings.thermal_status("IsStatusOverride: false\nThermal Status: 3\n") == 3.0
+
+
+def test_properties_hold_brackets_and_lines() -> None:
+    text = "[a]: [Pocket [7]]\n[persist.note]: [first\n[not a name\nlast]\n[b]: []\n[c]: [x]\r\n[d]: [y]\n"
+    expected = {"a": "Pocket [7]", "persist.note": "first\n[not a name\nlast", "b": "", "c": "x", "d": "y"}
+    assert readings.properties(text) == expected
 
 
 def test_phone_that_hides_everything_is_still_described() -> None:

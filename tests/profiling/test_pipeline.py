@@ -85,6 +85,13 @@ def test_again_measures_only_what_was_disturbed(store: MeasurementStore) -> None
     assert not outcome.reused and outcome.predictor.errors.mape < 0.05 and len(calm.jobs) < 100
 
 
+def test_a_phone_that_hides_its_temperature_is_told(store: MeasurementStore) -> None:
+    events: list[ProgressEvent] = []
+    outcome = profile(ScriptedDevice(), store, threads=8, blocks=50, progress=events.append)
+    assert outcome.quality.blind == 1.0 and outcome.quality.stable
+    assert events[-1].message.startswith("warning: the phone told no possible temperature before 100% of the rows")
+
+
 def test_damaged_predictor_is_trained_again(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     profile_and_train(device, store, threads=8, blocks=50)

@@ -160,6 +160,15 @@ def test_row_that_heats_the_phone_is_marked(store: MeasurementStore, pauses: lis
     assert sum("hot" in row.marks for row in rows) == 1
 
 
+def test_phone_that_tells_no_temperature_is_measured_and_that_is_told(store: MeasurementStore) -> None:
+    rows = measure(PhoneWithState().tell(DeviceState(battery_percent=71.0)), store)
+    quality = session_quality(rows, limited=True)
+    assert "no possible temperature before 100% of the rows" in quality.notice and quality.stable
+    assert session_quality(rows).notice == ""
+    told = measure(PhoneWithState(fingerprint="double-2").tell(DeviceState(temperature_c=30.0)), store)
+    assert session_quality(told, limited=True).notice == ""
+
+
 def test_too_few_cores_are_told(store: MeasurementStore) -> None:
     rows = measure(ScriptedDevice(lambda number, raw: replace(raw, cpus=(0, 1))), store)
     assert {row.marks for row in rows} == {("few cores",)} and all(not is_disturbed(row) for row in rows)

@@ -21,7 +21,8 @@ class Cluster:
 @dataclass
 class Description:
     """A phone. ``temperature_tenths`` is the battery's, as ``dumpsys battery`` gives it; ``thermal`` is whether there
-    is a thermalservice (Android 10 and later); ``clock_share`` the share of the highest clock that it runs at."""
+    is a thermalservice (Android 10 and later); ``clock_share`` the share of the highest clock that it runs at;
+    ``features`` the instruction sets that the kernel tells of."""
 
     model: str
     soc: str
@@ -33,6 +34,7 @@ class Description:
     clock_share: float = 1.0
     time_in_state: bool = True
     properties: dict[str, str] = field(default_factory=dict)
+    features: str = ""
 
 
 LITTLE = (576000, 1209600, 1804800)
@@ -142,7 +144,8 @@ def _write_files(description: Description, root: Path) -> None:
             cache = cpus / f"cpu{number}/cache/index2"
             cache.mkdir(parents=True)
             (cache / "size").write_text(f"{cluster.l2_kib}K\n")
-            sections.append(f"processor\t: {number}\nCPU implementer\t: 0x41\nCPU part\t: {cluster.part}\n")
+            told = f"Features\t: {description.features}\n" if description.features else ""
+            sections.append(f"processor\t: {number}\n{told}CPU implementer\t: 0x41\nCPU part\t: {cluster.part}\n")
     (root / "proc").mkdir()
     (root / "proc/cpuinfo").write_text("\n".join(sections) + "\nHardware\t: Double\n")
 
