@@ -56,9 +56,9 @@ class HostDevice:
 
     @cached_property
     def target(self) -> Target:
-        from fusion import host_target, target_named
+        from fusion import host_target, host_target_named
 
-        return target_named(self._target_name) if self._target_name else host_target()
+        return host_target_named(self._target_name) if self._target_name else host_target()
 
     def describe(self) -> DeviceDescription:
         return self._description

@@ -28,10 +28,12 @@ def choose(serial: str | None, what: str, spec: DeviceSpec | None = None) -> str
         attached = attached_phones()
     except DeviceError as error:
         raise DeviceError(f"{what} is not available: {error}") from error
-    variable = os.environ.get(_VARIABLE) if serial is None else None
-    named = serial if serial is not None else variable
-    origin = f" ({_VARIABLE})" if variable else ""
-    chosen = _named(named, attached, origin) if named else _only(attached, what, spec)
+    if serial is not None:
+        chosen = _named(serial, attached)
+    elif variable := os.environ.get(_VARIABLE):
+        chosen = _named(variable, attached, f" ({_VARIABLE})")
+    else:
+        chosen = _only(attached, what, spec)
     if attached[chosen] != READY:
         raise DeviceError(f"{what} ({chosen}) is {attached[chosen]}: {advice_for(attached[chosen])}")
     return chosen
@@ -61,10 +63,12 @@ def same_phone(serials: Mapping[str, Properties | DeviceError]) -> dict[str, str
     }
 
 
-def _named(named: str, attached: Mapping[str, str], origin: str) -> str:
-    chosen = named if named in attached else serial_named(named)
+def _named(named: str, attached: Mapping[str, str], origin: str = "") -> str:
+    chosen = named if named in attached or not named else serial_named(named)
     if chosen is None or chosen not in attached:
-        raise DeviceError(f"no phone with serial {named}{origin} is attached; attached: {_list(attached)}")
+        raise DeviceError(
+            f"no phone with serial {named or repr(named)}{origin} is attached; attached: {_list(attached)}"
+        )
     return chosen
 
 

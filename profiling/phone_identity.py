@@ -78,16 +78,16 @@ def refuse_other(spec: DeviceSpec, known: Properties, serial: str) -> None:
 
 def refuse_unfit(known: Properties, serial: str) -> None:
     """DeviceError for a phone that generated code cannot run on, or only in translation."""
-    if processor := _foreign_processor(known):
-        raise DeviceError(
-            f"the phone {serial} has a processor of another kind ({processor}) and translates ARM code: what it "
-            "measured would be the translation"
-        )
     if "arm64" not in known.get("ro.product.cpu.abilist64", ""):
         abis = known.get(_ABIS[0]) or known.get("ro.product.cpu.abi") or "none named"
         raise DeviceError(
             f"the phone {serial} is not a 64-bit ARM device (its instruction sets: {abis}): "
             "no code can be generated for it"
+        )
+    if processor := _foreign_processor(known):
+        raise DeviceError(
+            f"the phone {serial} has a processor of another kind ({processor}) and translates ARM code: what it "
+            "measured would be the translation"
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
     from fusion.compare.engines import EngineSettings, ModelFiles
     from fusion.compiled import CompiledModel
+    from fusion.target import Target
     from profiling.device import RawSamples
 
 EXAMPLES = """\b
@@ -141,14 +142,23 @@ def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
     return ModelFiles(preset_to_onnx(model, folder, seq_len), seq_len, folder / model)
 
 
+def _target(spec: DeviceSpec) -> Target:
+    """What the device's specification says, or the best that this machine runs."""
+    from fusion import host_target, host_target_named, target_named
+
+    if spec.kind != "host":
+        return target_named(spec.target)
+    return host_target() if spec.target == "host" else host_target_named(spec.target)
+
+
 def _compile(
     files: ModelFiles, spec: DeviceSpec, threads: int, rename: Mapping[str, str], fuse: bool, measured: bool = False
 ) -> CompiledModel:
-    from fusion import compile_model, host_target, target_named
+    from fusion import compile_model
     from fusion.compare.measured_cost import MeasuredCost
     from fusion.planning.cost import roofline_ms
 
-    target = host_target() if spec.kind == "host" else target_named(spec.target)
+    target = _target(spec)
     cost = MeasuredCost(threads, target) if measured else roofline_ms
     options = {"threads": threads, "fuse": fuse, "target": target, "cost": cost, "rename": rename}
     return compile_model(files.onnx, seq_len=files.seq_len, **options)

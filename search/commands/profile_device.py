@@ -19,6 +19,7 @@ from search.commands._options import (
     given_options,
     run_command,
 )
+from search.commands.standard_output import write_out
 
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
@@ -48,7 +49,11 @@ A second call measures only what is missing, and ends at once when nothing is.
 )
 @click.option("--device", help="Name (see --list), 'attached', or a .toml file.")
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to profile.")
-@click.option("--serial", multiple=True, help="The phone's serial number; several of one model share the work.")
+@click.option(
+    "--serial",
+    multiple=True,
+    help="The phone's serial number; several share the work.  [default: ANDROID_SERIAL]",
+)
 @click.option("--allow-mismatch", is_flag=True, help="Measure a phone of another model than the device's.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
 @click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: until enough]")
@@ -278,11 +283,11 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
 
 
 def list_devices(as_json: bool) -> None:
-    """Every known device and attached phone, and what can be done with it."""
-    from search.profiles.device_list import device_documents, print_devices
+    """Every known device and attached phone, and what can be done with it, on standard output."""
+    from search.profiles.device_list import device_documents, device_tables
 
     documents = device_documents()
     if as_json:
         emit_json(documents)
     else:
-        print_devices(documents)
+        write_out(device_tables(documents))

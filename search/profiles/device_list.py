@@ -29,8 +29,8 @@ def device_documents() -> dict[str, Any]:
     }
 
 
-def print_devices(documents: dict[str, Any]) -> None:
-    """The same as two tables on standard output, since a list is what was asked for."""
+def device_tables(documents: dict[str, Any]) -> str:
+    """The same as two tables for people."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -40,14 +40,16 @@ def print_devices(documents: dict[str, Any]) -> None:
     for document in documents["devices"]:
         cells = (document["name"], document["title"], ", ".join(document["units"]), str(document["threads"]))
         known.add_row(*(Text(cell) for cell in (*cells, document["can_be"])))
-    output.print(known)
-    if documents["attached"]:
-        phones = Table("attached phone", "model", "can be")
-        for document in documents["attached"]:
-            phones.add_row(*(Text(document[name]) for name in ("serial", "model", "can_be")))
-        output.print(phones)
-    else:
-        output.print(documents["adb"] or "no phone is attached", markup=False)
+    with output.capture() as printed:
+        output.print(known)
+        if documents["attached"]:
+            phones = Table("attached phone", "model", "can be")
+            for document in documents["attached"]:
+                phones.add_row(*(Text(document[name]) for name in ("serial", "model", "can_be")))
+            output.print(phones)
+        else:
+            output.print(documents["adb"] or "no phone is attached", markup=False)
+    return printed.get().rstrip("\n")
 
 
 def _device(spec: DeviceSpec, phones: Sequence[AttachedPhone]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from data.architecture import Architecture
@@ -71,6 +73,15 @@ def test_an_instruction_set_is_named_shortly_or_fully(monkeypatch: pytest.Monkey
     for beyond in ("avx512", "neon"):
         with pytest.raises(InputError, match=r"cannot run code for .*: it runs x86_64-avx2, x86_64-sse"):
             host_target_named(beyond)
+
+
+def test_a_file_of_this_machine_may_name_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target, "_cpu_flags", lambda: HASWELL)
+    spec = load_device("host")
+    assert open_device(replace(spec, target="x86_64-sse")).target.name == "x86_64-sse"
+    with pytest.raises(InputError, match="cannot run code for x86_64-avx512: it runs x86_64-avx2, x86_64-sse"):
+        open_device(replace(spec, target="x86_64-avx512")).describe()
 
 
 def test_only_this_machine_can_be_restricted() -> None:

@@ -129,6 +129,8 @@ def test_android_serial_chooses(attach: Attach, monkeypatch: pytest.MonkeyPatch)
     assert open_device(SPEC).describe().details["serial"] == second.serial
     assert open_device(SPEC, first.serial).describe().details["serial"] == first.serial
     monkeypatch.setenv("ANDROID_SERIAL", "R58")
+    with pytest.raises(DeviceError, match=r"no phone with serial '' is attached"):
+        open_device(SPEC, "")
     with pytest.raises(DeviceError, match=r"no phone with serial R58 \(ANDROID_SERIAL\) is attached"):
         open_device(SPEC)
 
@@ -239,6 +241,12 @@ def test_code_that_the_phone_cannot_run_is_refused(attach: Attach) -> None:
     attach(replace(descriptions.s20(), features=V8))
     with pytest.raises(DeviceError, match=r"lacks atomics, which code for aarch64-lse needs; set target = \"aarch64-n"):
         open_device(replace(SPEC, target="aarch64-lse"))
+
+
+def test_x86_alone_is_no_phone_of_ours(attach: Attach) -> None:
+    attach(replace(descriptions.s20(), abis64="x86_64", properties={"ro.product.cpu.abilist": "x86_64,x86"}))
+    with pytest.raises(DeviceError, match=r"not a 64-bit ARM device \(its instruction sets: x86_64,x86\)"):
+        open_device(SPEC)
 
 
 def test_no_server_is_started_on_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
