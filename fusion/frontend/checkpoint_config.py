@@ -41,7 +41,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "bert": Family(),
         "electra": Family(),
         "albert": Family(),
-        "mobilebert": Family(widths=("hidden_size", "intra_bottleneck_size")),
+        "mobilebert": Family(widths=("intra_bottleneck_size",)),
         "distilbert": Family("n_heads", "activation", ("dim",)),
         "roberta": _ROBERTA,
         "xlm-roberta": _ROBERTA,
@@ -97,8 +97,10 @@ _NEUTRAL: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
 )
 # Activations that are compiled, as transformers names them.
 ACTIVATIONS = (
-    "gelu gelu_new gelu_fast gelu_python gelu_pytorch_tanh gelu_python_tanh gelu_accurate relu tanh linear".split()
+    *("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate"),
+    *("relu", "tanh", "sigmoid", "linear"),
 )
+_NORMALISATIONS = ("layer_norm", "no_norm")  # MobileBERT's
 # A key that the family does not read, though its name says that it would change the computation; the values of such
 # keys that change nothing are those that say no, or, for some, those that say yes.
 _TELLING = re.compile(
@@ -140,7 +142,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     family = _family(config, path)
     _check_sizes(config, path)
     _check_heads(config, family, path)
-    _check_activation(config, family, path)
+    _check_functions(config, family, path)
     _check_numbers(config, family, path)
     _check_outputs(config, path)
 
@@ -189,16 +191,16 @@ def _check_heads(config: Mapping[str, Any], family: Family, path: Path) -> None:
     heads = config.get(family.heads, config.get("num_attention_heads"))
     if not isinstance(heads, int):
         raise DataFileError(path, f"lacks {family.heads}, which no tensor's shape tells")
-    for width in family.widths:
+    for width in ("hidden_size",) if config.get("use_bottleneck") is False else family.widths:
         value = config.get(width, heads)
         if value % heads:
             raise DataFileError(path, f"{family.heads} is {heads}, which does not divide {width} {value}")
 
 
-def _check_activation(config: Mapping[str, Any], family: Family, path: Path) -> None:
-    name = config.get(family.activation, ACTIVATIONS[0])
-    if name not in ACTIVATIONS:
-        raise _refuse(path, family.activation, name, f"not among what is compiled: {', '.join(ACTIVATIONS)}")
+def _check_functions(config: Mapping[str, Any], family: Family, path: Path) -> None:
+    for key, known in ((family.activation, ACTIVATIONS), ("normalization_type", _NORMALISATIONS)):
+        if key in config and config[key] not in known:
+            raise _refuse(path, key, config[key], f"not among what is compiled: {', '.join(known)}")
 
 
 def _check_numbers(config: Mapping[str, Any], family: Family, path: Path) -> None:

@@ -224,7 +224,8 @@ def _check_report(
     problems = ((lacking, "missing"), (left, "left over"), (misshapen, "of another shape"))
     found = "; ".join(f"{count_of(names)} {problem}" for names, problem in problems if names)
     if found:
-        raise DataFileError(directory, f"does not fit {type(model).__name__} of its config.json: {found}")
+        advice = "name the class that takes them in architectures" if left and not lacking else "save the model again"
+        raise DataFileError(directory, f"does not fit {type(model).__name__} of its config.json: {found}; {advice}")
 
 
 def _unfilled(

@@ -47,6 +47,7 @@ REFUSED: tuple[tuple[str, Any], ...] = (
     *(("model_type", value) for value in ("banana", "BERT", None, 3, [])),
     ("tie_word_embeddings", "yes"),
     ("output_hidden_states", "all"),
+    ("normalization_type", "banana"),
     ("num_attention_heads", 5),
     # Keys that BERT does not read, but whose names say that they mean something.
     *((key, True) for key in ("relative_attention", "is_causal", "use_rotary", "scale_attn_by_inverse_layer_idx")),

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertForSequenceClassification
+from transformers import BertConfig, BertForPreTraining, BertForSequenceClassification
 
 from data.errors import DataFileError
 from fusion import compile_model
 from fusion.frontend.checkpoint_files import tensor_headers
-from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_checkpoint, load_model
+from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_checkpoint, load_model, quiet_transformers
 from tests.fusion.frontend.checkpoints import Edit, Tensors, change, configure, save_classifier
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
+SIZES = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
 QUERY = "bert.encoder.layer.1.attention.self.query.bias"
 
 
@@ -41,6 +42,13 @@ def beyond_fp32(tensors: Tensors) -> None:
 def transposed(tensors: Tensors) -> None:
     name = "bert.encoder.layer.0.intermediate.dense.weight"
     tensors[name] = tensors[name].T.contiguous()
+
+
+def older(tensors: Tensors) -> Tensors:
+    """Names of normalisations and a buffer as transformers once stored them."""
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in tensors.items()}
+    old = {name.replace("LayerNorm.bias", "LayerNorm.beta"): value for name, value in old.items()}
+    return old | {"bert.embeddings.position_ids": torch.arange(64)[None]}
 
 
 def quantised(tensors: Tensors) -> None:
@@ -107,15 +115,25 @@ def test_other_precisions_are_read_as_fp32(dtype: torch.dtype, checkpoint: Path)
 
 
 def test_leftovers_that_hold_nothing_are_passed_over(checkpoint: Path) -> None:
-    def older(tensors: Tensors) -> Tensors:
-        old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in tensors.items()}
-        old = {name.replace("LayerNorm.bias", "LayerNorm.beta"): value for name, value in old.items()}
-        return old | {"bert.embeddings.position_ids": torch.arange(64)[None]}
-
     expected = load_checkpoint(checkpoint)
     change(checkpoint, older)
     model = load_checkpoint(checkpoint)
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_pretrained_model_is_the_masked_language_model_that_it_is_called(tmp_path: Path) -> None:
+    """As bert-base-uncased is stored: tied words, old names, and the choice of the next sentence beside the head."""
+    with quiet_transformers():
+        BertForPreTraining(BertConfig(vocab_size=60, **SIZES)).save_pretrained(tmp_path)
+    configure(tmp_path, architectures=["BertForMaskedLM"])
+    change(tmp_path, older)
+    model = load_checkpoint(tmp_path)
+    assert type(model).__name__ == "BertForMaskedLM"
+    words = load_file(tmp_path / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    assert torch.equal(model.cls.predictions.decoder.weight, words)
+    configure(tmp_path, architectures=["BertModel"])
+    with pytest.raises(DataFileError, match=r"left over; name the class that takes them in architectures"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_teacher_may_lack_its_head_alone(checkpoint: Path) -> None:
