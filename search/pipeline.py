@@ -80,6 +80,7 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
                 break
             trials, finalists = more, run_final(bench, more, task, teacher)
         result = conclude(bench, feasible, trials, finalists)
+        warn_of_winner(bench, task, result)
         publish(bench, result)
         return result
 
@@ -118,6 +119,10 @@ def load_task(bench: Bench) -> Task:
     bench.study.save("task", summary)
     size = f"{summary.train_examples} training and {summary.dev_examples} dev examples"
     bench.progress(ProgressEvent("task", 1, 1, f"{task.name}: {size}"))
+    if options.seq_len < task.max_tokens:
+        bench.note(f"texts of {task.name} have up to {task.max_tokens} tokens: --seq-len {options.seq_len} cuts them")
+    elif options.seq_len > task.max_tokens:
+        bench.note(f"texts of {task.name} are cut to {task.max_tokens} tokens; what --seq-len has beyond is padding")
     return task
 
 
@@ -303,6 +308,14 @@ def conclude(
     )
     bench.study.save("result", result)
     return result
+
+
+def warn_of_winner(bench: Bench, task: Task, result: SearchResult) -> None:
+    """Says so where the winner has learnt nothing, though its teacher had."""
+    trained = result.winning_finalist.trained
+    problem = nothing_learnt(task, trained.scores) if trained else ""
+    if problem:
+        bench.note(f"the winner has learnt nothing of {task.name}: {problem}; try a larger --budget or more --trials")
 
 
 def standing(finalist: Finalist) -> tuple[float, float]:

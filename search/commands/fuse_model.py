@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusion.frontend.presets import PRESETS
-from search.commands._options import Command, ProgressPrinter, console, emit_json, run_command
+from search.commands._options import (
+    Command,
+    ProgressPrinter,
+    check_threads,
+    console,
+    emit_json,
+    given_options,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
@@ -88,7 +96,8 @@ def main(
     spec = load_device(device)
     engines = _engines(compare)
     _check(spec, unit, bool(engines) or unfused or fusion_cost == "measured")
-    settings = EngineSettings(threads or spec.default_threads, litert_python)
+    _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
+    settings = EngineSettings(check_threads(spec, threads), litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         measured = fusion_cost == "measured" and not no_fusion
@@ -123,6 +132,19 @@ def _check(spec: DeviceSpec, unit: str, compares: bool) -> None:
         raise InputError(
             "--compare, --unfused and --fusion-cost measured time on this machine; they need --device host"
         )
+
+
+def _check_ignored(times: bool, converts: bool, no_fusion: bool) -> None:
+    """Refuse what would be passed over: settings of a benchmark that is not asked for, or of fusion without it."""
+    given = given_options()
+    problems = {
+        "--rounds": "" if times else "belongs to --bench, --compare or --unfused",
+        "--litert-python": "" if converts else "belongs to --compare litert",
+        "--fusion-cost": "settles fusions, of which --no-fusion leaves none" if no_fusion else "",
+    }
+    for name, problem in problems.items():
+        if problem and name in given:
+            raise click.UsageError(f"{name} {problem}.")
 
 
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:

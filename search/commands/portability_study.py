@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands._options import DURATION_MS, SEED, Command, ProgressPrinter, console, emit_json, run_command
+from search.commands._options import (
+    DURATION_MS,
+    SEED,
+    Command,
+    ProgressPrinter,
+    console,
+    emit_json,
+    given_options,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +74,8 @@ def main(
         raise click.UsageError("Give either --devices or --table.")
     if features is not None and table is None:
         raise click.UsageError("--features belongs to --table.")
+    if table is not None and "--models" in given_options():
+        raise click.UsageError("--models belongs to --devices: a table holds the models that it holds.")
     counts = parse_samples(samples)
     names = [name.strip() for name in features.split(",")] if features else None
     if table is not None:

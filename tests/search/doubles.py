@@ -36,7 +36,9 @@ TEACHER = SimpleNamespace(
     score=0.9,
     scores={"accuracy": 0.9},
 )
-TASK = SimpleNamespace(name="pairs", metric="accuracy", majority=0.5, labels=2, train=range(100), dev=range(40))
+TASK = SimpleNamespace(
+    name="pairs", metric="accuracy", majority=0.5, labels=2, max_tokens=48, train=range(100), dev=range(40)
+)
 OPTIONS = SearchOptions(device="host", budget_ms=2.0, task="pairs", trials=3, seq_len=64)
 
 

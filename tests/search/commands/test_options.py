@@ -7,6 +7,7 @@ import errno
 import importlib
 import json
 import sqlite3
+import sys
 
 import click
 import pytest
@@ -151,6 +152,24 @@ def test_every_option_of_the_four_commands_is_taken_once(command: str) -> None:
         result = CliRunner().invoke(main, [option.opts[0], "1", option.opts[0], "2"])
         assert result.exit_code == 2
         assert f"{option.opts[0]} is given 2 times" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "part"),
+    [
+        ("fuse_model", ["bert-base", "--rounds", "3"], "--rounds belongs to --bench"),
+        ("fuse_model", ["bert-base", "--compare", "pytorch", "--litert-python", sys.executable], "--compare litert"),
+        ("fuse_model", ["bert-base", "--no-fusion", "--fusion-cost", "measured"], "--fusion-cost settles"),
+        ("fuse_model", ["bert-base", "--threads", "100000"], "cores"),
+        ("fuse_model", [""], "is empty"),
+        ("portability_study", ["--table", "t.csv", "--models", "20"], "--models belongs to --devices"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(command: str, arguments: list[str], part: str) -> None:
+    result = CliRunner().invoke(importlib.import_module(f"search.commands.{command}").main, arguments)
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_defects_keep_their_traceback() -> None:

@@ -98,6 +98,13 @@ def test_a_failed_start_is_simply_repeated(search: Search, world: World) -> None
     assert search(world, "--out", "run").exit_code == 0
 
 
+def test_lengths_other_than_the_tasks_are_said(search: Search, world: World) -> None:
+    stopped = replace(world, teacher_problem="that is all")
+    assert "have up to 48 tokens: --seq-len 32 cuts them" in search(stopped, "--seq-len", "32").stderr
+    assert "are cut to 48 tokens" in search(stopped, "--seq-len", "64", "--out", "other").stderr
+    assert "tokens" not in search(stopped, "--seq-len", "48", "--out", "third").stderr
+
+
 def test_resuming_where_nothing_was_begun_says_so(search: Search, world: World) -> None:
     done = search(world, "--out", "rnu", "--resume")
     assert done.exit_code == 0
