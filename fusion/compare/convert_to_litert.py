@@ -1,7 +1,7 @@
-"""Run by a Python that has litert-torch, never imported: ``convert_to_litert.py CHECKPOINT OUT.tflite SEQ_LEN``.
+"""Run by a Python that has litert-torch, never imported: ``convert_to_litert.py CHECKPOINT OUT SEQ_LEN ARCHITECTURE``.
 
-The model takes int32 [1, SEQ_LEN] inputs in the order input_ids, attention_mask and, where it has them,
-token_type_ids; it gives logits (a classifier's or regressor's checkpoint) or the last hidden state, fp32.
+The model, of transformers' class ARCHITECTURE, takes int32 [1, SEQ_LEN] inputs in the order input_ids, attention_mask
+and, where it has them, token_type_ids; it gives the class's first output, fp32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import litert_torch
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+import transformers
 
 
 class FirstOutput(torch.nn.Module):
@@ -25,18 +25,16 @@ class FirstOutput(torch.nn.Module):
         return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=False)[0]
 
 
-def convert(checkpoint: str, path: str, seq_len: int) -> None:
+def convert(checkpoint: str, path: str, seq_len: int, architecture: str) -> None:
     """Writes the converted model; whatever fails ends the process with its message as the last line."""
-    config = AutoConfig.from_pretrained(checkpoint)
-    classifies = any("ForSequenceClassification" in name for name in config.architectures or [])
-    maker = AutoModelForSequenceClassification if classifies else AutoModel
+    loaded = getattr(transformers, architecture).from_pretrained(checkpoint).eval()
     ids = torch.zeros(1, seq_len, dtype=torch.int64)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if getattr(config, "type_vocab_size", 0) > 1:
+    if getattr(loaded.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
-    model = FirstOutput(maker.from_pretrained(checkpoint).eval(), list(inputs))
+    model = FirstOutput(loaded, list(inputs))
     litert_torch.convert(model.eval(), tuple(inputs.values())).export(path)
 
 
 if __name__ == "__main__":
-    convert(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    convert(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

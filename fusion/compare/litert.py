@@ -14,6 +14,9 @@ import numpy as np
 
 from data.errors import EngineUnavailableError
 from data.home import home
+from fusion.frontend.checkpoint_model import files_read, open_checkpoint
+from fusion.frontend.heads import MULTIPLE_CHOICE
+from fusion.frontend.sentence_modules import is_sentence_folder
 
 CONVERTER = Path(__file__).with_name("convert_to_litert.py")
 PYTHON_VARIABLE = "POCKETBERT_LITERT_PYTHON"
@@ -60,7 +63,7 @@ def litert_file(checkpoint: Path, seq_len: int, python: str | None = None) -> Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            _convert(_converter_python(python), checkpoint, partial, seq_len)
+            _convert(_converter_python(python), checkpoint, partial, seq_len, _architecture(checkpoint))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -69,11 +72,19 @@ def litert_file(checkpoint: Path, seq_len: int, python: str | None = None) -> Pa
 
 def _content_hash(checkpoint: Path, seq_len: int) -> str:
     digest = hashlib.sha256(f"{seq_len}\0".encode() + CONVERTER.read_bytes())
-    for path in sorted([*checkpoint.glob("*.json"), *checkpoint.glob("*.safetensors")]):
+    for path in files_read(checkpoint):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
+
+
+def _architecture(checkpoint: Path) -> str:
+    """The class of transformers that the converter loads."""
+    name = open_checkpoint(checkpoint).architecture
+    if is_sentence_folder(checkpoint) or name.endswith(MULTIPLE_CHOICE):
+        raise EngineUnavailableError("litert: sentence-transformers folders and multiple choices are not converted")
+    return name
 
 
 def _converter_python(python: str | None) -> str:
@@ -88,9 +99,10 @@ def _converter_python(python: str | None) -> str:
     )
 
 
-def _convert(python: str, checkpoint: Path, path: Path, seq_len: int) -> None:
+def _convert(python: str, checkpoint: Path, path: Path, seq_len: int, architecture: str) -> None:
     # Isolated (-I): only that Python's own packages, neither PYTHONPATH nor the folder of the script.
-    command = [python, "-I", str(CONVERTER), str(checkpoint.absolute()), str(path.absolute()), str(seq_len)]
+    files = [str(file.absolute()) for file in (CONVERTER, checkpoint, path)]
+    command = [python, "-I", *files, str(seq_len), architecture]
     try:
         done = subprocess.run(
             command,

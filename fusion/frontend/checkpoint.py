@@ -39,7 +39,7 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{directory}: {model.name} cannot be exported ({problem})") from error
+        raise ModelError(f"{directory}: {model.architecture} cannot be exported ({problem})") from error
     return path
 
 

@@ -70,9 +70,15 @@ def read_object(path: Path) -> Mapping[str, Any]:
     Raises:
         DataFileError: it cannot be read, is a Git LFS pointer, or holds anything else.
     """
-    with _open(path) as file:
-        content = file.read(_LONGEST_JSON + 1)
-    return _object(content, path, "")
+    return _as_object(_read_json(path), path, "")
+
+
+def read_objects(path: Path) -> Sequence[Mapping[str, Any]]:
+    """A JSON file whose value is a list of objects. Errors as :func:`read_object`."""
+    value = _read_json(path)
+    if not isinstance(value, list):
+        raise DataFileError(path, f"holds a JSON {type(value).__name__} where a list is expected")
+    return [_as_object(entry, path, f"entry {index} ") for index, entry in enumerate(value)]
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:
@@ -143,14 +149,22 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _object(content: bytes, path: Path, place: str) -> Mapping[str, Any]:
-    """A JSON object; ``place`` says where in the file it lies."""
+def _read_json(path: Path) -> Any:
+    with _open(path) as file:
+        return _parsed(file.read(_LONGEST_JSON + 1), path, "")
+
+
+def _parsed(content: bytes, path: Path, place: str) -> Any:
+    """JSON without repeated keys; ``place`` says where in the file it lies."""
     if len(content) > _LONGEST_JSON:
         raise DataFileError(path, f"{place}is longer than {_LONGEST_JSON} bytes")
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
         raise DataFileError(path, f"{place}is not JSON ({error})") from error
+
+
+def _as_object(value: Any, path: Path, place: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise DataFileError(path, f"{place}holds a JSON {type(value).__name__} where an object is expected")
     return value
@@ -193,7 +207,8 @@ def _file_headers(path: Path) -> Iterator[tuple[str, TensorHeader]]:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _LONGEST_JSON):
             raise DataFileError(path, f"no whole safetensors file: {size} bytes, with a header of {length}")
-        entries = _object(file.read(length), path, "the safetensors header ")
+        place = "the safetensors header "
+        entries = _as_object(_parsed(file.read(length), path, place), path, place)
     spans = []
     for name, entry in entries.items():
         if name != "__metadata__":

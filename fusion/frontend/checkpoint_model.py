@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
 from fusion.frontend.heads import MULTIPLE_CHOICE
 from fusion.frontend.loading import load_checkpoint
+from fusion.frontend.sentence_embedding import sentence_module
+from fusion.frontend.sentence_modules import is_sentence_folder, read_sentence_modules
 
 
 @dataclass(frozen=True)
 class CheckpointModel:
     """A torch module of positional inputs, int64 [1, seq_len] each, which gives a mapping of fp32 outputs by name.
 
-    ``longest`` is the most tokens that it takes, and ``limit`` says what sets that.
+    ``architecture`` is the name of transformers' class within it. ``longest`` is the most tokens that it takes, and
+    ``limit`` says what sets that.
     """
 
     module: Any
-    name: str
+    architecture: str
     inputs: tuple[str, ...]
     longest: int | None
     limit: str
@@ -32,6 +35,12 @@ class CheckpointModel:
             raise InputError(f"seq-len {seq_len} is not within {self.limit}")
 
 
+def files_read(directory: Path) -> list[Path]:
+    """The files that a directory's model depends on; a sentence-transformers folder has some in folders of its own."""
+    pattern = "**/" if is_sentence_folder(directory) else ""
+    return sorted(path for kind in ("json", "safetensors") for path in directory.glob(f"{pattern}*.{kind}"))
+
+
 def open_checkpoint(directory: Path, attention: str | None = "eager") -> CheckpointModel:
     """The model of a directory, with its head.
 
@@ -40,13 +49,37 @@ def open_checkpoint(directory: Path, attention: str | None = "eager") -> Checkpo
     where a pooler is stored, ``pooler_output``. Hidden states that ``config.json`` asks for follow as
     ``hidden_states.0`` and so on. A multiple choice is one choice's logit, [1, 1]: run each choice, and compare.
 
+    A sentence-transformers folder gives ``sentence_embedding`` [1, size], pooled, projected and normalised as its
+    modules say; its ``max_seq_length``, to which texts are cut, bounds the sequence length. Lower-casing and prompts
+    are the tokenizer's part. A cross-encoder gives its head's ``logits``, before any activation.
+
     Raises:
-        DataFileError, ModelError: as :func:`fusion.frontend.loading.load_checkpoint`.
+        DataFileError, ModelError: as :func:`fusion.frontend.loading.load_checkpoint`,
+            :func:`fusion.frontend.sentence_modules.read_sentence_modules` and
+            :func:`fusion.frontend.sentence_embedding.sentence_module`.
     """
-    model = load_checkpoint(directory, attention)
+    if is_sentence_folder(directory):
+        return _open_sentence_folder(directory, attention)
+    return _open_model(load_checkpoint(directory, attention))
+
+
+def _open_model(model: Any) -> CheckpointModel:
     name, inputs, positions = type(model).__name__, _input_names(model), _positions(model)
     module = _named_module(model, inputs, choice=name.endswith(MULTIPLE_CHOICE))
     return CheckpointModel(module, name, inputs, positions, f"the model's {positions} positions")
+
+
+def _open_sentence_folder(directory: Path, attention: str | None) -> CheckpointModel:
+    described = read_sentence_modules(directory)
+    model = load_checkpoint(described.encoder, attention, encoder_only=bool(described.poolings))
+    opened = _open_model(model)
+    if described.poolings:
+        described.check_widths(int(model.config.hidden_size))
+        opened = replace(opened, module=sentence_module(opened.module, described))
+    limit, longest = described.max_seq_length, opened.longest
+    if limit is None or (longest is not None and longest <= limit):
+        return opened
+    return replace(opened, longest=limit, limit=described.limited_by)
 
 
 def _input_names(model: Any) -> tuple[str, ...]:

@@ -41,7 +41,6 @@ def head_classes(config: Any, directory: Path) -> tuple[Any, ...]:
         ModelError: a named class is unknown, belongs to another kind of model, has a head that is not compiled, or
             the model is a decoder; the message names it.
     """
-    _refuse_decoders(config, directory)
     names = dict.fromkeys(config.architectures or ())
     return tuple(_named_class(name, config, directory) for name in names) or _possible_classes(config)
 
@@ -50,7 +49,6 @@ def encoder_class(config: Any, directory: Path) -> Any:
     """The class of the encoder without any head. Errors as :func:`head_classes`."""
     import transformers
 
-    _refuse_decoders(config, directory)
     found = getattr(transformers, HEADS[ENCODER]).get(type(config), None)
     if found is None:
         raise ModelError(f"{directory}: transformers has no encoder for model_type {config.model_type!r}")
@@ -60,16 +58,6 @@ def encoder_class(config: Any, directory: Path) -> Any:
 def is_encoder(architecture: Any) -> bool:
     """Whether a class gives hidden states rather than a head's outputs."""
     return str(architecture.__name__).endswith(ENCODER)
-
-
-def _refuse_decoders(config: Any, directory: Path) -> None:
-    import transformers
-
-    kind, masked = type(config), transformers.MODEL_FOR_MASKED_LM_MAPPING
-    if getattr(config, "is_encoder_decoder", False) or (
-        kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in masked
-    ):
-        raise ModelError(f"{directory}: model_type {config.model_type!r} has a decoder; only encoders are compiled")
 
 
 def _named_class(name: str, config: Any, directory: Path) -> Any:

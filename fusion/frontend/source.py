@@ -13,6 +13,7 @@ from data.errors import DataFileError, InputError
 from data.home import home
 from fusion.frontend.canonical import canonicalize
 from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.frontend.checkpoint_model import files_read
 from fusion.frontend.external_data import external_files, read_model
 from fusion.frontend.input_names import checked_renames
 from fusion.frontend.kept_graph import read_graph, write_graph
@@ -25,7 +26,6 @@ _IMPORTERS = ("numpy", "onnx", "torch", "transformers")
 # Stands before the place of each external file, whatever wrote the model: the field's tag, the length, the key.
 _EXTERNAL_MARK = b"\x0a\x08location"
 _BLOCK_BYTES = 1 << 20
-_READ_SUFFIXES = (".json", ".safetensors")
 
 
 class Source:
@@ -93,19 +93,12 @@ class Source:
     def _files(self) -> list[Path]:
         """All that importing reads."""
         if self.path.is_dir():
-            return _checkpoint_files(self.path)
+            return files_read(self.path)
         if not self.path.is_file():
             raise DataFileError(self.path, "no such ONNX file")
         if not _mentions_external_files(self.path):
             return [self.path]
         return [self.path, *external_files(read_model(self.path), self.path)]
-
-
-def _checkpoint_files(directory: Path) -> list[Path]:
-    """Configurations and weights of a checkpoint, and those in the folders that sentence-transformers adds."""
-    folders = [directory, *(path.parent for path in directory.glob("*/config.json"))]
-    found = [path for folder in folders for path in folder.iterdir() if path.suffix in _READ_SUFFIXES]
-    return sorted(path for path in found if path.is_file())
 
 
 def _mentions_external_files(path: Path) -> bool:

@@ -95,10 +95,15 @@ class Export:
         return f"{self.family}-{self.head}-{self.exporter}{self.opset}-{self.attention}-{kind}"
 
 
+def family_config(family: str, **changes: Any) -> Any:
+    """transformers' configuration of a small encoder."""
+    kind, sizes = _CONFIGS[family]
+    return getattr(transformers, kind)(**(_POSITIONS | sizes | changes))
+
+
 def random_model(family: str, head: str, attention: str = "eager", **changes: Any) -> PreTrainedModel:
     """A model in which every part matters: all weights are drawn with standard deviation .15."""
-    kind, sizes = _CONFIGS[family]
-    config = getattr(transformers, kind)(**(_POSITIONS | sizes | changes))
+    config = family_config(family, **changes)
     config.num_labels = {"regression": 1, "classification": 3, "tokens": 5}.get(head, 2)
     config.output_hidden_states = head == "states"
     torch.manual_seed(0)

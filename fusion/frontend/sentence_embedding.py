@@ -1,0 +1,175 @@
+"""sentence-transformers folders as one module: token ids to a sentence's embedding, pooled, projected, normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from data.errors import DataFileError, ModelError
+from fusion.frontend.checkpoint_files import count_of, tensor_headers, weight_files
+from fusion.frontend.sentence_modules import ACTIVATIONS, SentenceModules, VectorModule
+
+OUTPUT = "sentence_embedding"
+
+
+def sentence_module(encoder: Any, described: SentenceModules) -> Any:
+    """A torch module of int64 ids, mask (and token types), each [1, seq_len], that gives {"sentence_embedding"}.
+
+    ``encoder`` takes the same and gives ``last_hidden_state`` among its outputs. As sentence-transformers does it for
+    texts that are padded on the right: the pooling ``cls`` is the first position, ``lasttoken`` the last one that the
+    mask keeps.
+
+    Raises:
+        DataFileError: weights are missing, left over, of other shapes, or not finite.
+        ModelError: an activation is not compiled.
+    """
+    import torch
+
+    layers = torch.nn.Sequential(*(_layer(module) for module in described.vector_modules))
+    poolings = tuple(_POOL[mode] for mode in described.poolings)
+
+    class SentenceEmbedding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.layers = encoder, layers
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor, *types: torch.Tensor) -> dict[str, torch.Tensor]:
+            states = self.encoder(ids, mask, *types)["last_hidden_state"]
+            pooled = torch.cat([pool(states, mask) for pool in poolings], dim=-1)
+            return {OUTPUT: self.layers(pooled)}
+
+    return SentenceEmbedding().eval()
+
+
+def _first(states: Any, mask: Any) -> Any:
+    return states[:, 0]
+
+
+def _mean(states: Any, mask: Any) -> Any:
+    kept = mask.unsqueeze(-1).to(states.dtype)
+    return (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9)
+
+
+def _mean_by_root(states: Any, mask: Any) -> Any:
+    kept = mask.unsqueeze(-1).to(states.dtype)
+    return (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9).sqrt()
+
+
+def _weighted_mean(states: Any, mask: Any) -> Any:
+    """Later tokens weigh more: 1, 2, 3 and so on."""
+    import torch
+
+    weights = torch.arange(1, states.shape[1] + 1, dtype=states.dtype)[None, :, None] * mask.unsqueeze(-1)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
+def _largest(states: Any, mask: Any) -> Any:
+    return states.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).max(1).values
+
+
+def _last(states: Any, mask: Any) -> Any:
+    """The last position that the mask keeps; nothing where it keeps none."""
+    import torch
+
+    places = mask * torch.arange(1, states.shape[1] + 1)[None]
+    kept = mask * (places == places.max(1, keepdim=True).values)
+    return (states * kept.unsqueeze(-1).to(states.dtype)).sum(1)
+
+
+_POOL = {
+    "cls": _first,
+    "max": _largest,
+    "mean": _mean,
+    "mean_sqrt_len_tokens": _mean_by_root,
+    "weightedmean": _weighted_mean,
+    "lasttoken": _last,
+}
+
+
+def _layer(module: VectorModule) -> Any:
+    import torch
+
+    return {
+        "Dense": _dense,
+        "LayerNorm": _layer_norm,
+        "Normalize": lambda _: _normalise(),
+        "Dropout": lambda _: torch.nn.Identity(),
+    }[module.kind](module)
+
+
+def _normalise() -> Any:
+    import torch
+
+    class Normalise(torch.nn.Module):
+        def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(vectors, p=2, dim=-1)
+
+    return Normalise()
+
+
+def _layer_norm(module: VectorModule) -> Any:
+    import torch
+
+    norm = torch.nn.LayerNorm(module.size("dimension"))
+    norm.load_state_dict(_weights(module, {"weight": norm.weight, "bias": norm.bias}, "norm."))
+    return norm
+
+
+def _dense(module: VectorModule) -> Any:
+    import torch
+
+    config = module.config
+    sizes = module.size("in_features"), module.size("out_features")
+    parts = {"linear": torch.nn.Linear(*sizes, bias=bool(config.get("bias", True)))}
+    if config.get("use_residual") and sizes[0] != sizes[1]:
+        parts["residual"] = torch.nn.Linear(*sizes, bias=False)
+    layers = torch.nn.ModuleDict(parts)
+    layers.load_state_dict(_weights(module, layers.state_dict()))
+    activation, residual = _activation(module), bool(config.get("use_residual"))
+
+    class Dense(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers, self.activation = layers, activation
+
+        def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+            projected: torch.Tensor = self.activation(self.layers["linear"](vectors))
+            if not residual:
+                return projected
+            return projected + (self.layers["residual"](vectors) if "residual" in self.layers else vectors)
+
+    return Dense()
+
+
+def _activation(module: VectorModule) -> Any:
+    import torch
+
+    name = module.config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    short = str(name).rsplit(".", 1)[-1]
+    if not str(name).startswith("torch.nn.") or short not in ACTIVATIONS:
+        raise ModelError(
+            f"{module.folder / 'config.json'}: activation_function {name!r} is not compiled "
+            f"(known: {', '.join(ACTIVATIONS)})"
+        )
+    return getattr(torch.nn, short)()
+
+
+def _weights(module: VectorModule, expected: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The module's stored tensors as fp32, which are those expected and no others."""
+    from safetensors.torch import load_file
+
+    path = module.folder
+    tensor_headers(path)  # checks the files
+    files = [load_file(file) for file in weight_files(path)]
+    stored = {name.removeprefix(prefix): tensor.float() for file in files for name, tensor in file.items()}
+    wrong = sorted(
+        name
+        for name in stored.keys() | expected.keys()
+        if name not in stored or name not in expected or stored[name].shape != expected[name].shape
+    )
+    if wrong:
+        raise DataFileError(path, f"{count_of(wrong)} missing, left over or of another shape than stated")
+    for name, tensor in stored.items():
+        if not tensor.isfinite().all():
+            raise DataFileError(path, f"tensor {name} is not finite")
+    return stored
