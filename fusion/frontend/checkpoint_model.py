@@ -38,7 +38,8 @@ class CheckpointModel:
 def files_read(directory: Path) -> list[Path]:
     """The files that a directory's model depends on; a sentence-transformers folder has some in folders of its own."""
     pattern = "**/" if is_sentence_folder(directory) else ""
-    return sorted(path for kind in ("json", "safetensors") for path in directory.glob(f"{pattern}*.{kind}"))
+    found = (path for kind in ("json", "safetensors") for path in directory.glob(f"{pattern}*.{kind}"))
+    return sorted(path for path in found if path.is_file())
 
 
 def open_checkpoint(directory: Path, attention: str | None = "eager") -> CheckpointModel:
