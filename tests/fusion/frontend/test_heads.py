@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import transformers
@@ -35,7 +34,7 @@ PAIRS = [
     (family, head)
     for index, family in enumerate(FAMILIES)
     for turn, head in enumerate(heads_of(family))
-    if (turn + index) % 3 == 0 or head == "ForQuestionAnswering"
+    if (turn + index) % 4 == 0
 ]
 
 
@@ -43,12 +42,11 @@ def check_outputs(model: Any, directory: Path, path: Path, choice: bool = False)
     """Compiled and exported, a directory computes what transformers computes; the outputs' names."""
     checkpoint_to_onnx(directory, path, SEQ_LEN)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    waits = any(node.op_type in ("Split",) for node in onnx.load(path).graph.node) or "electra-ForPre" in str(path)
-    compiled = None if waits else compile_model(directory, seq_len=SEQ_LEN, threads=1)
+    compiled = compile_model(directory, seq_len=SEQ_LEN, threads=1)
     for used in (SEQ_LEN, 5, 1):
         inputs = token_inputs(tuple(value.name for value in session.get_inputs()), SEQ_LEN, used)
         expected = expected_outputs(model, inputs, choice)
-        for outputs in (session.run(None, inputs), *([compiled.run(inputs)] if compiled else [])):
+        for outputs in (session.run(None, inputs), compiled.run(inputs)):
             assert [one.shape for one in outputs] == [one.shape for one in expected]
             assert max(np.abs(a - b).max() for a, b in zip(outputs, expected, strict=True)) < TOLERANCE
     return [value.name for value in session.get_outputs()]
@@ -140,12 +138,9 @@ def test_decoders_are_refused_by_their_kind(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["DPRQuestionEncoder", "DPRContextEncoder", "DPRReader"])
 def test_dense_passage_retrieval_is_compiled(head: str, tmp_path: Path) -> None:
-    from tests.fusion.families import family_config
-
-    sizes = family_config("bert").to_dict()
-    kept = {key: value for key, value in sizes.items() if key not in ("model_type", "architectures")}
+    config = transformers.DPRConfig(vocab_size=60, hidden_size=48, num_hidden_layers=1, num_attention_heads=4)
     with quiet_transformers():
-        model = getattr(transformers, head)(transformers.DPRConfig(**kept)).eval()
+        model = getattr(transformers, head)(config).eval()
         model.save_pretrained(tmp_path / "model")
     names = check_outputs(model, tmp_path / "model", tmp_path / "model.onnx")
     assert names == (["start_logits", "end_logits", "relevance_logits"] if head == "DPRReader" else ["pooler_output"])
