@@ -35,8 +35,8 @@ def sentence_module(encoder: Any, described: SentenceModules) -> Any:
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor, *types: torch.Tensor) -> dict[str, torch.Tensor]:
             states = self.encoder(ids, mask, *types)["last_hidden_state"]
-            pooled = torch.cat([pool(states, mask) for pool in poolings], dim=-1)
-            return {OUTPUT: self.layers(pooled)}
+            pooled = [pool(states, mask) for pool in poolings]
+            return {OUTPUT: self.layers(torch.cat(pooled, dim=-1) if len(pooled) > 1 else pooled[0])}
 
     return SentenceEmbedding().eval()
 
