@@ -14,7 +14,7 @@ from fusion.emit.layout import ALIGNMENT, round_up, row_stride
 from fusion.emit.packing import weight_elements
 from fusion.emit.rows import table_entries
 from fusion.graph import Graph, TensorType
-from fusion.planning.fused_block import FusedBlock, View
+from fusion.planning.fused_block import MAX_INPUTS, FusedBlock, View
 from fusion.planning.plan import Plan
 from fusion.target import Target
 
@@ -77,6 +77,8 @@ def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
     offsets, arena_bytes = _arena(plan)
     steps, weight_offset = [], 0
     for fused in plan.blocks:
+        if len(fused.inputs) > MAX_INPUTS:
+            raise ModelError(f"block {fused.block.name} reads {len(fused.inputs)} tensors; kernels take {MAX_INPUTS}")
         inputs = tuple(_place(plan, offsets, source) for source in fused.inputs)
         weight_bytes = round_up(weight_elements(fused.block, target) * FLOAT_BYTES, ALIGNMENT)
         steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))

@@ -10,10 +10,10 @@
 #define PB_THREADS 2
 #endif
 
-/* What the example feeds: 1 where no table is looked up, as masks have it; token type 0; other ids in the table's
-   range, beyond its first few, which often mean padding. A real program puts its tokenizer's numbers here. */
+/* What the example feeds: a mask of ones, token type 0, other ids in their table's range and beyond its first few, which
+   often mean padding. A real program puts its tokenizer's numbers here. */
 static int64_t example_number(const pb_port *port, int position) {
-  if (port->limit == INT32_MAX) return 1;
+  if (!strcmp(port->name, "attention_mask")) return 1;
   if (!strcmp(port->name, "token_type_ids")) return 0;
   return port->limit > 8 ? 4 + position % (port->limit - 4) : position % port->limit;
 }

@@ -2,6 +2,7 @@
 #include "runner.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 void pb_print_string(const char *text) {
   putchar('"');
@@ -69,15 +70,23 @@ static void print_non_finite(const pb_port *port, const float *values) {
   printf("}");
 }
 
+/* Whether an output before it has the same name, and so is the same tensor: keys stand once in an object. */
+static int is_repeated(const pb_program *p, int output) {
+  for (int i = 0; i < output; i++)
+    if (!strcmp(p->outputs[i].name, p->outputs[output].name)) return 1;
+  return 0;
+}
+
 void pb_print_outputs(const pb_program *p, float **outputs) {
   printf("\"outputs\": {");
   for (int i = 0; i < p->output_count; i++) {
+    if (is_repeated(p, i)) continue;
     printf("%s", i ? ", " : "");
     print_values(&p->outputs[i], outputs[i]);
   }
   printf("}, \"non_finite\": {");
   for (int i = 0, follows = 0; i < p->output_count; i++) {
-    if (all_finite(&p->outputs[i], outputs[i])) continue;
+    if (is_repeated(p, i) || all_finite(&p->outputs[i], outputs[i])) continue;
     printf("%s", follows ? ", " : "");
     print_non_finite(&p->outputs[i], outputs[i]);
     follows = 1;

@@ -23,8 +23,8 @@ extern "C" {
 /* What pb_run and pb_time return after pb_stop. */
 enum { PB_STOPPED = -1 };
 
-/* A model input (`rows` numbers, each from 0 to below `limit`; INT32_MAX where no table is looked up, as for masks) or
-   output (`rows` x `columns` fp32 numbers). `stride` and `offset` say where it lies in the model's own memory. */
+/* A model input (`rows` numbers, each from 0 to below `limit`) or output (`rows` x `columns` fp32 numbers). `stride` and
+   `offset` say where it lies in the model's own memory. */
 typedef struct {
   const char *name;
   int rows;

@@ -1,5 +1,7 @@
 // pocketbert.h from C++: opens the model, runs it, and says what a wrong number leads to.
 #include "pocketbert.h"
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <vector>
 
@@ -16,7 +18,7 @@ int main(int count, char **words) {
   std::vector<const std::int64_t *> inputs;
   std::vector<float *> outputs;
   for (int i = 0; i < program->input_count; i++)
-    ids.emplace_back(program->inputs[i].rows, program->inputs[i].limit == INT32_MAX ? 1 : 0);
+    ids.emplace_back(program->inputs[i].rows, 0);
   for (int i = 0; i < program->output_count; i++)
     results.emplace_back(static_cast<std::size_t>(program->outputs[i].rows) * program->outputs[i].columns);
   for (auto &one : ids) inputs.push_back(one.data());
