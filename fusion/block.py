@@ -138,6 +138,7 @@ _EPILOGUE_FLOPS = {
     "relu": 1,
     "tanh": 15,
     "sigmoid": 15,
+    "silu": 16,
     "layer_norm": 8,
     "row_softmax": 20,
     "row_log_softmax": 20,

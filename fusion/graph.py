@@ -116,6 +116,7 @@ MAPPING_TYPES: Mapping[str, str] = MappingProxyType(
         "relu": "one-to-one",
         "tanh": "one-to-one",
         "sigmoid": "one-to-one",
+        "silu": "one-to-one",
         "no_norm": "one-to-one",
         "layer_norm": "rowwise",
         "row_softmax": "rowwise",

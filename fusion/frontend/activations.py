@@ -1,7 +1,11 @@
 """Finds activations in any spelling, with constants of any rounding: x times a gate that opens where x is large.
 
-gelu        x (1 + erf(x / sqrt(2))) / 2                 and both with a factor before and behind, so that
-gelu_tanh   x (1 + tanh(sqrt(2 / pi) (x + .044715 x^3))) / 2        1.4140625 for sqrt(2) is gelu(s x) / s
+gelu        x (1 + erf(x / sqrt(2))) / 2
+gelu_tanh   x (1 + tanh(sqrt(2 / pi) (x + .044715 x^3))) / 2
+silu        x sigmoid(x) = x (1 + tanh(x / 2)) / 2
+
+Each may have a factor before and behind it: with 1.4140625 for sqrt(2) it is gelu(s x) / s, x sigmoid(1.702 x) is
+silu(1.702 x) / 1.702.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ _GATES = frozenset({"erf", "tanh", "sigmoid", "exp"})
 _GRID = np.linspace(-6, 6, 241)[:, None]
 _FAR = 40.0
 # Half-precision constants within the tanh cannot be met by factors alone.
-_TOLERANCES: Mapping[str, float] = MappingProxyType({"gelu": 1e-7, "gelu_tanh": 5e-5})
+_TOLERANCES: Mapping[str, float] = MappingProxyType({"gelu": 1e-7, "gelu_tanh": 5e-5, "silu": 1e-7})
 _BENT = 0.044715
 _SAME = 1e-6
+_NEAREST = 5
 _STEPS = 60
 
 
@@ -35,7 +40,7 @@ def _tanh_gate(x: np.ndarray) -> np.ndarray:
 
 
 _FUNCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {"gelu": _erf_gate, "gelu_tanh": _tanh_gate}
+    {"gelu": _erf_gate, "gelu_tanh": _tanh_gate, "silu": lambda x: np.tanh(x / 2)}
 )
 
 
@@ -57,7 +62,7 @@ def _sources(graph: Graph, gate: str) -> list[str]:
     pending = [gate]
     while pending:
         maker = graph.producers.get(pending.pop(0))
-        if maker is None or maker.kind == "matmul" or len(found) > len(_GATES):
+        if maker is None or maker.kind == "matmul" or len(found) >= _NEAREST:
             continue
         names = [name for name in maker.inputs if name in graph.producers]
         found.update(dict.fromkeys(name for name in names if len(graph.consumers[name]) > 1))
@@ -75,7 +80,8 @@ def _replaced(graph: Graph, source: str, gate: str) -> Graph:
     values = part.values(graph, grid)
     for result in results_of(graph, part):
         for kind in _FUNCTIONS:
-            factors = _fitted(kind, grid, values[result.output])
+            with np.errstate(all="ignore"):  # values may be as large as they like
+                factors = _fitted(kind, grid, values[result.output])
             if factors is not None:
                 return _with_operator(graph, source, result, kind, *factors)
     return graph

@@ -50,7 +50,9 @@ class Expansion:
         return default
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an operand."""
+        """Shape of an operand; ``ModelError`` when it is absent."""
+        if name not in self.types:
+            raise ModelError(f"{describe(self.node)} lacks an operand")
         return self.types[name].shape
 
     def value(self, index: int, what: str) -> np.ndarray:
@@ -150,7 +152,7 @@ def _einsum(expansion: Expansion) -> None:
     names = [expansion.operand(0), expansion.operand(1)]
     sizes: dict[str, int] = {}
     for letters, name in zip((left, right), names, strict=True):
-        if not name or not letters.isalpha() or len(set(letters)) < len(letters) != len(expansion.shape(name)):
+        if not letters.isalpha() or not len(set(letters)) == len(letters) == len(expansion.shape(name)):
             raise expansion.refuse(f"equation {equation!r} is not supported; a product of two tensors is")
         sizes |= dict(zip(letters, expansion.shape(name), strict=False))
     shared = [letter for letter in left if letter in right]

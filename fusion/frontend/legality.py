@@ -238,6 +238,7 @@ _LEGAL: Mapping[str, Callable[[Graph, Operator, TensorType], bool]] = MappingPro
         "rows": _rows,
         "select_row": _select_row,
         "sigmoid": _unary,
+        "silu": _unary,
         "tanh": _unary,
         "top": _top,
         "view": _view,

@@ -46,7 +46,8 @@ def _replaced(graph: Graph, source: str) -> Graph:
     epsilons = sorted(number for number in {0.0, *part.numbers(graph)} if 0 <= number < _LARGEST_EPSILON)
     for result in results_of(graph, part):
         for epsilon in epsilons:
-            found = _fitted(rows, values[result.output], epsilon)
+            with np.errstate(all="ignore"):  # values may be as large as they like
+                found = _fitted(rows, values[result.output], epsilon)
             if found is not None:
                 return _with_operator(graph, source, result, found)
     return graph

@@ -142,7 +142,10 @@ class _Importer:
             self._add_one(node)
             return
         expansion = Expansion(node, self.types, self.constants)
-        expand(expansion)
+        try:
+            expand(expansion)
+        except (LookupError, ValueError, ArithmeticError) as error:
+            raise ModelError(f"{describe(node)}: operands or attributes do not fit ({first_line(error)})") from error
         for made in expansion.nodes:
             self._add_one(made)
 

@@ -49,6 +49,8 @@ _OF_ROWS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
         "row_sum_of_squares": lambda x: (x * x).sum(-1, keepdims=True),
     }
 )
+# Of any number of operands in ONNX, of two here.
+_OF_TWO = frozenset({"max", "min"})
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def _belongs(graph: Graph, operator: Operator, source: str, inside: set[str]) ->
         read = graph.types[operator.inputs[0]]
         return operator.inputs[0] in inside and (read.rows, read.columns) == (type_.rows, type_.columns)
     if operator.kind not in {*_ELEMENT_WISE, "scale"} or made.dtype != "float32":
+        return False
+    if operator.kind in _OF_TWO and len(operator.inputs) != 2:
         return False
     if not all(name in inside or _is_known(graph, name, type_.columns) for name in operator.inputs):
         return False

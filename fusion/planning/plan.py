@@ -38,7 +38,7 @@ _HELD: Mapping[str, frozenset[str]] = MappingProxyType(
         "gather": frozenset({"one-to-one", "rowwise"}),
         "matmul": frozenset({"one-to-one", "rowwise"}),
         **dict.fromkeys(
-            ("add", "add_rows", "bias", "gelu", "gelu_tanh", "relu", "sigmoid", "tanh", "no_norm"),
+            ("add", "add_rows", "bias", "gelu", "gelu_tanh", "relu", "sigmoid", "silu", "tanh", "no_norm"),
             frozenset({"one-to-one", "rowwise"}),
         ),
     }

@@ -14,7 +14,7 @@ from fusion.graph import Graph, Operator, TensorType
 
 # Steps that a product's kernel applies to its own result: a merged product could not.
 _EPILOGUE_KINDS = frozenset(
-    "add_rows gelu gelu_tanh l2_norm layer_norm no_norm relu row_log_softmax row_softmax sigmoid tanh".split()
+    "add_rows gelu gelu_tanh l2_norm layer_norm no_norm relu row_log_softmax row_softmax sigmoid silu tanh".split()
 )
 
 

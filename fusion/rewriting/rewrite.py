@@ -14,7 +14,7 @@ from fusion.rewriting.outputs import with_outputs_of
 # for its queries alone.
 _ROW_BY_ROW = frozenset(
     "add bias columns concat gelu gelu_tanh l2_norm layer_norm matmul no_norm relu row_log_softmax row_softmax sigmoid "
-    "tanh top".split()
+    "silu tanh top".split()
 )
 _ALL_ROWS = -1
 

@@ -108,6 +108,7 @@ PB_INLINE pb_vec pb_tanh(pb_vec x) {
 }
 
 PB_INLINE pb_vec pb_sigmoid(pb_vec x) { return 1.0f / (1.0f + pb_exp(-x)); }
+PB_INLINE pb_vec pb_silu(pb_vec x) { return x * pb_sigmoid(x); }
 PB_INLINE pb_vec pb_gelu(pb_vec x) { return x * 0.5f * (1.0f + pb_erf(x * 0.70710678118654752f)); }
 PB_INLINE pb_vec pb_gelu_tanh(pb_vec x) {
   return x * 0.5f * (1.0f + pb_tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));

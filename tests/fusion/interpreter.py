@@ -54,6 +54,7 @@ _KINDS: dict[str, Callable[..., np.ndarray]] = {
     "no_norm": lambda _, x, scale, shift: x * scale + shift,
     "gelu": lambda _, x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
     "gelu_tanh": lambda _, x: x * 0.5 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
+    "silu": lambda _, x: x / (1 + np.exp(-x)),
     "relu": lambda _, x: np.maximum(x, 0),
     "tanh": lambda _, x: np.tanh(x),
     "matmul": lambda _, x, w: x @ w,

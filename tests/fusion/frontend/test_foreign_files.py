@@ -20,7 +20,7 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.fusion_options import FusionOptions
 
-from data.errors import UnsupportedOperatorError
+from data.errors import PocketBertError, UnsupportedOperatorError
 from fusion import compile_model
 from fusion.frontend.canonical import canonicalize
 from fusion.frontend.onnx_import import import_onnx
@@ -195,6 +195,30 @@ def export(module: _Logits, path: Path, *, dynamo: bool, opset: int = 18) -> Pat
 def test_old_opsets_compile(opset: int, tmp_path: Path) -> None:
     path = export_family(Export("bert", opset=opset, changes=ONE_LAYER), tmp_path / "old.onnx")
     assert difference(ours(path), [outputs(path, used) for used in (SEQ_LEN, 4, 1)]) < 1e-4
+
+
+@pytest.mark.parametrize("activation", ["silu", "quick_gelu"])
+def test_gated_activations_compile(activation: str, tmp_path: Path) -> None:
+    path = export_family(Export("bert", changes=ONE_LAYER | {"hidden_act": activation}), tmp_path / "gated.onnx")
+    assert difference(ours(path), [outputs(path, used) for used in (SEQ_LEN, 4, 1)]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "kind", ["Einsum", "Attention", "MultiHeadAttention", "EmbedLayerNormalization", "FusedMatMul"]
+)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_broken_operands_of_spelled_out_operators_are_refused(
+    kind: str, count: int, bert: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(str(bert))
+    node = [node for node in model.graph.node if node.op_type == "Add"][-1]
+    names = [*node.input, "input_ids", *node.input]
+    node.op_type, node.domain = kind, "" if kind == "Einsum" else "com.microsoft"
+    node.input[:] = names[:count]
+    node.attribute.extend([helper.make_attribute("num_heads", 4), helper.make_attribute("equation", "ab,bc->ac")])
+    onnx.save(model, str(tmp_path / "broken.onnx"))
+    with pytest.raises(PocketBertError):
+        canonicalize(import_onnx(tmp_path / "broken.onnx", SEQ_LEN))
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
