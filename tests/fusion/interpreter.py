@@ -18,7 +18,7 @@ def evaluate(graph: Graph, inputs: Values) -> list[np.ndarray]:
     for operator in graph.operators:
         operands = [values[name] for name in operator.inputs]
         operands = [x.astype(np.float64) if x.dtype == np.float32 else x for x in operands]
-        values[operator.output] = _KINDS[operator.kind](operator, *operands)
+        values[operator.output] = KINDS[operator.kind](operator, *operands)
         if operator.kind == "columns":
             values[operator.output] = values[operator.output][..., : graph.types[operator.output].columns]
     return [values[name] for name in graph.outputs]
@@ -46,12 +46,31 @@ def _select_row(operator: Operator, x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, x.shape[-1])[row].reshape(1, 1, -1)
 
 
-_KINDS: dict[str, Callable[..., np.ndarray]] = {
-    "gather": lambda _, table, ids: table[ids],
+def _position_ids(operator: Operator, ids: np.ndarray) -> np.ndarray:
+    padding = int(operator.attribute("padding"))  # type: ignore[arg-type]
+    kept = (ids != padding).astype(np.int64)
+    return np.asarray(np.cumsum(kept, axis=1) * kept + padding)
+
+
+def _window(operator: Operator, x: np.ndarray) -> np.ndarray:
+    rows = x.reshape(-1, x.shape[-1])
+    offsets = operator.attribute("offsets")
+    assert isinstance(offsets, tuple)
+    places = [np.arange(len(rows)) + offset for offset in offsets]
+    inside = [((place >= 0) & (place < len(rows)))[:, None] for place in places]
+    parts = [np.where(kept, rows[place % len(rows)], 0.0) for place, kept in zip(places, inside, strict=True)]
+    return np.concatenate(parts, axis=1)[None]
+
+
+KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "gather": lambda _, table, ids: table[ids.reshape(1, -1)],
     "add": lambda _, x, y: x + y,
     "add_rows": lambda _, x, rows: x + rows,
     "bias": lambda _, x, vector: x + vector,
     "no_norm": lambda _, x, scale, shift: x * scale + shift,
+    "position_ids": _position_ids,
+    "window": _window,
+    "gelu_tanh": lambda _, x: x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "gelu": lambda _, x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
     "gelu_tanh": lambda _, x: x * 0.5 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
     "silu": lambda _, x: x / (1 + np.exp(-x)),
