@@ -24,6 +24,8 @@ Anchor = Literal[
     "view",
     "concat",
     "top",
+    "pool",
+    "mask_rows",
 ]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
@@ -51,7 +53,7 @@ class Block:
     ``anchor`` is the operator that decides the loops; ``shape`` holds its sizes by name (``gemm``: rows, inner,
     columns; ``attention``, ``scores``, ``context``: rows, keys, heads, head_size; ``softmax``: rows, keys;
     ``embeddings``: rows, hidden, tables; ``rowwise``: rows, columns; ``position_ids``: rows; those that reshape or
-    reduce: rows, columns, and where they differ result_rows, result_columns); ``epilogue`` names what
+    reduce: rows, columns, tokens of a mask, and where they differ result_rows, result_columns); ``epilogue`` names what
     is applied to the anchor's result, in order (``bias``, ``gelu``, ``residual``, ``layer_norm`` ...); ``attributes``
     are constants baked into the code, among them ``columns1``: the width of the tensor of which operand 1 is some
     columns. Two models that hold an equal block share its code and its measurement.
@@ -259,4 +261,6 @@ _COSTS = {
     "view": _reshaping_cost,
     "concat": _reshaping_cost,
     "top": _reshaping_cost,
+    "pool": _reshaping_cost,
+    "mask_rows": _reshaping_cost,
 }

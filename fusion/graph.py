@@ -123,6 +123,8 @@ MAPPING_TYPES: Mapping[str, str] = MappingProxyType(
         "row_log_softmax": "rowwise",
         "l2_norm": "rowwise",
         "top": "many-to-many",
+        "mask_rows": "reorganize",
+        "pool": "many-to-many",
         "matmul": "many-to-many",
         "attention": "many-to-many",
         "scores": "many-to-many",

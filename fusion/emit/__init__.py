@@ -6,6 +6,7 @@ from fusion.block import Block
 from fusion.emit.attention import emit_attention
 from fusion.emit.attention_parts import emit_context, emit_scores, emit_softmax
 from fusion.emit.gemm import emit_gemm
+from fusion.emit.pooling import emit_mask_rows, emit_pool
 from fusion.emit.reshaping import emit_concat, emit_top, emit_view
 from fusion.emit.rows import emit_embeddings, emit_position_ids, emit_rowwise
 from fusion.emit.unit import Unit
@@ -25,6 +26,8 @@ _EMITTERS = {
     "view": emit_view,
     "concat": emit_concat,
     "top": emit_top,
+    "pool": emit_pool,
+    "mask_rows": emit_mask_rows,
 }
 
 

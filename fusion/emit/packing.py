@@ -51,6 +51,8 @@ def weight_elements(block: Block, target: Target) -> int:
     if block.anchor == "gemm":
         inner, columns = block.sizes["inner"], block.sizes["columns"]
         total += packed_elements(inner, columns, target, choose_tiling(block.sizes["rows"], inner, columns, target))
+    if "tokens" in block.sizes:
+        total += 4 * round_up(block.sizes["tokens"] + 1, target.lanes)
     if block.anchor == "embeddings":
         parts = len(str(dict(block.attributes).get("offsets", "0")).split(","))
         entry = round_up(block.sizes["hidden"] // parts, target.lanes)

@@ -143,6 +143,8 @@ def _operands(block: Block) -> list[_Operand]:
         found = [(f"part{i}", TensorType((1, rows, int(width))), None) for i, width in enumerate(widths)]
     else:
         found = [("source", TensorType((1, rows, sizes.get("inner", sizes.get("columns", 1)))), None)]
+    if "tokens" in sizes:
+        found.append(("attention_mask", TensorType((1, sizes["tokens"]), "int64"), None))
     residuals = block.epilogue.count("residual")
     found += [(f"residual{i}", _result_type(block), None) for i in range(residuals)]
     return [

@@ -9,7 +9,7 @@ from fusion.block import Block
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
-_ROW_FUNCTIONS = frozenset({"row_softmax", "row_log_softmax", "l2_norm", "top"})
+_ROW_FUNCTIONS = frozenset({"row_softmax", "row_log_softmax", "l2_norm", "top", "pool", "mask_rows"})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fusion.frontend.legality import check_operators
 from fusion.frontend.lowering import LOWERING
 from fusion.frontend.normalisations import find_normalisations
 from fusion.frontend.output_rules import OUTPUT_LEFT_OVERS, OUTPUT_LOWERING, OUTPUT_RULES
+from fusion.frontend.pooling_rules import POOLING_LEFT_OVERS, POOLING_LOWERING, POOLING_RULES
 from fusion.graph import Graph, Operator, check
 from fusion.rewriting.algebra import LAWS, LEFT_OVERS
 from fusion.rewriting.attention_rule import ATTENTION_RULES
@@ -35,9 +36,9 @@ def canonicalize(graph: Graph) -> Graph:
     """
     rewritten = graph
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be as large as they like
-        rewritten = check(rewrite(rewritten, (*LOWERING, *OUTPUT_LOWERING, *VIEW_RULES)))
+        rewritten = check(rewrite(rewritten, (*LOWERING, *OUTPUT_LOWERING, *POOLING_LOWERING, *VIEW_RULES)))
         rewritten = find_activations(find_normalisations(rewritten))
-        for rules in (RULES, (*RULES, *LEFT_OVERS, *OUTPUT_LEFT_OVERS)):
+        for rules in (RULES, (*RULES, *LEFT_OVERS, *OUTPUT_LEFT_OVERS, *POOLING_LEFT_OVERS)):
             rewritten = check(rewrite(rewritten, rules))
     return check(check_operators(with_outputs_of(without_output_views(rewritten), graph)))
 
@@ -55,4 +56,5 @@ RULES: tuple[Rule, ...] = (
     *LAWS,
     Rule("one row", Apply("rows", (_X,)), _one_row),
     *OUTPUT_RULES,
+    *POOLING_RULES,
 )

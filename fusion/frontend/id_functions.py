@@ -13,6 +13,7 @@ import onnx
 
 from data.errors import UnsupportedOperatorError
 from fusion.frontend.evaluation import dependents, evaluate_part, frontier
+from fusion.frontend.key_mask import MASK
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 
 _PROBE_ID = 7
@@ -33,7 +34,8 @@ def replace_id_functions(graph: Graph, model: onnx.ModelProto) -> Graph:
         UnsupportedOperatorError: the ids are used in another way.
     """
     for source in graph.inputs:
-        graph = _replaced(graph, model, source)
+        if source != MASK:  # what depends on it alone is known already
+            graph = _replaced(graph, model, source)
     return graph
 
 

@@ -4,7 +4,8 @@ Exporters spell "add the most negative number to masked keys" in many ways. Rath
 that depends on the mask alone is evaluated for a few masks; if each key's value depends on its own mask bit only, the
 sub-graph is replaced by one operator: ``key_bias``, the number that is added to the scores of masked keys, or
 ``key_keep``, a truth value for each key. Minus infinity counts as the most negative fp32: the two differ only where
-every key is masked, which is no input of use.
+every key is masked, which is no input of use. What is neither, such as the masks of pooling, becomes ``mask_values``:
+a table of what each token has (``mask_tables.py``).
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import onnx
 
 from data.errors import UnsupportedOperatorError
 from fusion.frontend.evaluation import dependents, evaluate_part, frontier
+from fusion.frontend.mask_tables import KEYS, NONE, ROWS, mask_table
 from fusion.graph import Attribute, Graph, Operator, TensorType, check, without_dead_code
 from fusion.rewriting.attention_rule import MOST_NEGATIVE
 
 MASK = "attention_mask"
+# Elements of a tensor times tokens, as it is computed for each number of tokens: a second or two.
+_MOST_TABULATED = 1 << 29
 
 
 def replace_key_masks(graph: Graph, model: onnx.ModelProto) -> Graph:
-    """The graph with each tensor that depends on the mask alone made by a ``key_bias`` or ``key_keep`` operator.
+    """The graph with each tensor that depends on the mask alone made by one operator: ``key_bias``, ``key_keep`` or
+    ``mask_values``.
 
     Raises:
         UnsupportedOperatorError: the mask is used in a way that is not a bias on keys, or a choice of keys.
@@ -36,14 +41,39 @@ def replace_key_masks(graph: Graph, model: onnx.ModelProto) -> Graph:
         return check(graph)
     masks = _masks(graph)
     values = evaluate_part(graph, model, read, [{MASK: mask} for mask in masks])
-    made, types = [], dict(graph.types)
+    made, types, constants = [], dict(graph.types), dict(graph.constants)
     for index, name in enumerate(read):
         results = [value[index] for value in values]
-        kind, attribute = _meaning(name, list(zip(masks, results, strict=True)))
-        made.append(Operator(kind, (MASK,), name, (attribute,), name))
-        types[name] = TensorType((1, 1, 1, masks[0].size), str(results[0].dtype))
+        meaning = _meaning(list(zip(masks, results, strict=True)))
+        inputs: tuple[str, ...] = (MASK,)
+        if meaning is None:
+            meaning, shape, constants[f"{name}/table"] = _tabulated(graph, model, name)
+            inputs, types[f"{name}/table"] = (MASK, f"{name}/table"), TensorType((2, masks[0].size + 1))
+        else:
+            shape = (1, 1, 1, masks[0].size)
+        made.append(Operator(meaning[0], inputs, name, (meaning[1],), name))
+        types[name] = TensorType(shape, str(results[0].dtype))
     kept = [operator for operator in graph.operators if operator.output not in dependent]
-    return check(without_dead_code(replace(graph, operators=(*made, *kept), types=types)))
+    return check(without_dead_code(replace(graph, operators=(*made, *kept), types=types, constants=constants)))
+
+
+_Meaning = tuple[str, tuple[str, Attribute]]
+
+
+def _tabulated(graph: Graph, model: onnx.ModelProto, name: str) -> tuple[_Meaning, tuple[int, ...], np.ndarray]:
+    """(operator and attribute, shape, table) of a tensor that says something of each token, or of how many are kept."""
+    type_, whole = graph.types[MASK], graph.types[name]
+    if whole.rows * whole.columns * type_.columns > _MOST_TABULATED or whole.dtype not in {"float32", "bool"}:
+        raise _refusal(name, whole)
+
+    def evaluate(mask: np.ndarray) -> np.ndarray:
+        return evaluate_part(graph, model, [name], [{MASK: mask.astype(type_.dtype).reshape(type_.shape)}])[0][0]
+
+    table = mask_table(evaluate, type_.columns)
+    if table is None:
+        raise _refusal(name, whole)
+    shapes = {KEYS: (1, 1, type_.columns), ROWS: (1, type_.columns, 1), NONE: (1, 1)}
+    return ("mask_values", ("axis", table.axis)), shapes[table.axis], table.values.astype(np.float32)
 
 
 def _masks(graph: Graph) -> list[np.ndarray]:
@@ -55,13 +85,16 @@ def _masks(graph: Graph) -> list[np.ndarray]:
     return [mask.astype(type_.dtype).reshape(type_.shape) for mask in masks]
 
 
-def _meaning(name: str, values: list[tuple[np.ndarray, np.ndarray]]) -> tuple[str, tuple[str, Attribute]]:
-    """The operator that a mask tensor is, with its attribute: ``masked_bias``, or ``kept``, the value of kept keys."""
+def _meaning(values: list[tuple[np.ndarray, np.ndarray]]) -> _Meaning | None:
+    """The operator that a mask tensor of keys is, with its attribute: ``masked_bias``, or ``kept``, the value of kept
+    keys; None when it is none."""
+    if values[0][1].ndim == 3 and values[0][1].shape[1:] == (1, 1):
+        return None  # of a single token: a row rather than a key
     found: dict[bool, set[float]] = {True: set(), False: set()}
     for mask, value in values:
         keys = value.reshape(-1, value.shape[-1]) if value.ndim and value.size else value.reshape(1, -1)
         if keys.shape[1] != mask.size or (keys != keys[:1]).any():
-            raise _refusal(name, value)
+            return None
         bits = mask.reshape(-1) != 0
         for kept in (True, False):
             found[kept] |= set(np.unique(keys[0][bits == kept]).tolist())
@@ -72,11 +105,12 @@ def _meaning(name: str, values: list[tuple[np.ndarray, np.ndarray]]) -> tuple[st
             return "key_bias", ("masked_bias", float(np.clip(masked_value, MOST_NEGATIVE, -MOST_NEGATIVE)))
         if kind == "b" and kept_value != masked_value:
             return "key_keep", ("kept", int(kept_value))
-    raise _refusal(name, values[0][1])
+    return None
 
 
-def _refusal(name: str, value: np.ndarray) -> UnsupportedOperatorError:
+def _refusal(name: str, type_: TensorType) -> UnsupportedOperatorError:
     return UnsupportedOperatorError(
-        f"tensor {name!r} of shape {list(value.shape)}: only masks that add to the scores of keys, or choose "
-        "among keys, are supported"
+        f"tensor {name!r} of shape {list(type_.shape)} is made of the attention mask alone: only masks that add to the "
+        "scores of keys, or choose among keys, and functions of a token's own mask and of how many tokens are kept are "
+        "supported"
     )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from data.errors import ModelError, UnsupportedOperatorError
 from fusion.graph import Graph, Operator, TensorType
 from fusion.rewriting.views import elements, same_rows, view_of
@@ -21,12 +23,13 @@ _ORIGINS: Mapping[str, str] = MappingProxyType(
         "shift": "pad",
         "key_bias": "attention mask",
         "key_keep": "attention mask",
+        "mask_values": "attention mask",
     }
 )
 # Activations that one kernel reads.
 MAX_OPERANDS = 8
 # These tell least of what is wrong when something else is left over as well.
-_VAGUE = frozenset({"view", "key_bias", "key_keep"})
+_VAGUE = frozenset({"view", "key_bias", "key_keep", "mask_values"})
 
 
 def check_operators(graph: Graph) -> Graph:
@@ -211,6 +214,34 @@ def _top(graph: Graph, operator: Operator, type_: TensorType) -> bool:
     )
 
 
+def _pool(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    source = graph.types[operator.inputs[0]]
+    masked = len(operator.inputs) == 1 or graph.types[operator.inputs[1]].columns == source.rows
+    return masked and _is_masked(graph, operator) and same_rows(type_, TensorType((1, source.columns)))
+
+
+def _mask_rows(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    """A table that differs from token to token belongs to as many rows."""
+    scales, shifts = (graph.constants.get(name) for name in operator.inputs[2:])
+    if scales is None or shifts is None or not same_rows(graph.types[operator.inputs[0]], type_):
+        return False
+    alike = all(np.array_equal(table[0], table[1], equal_nan=True) for table in (scales, shifts))
+    return (alike or graph.types[operator.inputs[1]].columns == type_.rows) and _is_masked(graph, operator)
+
+
+def _is_masked(graph: Graph, operator: Operator) -> bool:
+    """Whether an operator reads rows, and perhaps the mask with two tables of its tokens."""
+    rows, *mask = operator.inputs[:2]
+    tokens = graph.types[mask[0]].columns if mask else 0
+    tables = operator.inputs[2:]
+    return (
+        _is_rows(graph, rows, graph.types[rows])
+        and set(mask) <= set(graph.inputs)
+        and len(tables) == 2 * len(mask)
+        and all(_is_constant(graph, name, 2, tokens + 1) for name in tables)
+    )
+
+
 def _l2_norm(graph: Graph, operator: Operator, type_: TensorType) -> bool:
     numbers = [operator.attribute(name) for name in ("inside", "floor", "outside")]
     return _unary(graph, operator, type_) and all(isinstance(number, float) and number >= 0 for number in numbers)
@@ -230,7 +261,9 @@ _LEGAL: Mapping[str, Callable[[Graph, Operator, TensorType], bool]] = MappingPro
         "l2_norm": _l2_norm,
         "layer_norm": _vectors,
         "matmul": _matmul,
+        "mask_rows": _mask_rows,
         "no_norm": _vectors,
+        "pool": _pool,
         "position_ids": _position_ids,
         "relu": _unary,
         "row_log_softmax": _unary,

@@ -172,6 +172,20 @@ def _reshaping(graph: Graph, members: list[Operator], views: Mapping[str, View])
     return make_block(_RESHAPING[operator.kind], sizes, (), attributes), operator.inputs, ()
 
 
+def _pooling(graph: Graph, members: list[Operator], views: Mapping[str, View]) -> _Made:
+    """Rows scaled and shifted as the mask says, perhaps made one."""
+    (operator,), source = members, graph.types[members[0].inputs[0]]
+    mask, tables = operator.inputs[1:2], operator.inputs[2:]
+    sizes = {"rows": source.rows, "columns": source.columns}
+    sizes |= {"tokens": graph.types[mask[0]].columns} if mask else {}
+    attributes: Attributes = {}
+    if operator.kind == "pool":
+        sizes["result_rows"], attributes["function"] = 1, str(operator.attribute("function"))
+    attributes |= _wider_operands(graph, views, operator.inputs[:1], 0, source.columns)
+    anchor: Anchor = "pool" if operator.kind == "pool" else "mask_rows"
+    return make_block(anchor, sizes, (), attributes), (operator.inputs[0], *mask), tables
+
+
 def _rowwise(graph: Graph, members: list[Operator], views: Mapping[str, View]) -> _Made:
     activations = [name for name in members[0].inputs if name not in graph.constants]
     type_ = graph.types[members[-1].output]
@@ -192,6 +206,8 @@ _MAKERS = {
     "view": _reshaping,
     "concat": _reshaping,
     "top": _reshaping,
+    "pool": _pooling,
+    "mask_rows": _pooling,
 }
 _RESHAPING: Mapping[str, Anchor] = MappingProxyType({"view": "view", "concat": "concat", "top": "top"})
 

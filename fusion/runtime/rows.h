@@ -1,4 +1,4 @@
-/* Functions of whole rows that stand behind an encoder: softmax, its logarithm, L2 normalisation, the largest numbers. */
+/* Functions of whole rows that stand behind an encoder: softmax, its logarithm, L2 normalisation, pooling, the largest. */
 #ifndef POCKETBERT_ROWS_H
 #define POCKETBERT_ROWS_H
 #include "block.h"
@@ -73,6 +73,33 @@ PB_INLINE void pb_l2_norm(float *row, const int columns, const float inside, con
   norm = (norm < floor ? floor : norm) + outside;
   for (int n = 0; n < columns; n += PB_LANES) pb_store(row + n, pb_load(row + n) / norm);
 }
+
+PB_INLINE int pb_count(const int *mask, const int tokens) {
+  int count = 0;
+  for (int i = 0; i < tokens; i++) count += mask[i] != 0;
+  return count;
+}
+
+/* A scale of zero leaves nothing of x, whatever it is. */
+PB_INLINE pb_vec pb_scaled(pb_vec x, const float scale, const float shift) {
+  return scale == 0.0f ? pb_splat(shift) : x * scale + shift;
+}
+
+/* Functions of all rows of one vector of columns; the tables' entries for kept tokens lie `width` behind the others. */
+#define PB_POOL(name, join)                                                                                      \
+  PB_INLINE pb_vec pb_pool_##name(const float *rows, const long stride, const int count, const int *mask,       \
+                                  const float *scales, const float *shifts, const int width) {                  \
+    pb_vec total = pb_splat(0.0f);                                                                              \
+    for (int r = 0; r < count; r++) {                                                                           \
+      pb_vec x = pb_load(rows + r * stride);                                                                    \
+      if (mask) x = pb_scaled(x, scales[(mask[r] != 0) * width], shifts[(mask[r] != 0) * width]);               \
+      total = r ? (join) : x;                                                                                   \
+    }                                                                                                           \
+    return total;                                                                                               \
+  }
+PB_POOL(sum, total + x)
+PB_POOL(max, pb_max(total, x))
+PB_POOL(min, pb_min(total, x))
 
 /* The `count` largest (or smallest) numbers of a row in order, or the columns where they stand; of equal ones the
    first comes first, or the last. */

@@ -68,6 +68,62 @@ UNIT_ROWS: Mapping[str, Head] = MappingProxyType(
 )
 
 
+def _expanded(hidden: Tensor, mask: Tensor) -> Tensor:
+    return mask.unsqueeze(-1).expand(hidden.size()).float()
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """As sentence-transformers has it."""
+    wide = _expanded(hidden, mask)
+    return torch.sum(hidden * wide, 1) / torch.clamp(wide.sum(1), min=1e-9)
+
+
+def _largest(hidden: Tensor, mask: Tensor) -> Tensor:
+    return hidden.masked_fill(_expanded(hidden, mask) == 0, -1e9).max(1).values
+
+
+POOLED: Mapping[str, Head] = MappingProxyType(
+    {
+        "mean": _mean,
+        "mean of bool": lambda hidden, mask: (
+            (hidden * mask.bool().unsqueeze(-1)).sum(1) / mask.bool().sum(1, keepdim=True)
+        ),
+        "mean by weights": lambda hidden, mask: (
+            hidden * (mask / mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
+        ).sum(1),
+        "mean by product": lambda hidden, mask: (
+            torch.bmm(mask.unsqueeze(1).float(), hidden).squeeze(1) / mask.sum(1, keepdim=True).float()
+        ),
+        "mean by turned product": lambda hidden, mask: (
+            (hidden.transpose(1, 2) @ mask.unsqueeze(-1).float()).squeeze(-1) / mask.float().sum(1, keepdim=True)
+        ),
+        "mean by einsum": lambda hidden, mask: (
+            torch.einsum("bs,bsh->bh", mask.float(), hidden) / mask.sum(1, keepdim=True)
+        ),
+        "masked fill": lambda hidden, mask: (
+            hidden.masked_fill(~mask[..., None].bool(), 0.0).sum(dim=1) / mask.sum(dim=1)[..., None]
+        ),
+        "square root of length": lambda hidden, mask: (
+            (hidden * _expanded(hidden, mask)).sum(1) / _expanded(hidden, mask).sum(1).sqrt()
+        ),
+        "largest": _largest,
+        "largest by where": lambda hidden, mask: torch.where(mask.unsqueeze(-1) == 1, hidden, torch.tensor(-1e4)).amax(
+            1
+        ),
+        "largest by bias": lambda hidden, mask: (hidden + (1 - mask.float())[..., None] * -1e4).amax(dim=1),
+        "mean of all": lambda hidden, mask: hidden.mean(1),
+        "largest of all": lambda hidden, mask: (hidden.max(1)[0], hidden.amin(1)),
+        "first and normalised": lambda hidden, mask: (hidden[:, 0], normalize(hidden[:, 0])),
+        "normalised mean": lambda hidden, mask: normalize(_mean(hidden, mask), p=2, dim=1),
+        "dense": lambda hidden, mask: normalize(_logits(_mean(hidden, mask), 33).tanh()),
+        "all pools": lambda hidden, mask: (hidden, hidden[:, 0], _mean(hidden, mask), _largest(hidden, mask)),
+        "joined pools": lambda hidden, mask: torch.cat([hidden[:, 0], _mean(hidden, mask), _largest(hidden, mask)], 1),
+        "masked states": lambda hidden, mask: hidden * mask.unsqueeze(-1),
+        "masked logits": lambda hidden, mask: (_logits(hidden, 1).squeeze(-1) + (1 - mask.float()) * -1e4).softmax(-1),
+    }
+)
+
+
 class Headed(torch.nn.Module):
     """A random encoder with a head; inputs by position."""
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
+from data.errors import UnsupportedOperatorError
 from fusion import compile_model
 from tests.fusion.families import FAMILIES, Export, export_family, ragged_inputs, runtime_outputs
-from tests.fusion.heads import SCORES, UNIT_ROWS, Head, export_head
+from tests.fusion.heads import POOLED, SCORES, UNIT_ROWS, Head, export_head
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
 TOLERANCE = 1e-4
-_HEADS = SCORES | UNIT_ROWS
+_HEADS = SCORES | UNIT_ROWS | POOLED
 
 # Every family with published heads, from either exporter.
 _EXPORTERS = ("torchscript", "dynamo")
@@ -78,3 +80,29 @@ def test_outputs_keep_their_names(tmp_path: Path) -> None:
     first, second = compile_model(path, seq_len=7).program.outputs
     assert first.name != second.name
     assert first.offset == second.offset
+
+
+def test_a_pooled_mask_of_zeros_is_as_in_the_file(tmp_path: Path) -> None:
+    how = Export("bert", "dynamo", 18, "hidden", changes={"num_hidden_layers": 1})
+    path = export_head(how, POOLED["mean"], tmp_path / "model.onnx")
+    inputs = ragged_inputs(how, how.seq_len, 0)
+    (expected,), (output,) = runtime_outputs(how, path, inputs), compile_model(path, seq_len=7).run(inputs)
+    assert np.array_equal(output, expected) and not output.any()
+
+
+@pytest.mark.parametrize("seq_len", [1, 48])
+def test_a_mask_over_as_many_tokens_as_columns_or_one(seq_len: int, tmp_path: Path) -> None:
+    changes = {"num_hidden_layers": 1}
+    how = Export("roberta", "torchscript", 16, "hidden", "sdpa", seq_len, changes=changes)
+    for name in ("mean", "largest by where", "mean by product"):
+        assert_agrees(how, export_head(how, POOLED[name], tmp_path / "model.onnx"), fuse=True)
+
+
+def test_a_mask_that_counts_tokens_in_order_is_refused(tmp_path: Path) -> None:
+    def discounted(hidden: Tensor, mask: Tensor) -> Tensor:
+        return (hidden * mask.cumsum(1).float()[..., None]).sum(1)
+
+    how = Export("bert", "dynamo", 18, "hidden", changes={"num_hidden_layers": 1})
+    path = export_head(how, discounted, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedOperatorError, match="made of the attention mask alone: only masks that"):
+        compile_model(path, seq_len=7)

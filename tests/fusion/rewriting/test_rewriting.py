@@ -65,6 +65,8 @@ CASES: dict[str, tuple[list[Line], list[str]]] = {
     "logarithm of softmax": ([("LogSoftmax", "x", "y", {})], ["gather", "row_log_softmax"]),
     "unit rows": ([("LpNormalization", "x", "y", {"axis": 2})], ["gather", "l2_norm"]),
     "unit columns": ([("LpNormalization", "x", "y", {"axis": 1})], ["gather", "l2_norm", "view", "view"]),
+    "mean of rows": ([("ReduceMean", "x", "y", {"axes": [1]})], ["gather", "no_norm", "pool"]),
+    "largest of rows": ([("ReduceMax", "x", "y", {"axes": [-2], "keepdims": 0})], ["gather", "pool"]),
     "side by side": ([("Relu", "x", "a", {}), ("Concat", "x a", "y", {"axis": 2})], ["concat", "gather", "relu"]),
     "scale and vectors enter weights and bias": (
         [
@@ -171,7 +173,7 @@ def test_a_law_leaves_these_operators_and_the_same_numbers(name: str, tmp_path: 
         ([("Erf", "x", "y", {})], "operator erf .*output \\[1, 6, 8\\]"),
         ([("ReduceMax", "x", "y", {"axes": [2]})], "operator reducemax"),
         ([("Gather", "x high", "y", {"axis": 1})], "index 6 is looked up in a table of 6 entries"),
-        ([("ReduceMean", "x", "y", {"axes": [1]})], "operator reducemean"),
+        ([("ReduceMean", "x", "y", {"axes": [1, 2]})], "operator reducemean"),
         ([("Hardmax", "x", "y", {})], "Hardmax .*\\[1, 6, 8\\].*Supported: .*MatMul"),
         ([("Identity", "table", "y", {})], "not computed from the ids"),
         ([("Identity", "input_ids", "y", {})], "made of ids alone"),
