@@ -124,6 +124,23 @@ POOLED: Mapping[str, Head] = MappingProxyType(
 )
 
 
+def everything(hidden: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    """Every kernel behind an encoder, in one model of many outputs."""
+    names = (
+        "softmax over tokens",
+        "start and end",
+        "log softmax",
+        "sigmoid",
+        "arg max",
+        "best three",
+        "joined",
+        "turned",
+    )
+    pools = ("joined pools", "normalised mean", "mean of all", "largest of all", "masked states", "masked logits")
+    made = [SCORES[name](hidden, mask) for name in names] + [POOLED[name](hidden, mask) for name in pools]
+    return tuple(one for part in made for one in (part if isinstance(part, tuple) else (part,)))
+
+
 class Headed(torch.nn.Module):
     """A random encoder with a head; inputs by position."""
 

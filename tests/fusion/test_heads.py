@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
@@ -11,13 +14,14 @@ import pytest
 from torch import Tensor
 
 from data.errors import UnsupportedOperatorError
-from fusion import compile_model
+from fusion import compile_model, target_named
 from tests.fusion.families import FAMILIES, Export, export_family, ragged_inputs, runtime_outputs
-from tests.fusion.heads import POOLED, SCORES, UNIT_ROWS, Head, export_head
+from tests.fusion.heads import POOLED, SCORES, UNIT_ROWS, Head, everything, export_head
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
 TOLERANCE = 1e-4
+EMULATOR = "qemu-aarch64-static"
 _HEADS = SCORES | UNIT_ROWS | POOLED
 
 # Every family with published heads, from either exporter.
@@ -96,6 +100,26 @@ def test_a_mask_over_as_many_tokens_as_columns_or_one(seq_len: int, tmp_path: Pa
     how = Export("roberta", "torchscript", 16, "hidden", "sdpa", seq_len, changes=changes)
     for name in ("mean", "largest by where", "mean by product"):
         assert_agrees(how, export_head(how, POOLED[name], tmp_path / "model.onnx"), fuse=True)
+
+
+@pytest.mark.skipif(shutil.which(EMULATOR) is None, reason="qemu-user is not installed")
+def test_phones_compute_the_same(tmp_path: Path) -> None:
+    """On an Armv8.0 core and on a later one, in an emulator."""
+    how = Export("bert", "dynamo", 18, "hidden", seq_len=13, changes={"num_hidden_layers": 1})
+    path = export_head(how, everything, tmp_path / "model.onnx")
+    inputs = ragged_inputs(how, how.seq_len, 9)
+    expected = runtime_outputs(how, path, inputs)
+    model = compile_model(path, seq_len=how.seq_len)
+    rows = {port.name: [int(value) for value in inputs[port.name][0]] for port in model.program.inputs}
+    for core, target in (("cortex-a53", "aarch64-neon"), ("cortex-a76", "aarch64-lse")):
+        command = model.runner(target_named(target)).command("model", threads=2, warmup=0, runs=1, inputs=rows)
+        done = subprocess.run(
+            [EMULATOR, "-cpu", core, *command], capture_output=True, text=True, timeout=120, check=True
+        )
+        made = json.loads(done.stdout)["outputs"].values()
+        assert len(made) == len(expected)
+        for one, other in zip(made, expected, strict=True):
+            assert np.abs(np.array(one).reshape(other.shape) - other).max() < TOLERANCE
 
 
 def test_a_mask_that_counts_tokens_in_order_is_refused(tmp_path: Path) -> None:

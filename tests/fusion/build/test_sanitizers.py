@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME
 from fusion.compiled import CompiledModel
 from tests.fusion.build.gcc import RUNTIME_WARNINGS, link, model_objects, needs_gcc
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
+from tests.fusion.heads import everything, export_head
 from tests.fusion.models import export, random_inputs, reference
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -36,15 +37,18 @@ def sanitized_runner(model: CompiledModel, sanitizer: str, folder: Path) -> Path
     return link([*model_objects(model, sanitizer, folder), *runner], folder / "runner", sanitizer, RUNTIME_WARNINGS)
 
 
-def assert_clean(model: CompiledModel, sanitizer: str, inputs: Inputs, expected: np.ndarray, folder: Path) -> None:
+def assert_clean(
+    model: CompiledModel, sanitizer: str, inputs: Inputs, expected: Sequence[np.ndarray], folder: Path
+) -> None:
     """Runs the model a few times on three threads; the sanitizer says nothing, and the numbers are right."""
     words = [word for key, row in inputs.items() for word in ("--input", f"{key}={','.join(map(str, row[0]))}")]
     runner = sanitized_runner(model, sanitizer, folder)
     command = [str(runner), "model", "--weights", str(model.weights()), "--threads", "3", "--runs", "3", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    (outputs,) = json.loads(done.stdout)["outputs"].values()
-    assert np.abs(np.array(outputs).reshape(expected.shape) - expected).max() < 1e-4
+    outputs = json.loads(done.stdout)["outputs"].values()
+    for one, other in zip(outputs, expected, strict=True):
+        assert np.abs(np.array(one).reshape(other.shape) - other).max() < 1e-4
 
 
 @needs_gcc
@@ -56,7 +60,7 @@ def test_generated_code_is_clean(name: str, sanitizer: str, fuse: bool, tmp_path
     path = export(architecture, tmp_path)
     model = compile_model(path, seq_len=architecture.seq_len, fuse=fuse, target=host_target())
     inputs = random_inputs(architecture, max(1, architecture.seq_len * 2 // 3))
-    assert_clean(model, sanitizer, inputs, reference(path, inputs), tmp_path)
+    assert_clean(model, sanitizer, inputs, [reference(path, inputs)], tmp_path)
 
 
 @needs_gcc
@@ -67,5 +71,14 @@ def test_code_of_other_families_is_clean(family: str, sanitizer: str, tmp_path: 
     path = export_family(how, tmp_path / "model.onnx")
     inputs = ragged_inputs(how, 37, 20)
     inputs = {port.name: inputs[port.name] for port in compile_model(path, seq_len=37).program.inputs}
-    (expected,) = runtime_outputs(how, path, inputs)
-    assert_clean(compile_model(path, seq_len=37), sanitizer, inputs, expected, tmp_path)
+    assert_clean(compile_model(path, seq_len=37), sanitizer, inputs, runtime_outputs(how, path, inputs), tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize(("sanitizer", "fuse"), zip(SANITIZERS, (True, False), strict=True))
+def test_code_of_heads_is_clean(sanitizer: str, fuse: bool, tmp_path: Path) -> None:
+    how = Export("bert", "dynamo", 18, "hidden", seq_len=37, changes={"num_hidden_layers": 1})
+    path = export_head(how, everything, tmp_path / "model.onnx")
+    inputs = ragged_inputs(how, 37, 20)
+    model = compile_model(path, seq_len=37, fuse=fuse)
+    assert_clean(model, sanitizer, inputs, runtime_outputs(how, path, inputs), tmp_path)

@@ -34,6 +34,24 @@ CASES = {
         {"epsilon": 1e-5},
     ),
     "rowwise": make_block("rowwise", {"rows": 20, "columns": 24}, ("residual", "tanh")),
+    "gemm_softmax": make_block("gemm", {"rows": 20, "inner": 40, "columns": 9}, ("bias", "row_softmax")),
+    "unit_rows": make_block(
+        "rowwise", {"rows": 20, "columns": 24}, ("l2_norm",), {"inside": 0.0, "floor": 1e-12, "outside": 0.0}
+    ),
+    "mean_pool": make_block(
+        "pool", {"rows": 20, "columns": 24, "tokens": 20, "result_rows": 1}, (), {"function": "sum"}
+    ),
+    "mask_rows": make_block("mask_rows", {"rows": 20, "columns": 24, "tokens": 20}),
+    "best": make_block(
+        "top", {"rows": 20, "columns": 24, "result_columns": 1}, (), {"indices": 1, "largest": 1, "last": 0}
+    ),
+    "turned": make_block(
+        "view",
+        {"rows": 20, "columns": 24, "result_rows": 24, "result_columns": 20},
+        (),
+        {"sizes": "20,24", "perm": "1,0", "columns0": 30},
+    ),
+    "concat": make_block("concat", {"rows": 20, "columns": 30}, (), {"widths": "24,6"}),
 }
 
 
