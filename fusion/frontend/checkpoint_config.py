@@ -109,7 +109,7 @@ _TELLING = re.compile(
     "|layer|head|scal|softcap|conv|embed|token_type|multiplier"
 )
 _SILENT = re.compile(
-    "dropout|layerdrop|^emb(edding)?_size$|^pooler_|^summary_|^output_|_token_id$|gradient|initializer|^_"
+    "dropout|layerdrop|^emb(edding)?_size$|pool|^summary_|^sbert_|^output_|_token_id$|gradient|initializer|^_"
     "|attn_implementation|down_scale_factor|memory_efficient|sentence_transformers|^tie_(weights_|encoder_decoder)$"
 )
 _NEEDED = re.compile("bias$|bidirectional|^use_.*(embed|token_type)")

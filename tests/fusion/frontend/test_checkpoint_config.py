@@ -103,6 +103,7 @@ KEPT: tuple[dict[str, Any], ...] = (
     {"_name_or_path": "x", "attn_implementation": "somebody/kernels", "language": "en", "note": {"a": [1]}},
     {"to_dict": 1, "__class__": 2, "from_pretrained": "x", "num_beams": 4, "problem_type": "banana"},
     {"pooler_fc_size": 768, "directionality": "bidi", "gradient_checkpointing": False, "rope_scaling": None},
+    {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity", "add_pooling_layer": True},
     {"output_hidden_states": False, "hidden_dropout_prob": 1, "classifier_dropout": 0.5},
 )
 
