@@ -208,7 +208,7 @@ def measured_within(bench: Bench, candidates: Sequence[Candidate]) -> tuple[Cand
     """
     options = bench.study.options
     fastest = worth_measuring(candidates, options.budget_ms)
-    bench.note(f"nothing is surely within {options.budget_ms:g} ms: measuring the {len(fastest)} fastest candidates")
+    bench.note(f"nothing is surely within {options.budget_ms:g} ms: measuring the fastest candidates ({len(fastest)})")
     architectures = [candidate.architecture for candidate in fastest]
     with timed(bench.study, "measure"):
         timings = bench.stages.time_architectures(bench.device, architectures, bench.threads, bench.progress)
