@@ -15,9 +15,8 @@ OUTPUT = "sentence_embedding"
 def sentence_module(encoder: Any, described: SentenceModules) -> Any:
     """A torch module of int64 ids, mask (and token types), each [1, seq_len], that gives {"sentence_embedding"}.
 
-    ``encoder`` takes the same and gives ``last_hidden_state`` among its outputs. As sentence-transformers does it for
-    texts that are padded on the right: the pooling ``cls`` is the first position, ``lasttoken`` the last one that the
-    mask keeps.
+    ``encoder`` takes the same and gives ``last_hidden_state`` among its outputs. Texts are padded on the right,
+    as sentence-transformers pads them: the pooling ``cls`` is the first position.
 
     Raises:
         DataFileError: weights are missing, left over, of other shapes, or not finite.
@@ -55,25 +54,8 @@ def _mean_by_root(states: Any, mask: Any) -> Any:
     return (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9).sqrt()
 
 
-def _weighted_mean(states: Any, mask: Any) -> Any:
-    """Later tokens weigh more: 1, 2, 3 and so on."""
-    import torch
-
-    weights = torch.arange(1, states.shape[1] + 1, dtype=states.dtype)[None, :, None] * mask.unsqueeze(-1)
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-
-
 def _largest(states: Any, mask: Any) -> Any:
     return states.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).max(1).values
-
-
-def _last(states: Any, mask: Any) -> Any:
-    """The last position that the mask keeps; nothing where it keeps none."""
-    import torch
-
-    places = mask * torch.arange(1, states.shape[1] + 1)[None]
-    kept = mask * (places == places.max(1, keepdim=True).values)
-    return (states * kept.unsqueeze(-1).to(states.dtype)).sum(1)
 
 
 _POOL = {
@@ -81,8 +63,6 @@ _POOL = {
     "max": _largest,
     "mean": _mean,
     "mean_sqrt_len_tokens": _mean_by_root,
-    "weightedmean": _weighted_mean,
-    "lasttoken": _last,
 }
 
 

@@ -13,7 +13,8 @@ from data.errors import DataFileError, ModelError
 from fusion.frontend.checkpoint_files import read_object, read_objects
 
 MODULES_FILE = "modules.json"
-POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+# Weighted means and the last token need to know where in the sequence the mask's bits lie, which no block computes.
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens")
 # What follows the pooling, by the class's name; a dropout does nothing outside training.
 VECTOR_MODULES = ("Dense", "LayerNorm", "Normalize", "Dropout")
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid")
