@@ -29,7 +29,7 @@ COMPUTED = frozenset(
     "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DequantizeLinear Div Equal Erf Exp "
     "Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less "
     "LessOrEqual Log MatMul Max Min Mod Mul Neg NonZero Not OneHot Or Pad Pow QuantizeLinear Range Reciprocal "
-    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Sqrt Squeeze "
+    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Split Sqrt Squeeze "
     "Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor".split()
 )
 _MAX_ELEMENTS = 1 << 24

@@ -165,6 +165,8 @@ def _use(graph: onnx.GraphProto, name: str) -> str:
         used = True
         if node.op_type == "Gather" and len(node.input) > 1 and node.input[1] in carried:
             rows.append(tables.get(node.input[0], 0))
+        elif node.op_type == "OneHot" and node.input[0] in carried:
+            rows.append(0)  # looked up by a product with a table that is not known here
         elif node.op_type in _CARRYING and node.input[0] in carried:
             carried.update(node.output)
     if not used:

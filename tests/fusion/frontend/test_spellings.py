@@ -141,6 +141,30 @@ def test_what_is_no_layer_normalisation_is_refused(end: str, tmp_path: Path) -> 
         canonicalize(import_onnx(path, SEQ_LEN))
 
 
+def test_token_types_looked_up_by_a_product_as_in_tensorflow(tmp_path: Path) -> None:
+    model = parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 13]>
+    spelled (int32[batch, {SEQ_LEN}] input_word_ids, int32[batch, {SEQ_LEN}] input_type_ids)
+    => (float[1, {SEQ_LEN}, 8] y) {{
+        words = Gather(table, input_word_ids)
+        flat = Reshape(input_type_ids, last)
+        hot = OneHot <axis = -1> (flat, depth, values)
+        kinds = MatMul(hot, small)
+        shape = Shape(words)
+        shaped = Reshape(kinds, shape)
+        y = Add(words, shaped)
+    }}""")
+    arrays = {"table": GENERATOR.normal(size=(30, 8)).astype(np.float32), "depth": np.array(2, np.int32)}
+    arrays |= {"small": GENERATOR.normal(size=(2, 8)).astype(np.float32), "values": np.array([0, 1], np.float32)}
+    arrays |= {"last": WHOLE["last"]}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in arrays.items())
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    graph = canonicalize(import_onnx(tmp_path / "model.onnx", SEQ_LEN))
+    assert [operator.kind for operator in graph.operators] == ["gather", "gather", "add"]
+    ids, types = np.arange(SEQ_LEN)[None], np.arange(SEQ_LEN)[None] % 2
+    (found,) = evaluate(graph, {"input_ids": ids, "token_type_ids": types})
+    assert np.allclose(found, arrays["table"][ids] + arrays["small"][types])
+
+
 _GELUS: Mapping[str, str] = {
     "divided": "t = Div(x, root2) e = Erf(t) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)",
     "half-precision root": "t = Div(x, root2_half) e = Erf(t) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)",
