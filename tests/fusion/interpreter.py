@@ -72,7 +72,6 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "window": _window,
     "gelu_tanh": lambda _, x: x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "gelu": lambda _, x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
-    "gelu_tanh": lambda _, x: x * 0.5 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
     "silu": lambda _, x: x / (1 + np.exp(-x)),
     "relu": lambda _, x: np.maximum(x, 0),
     "tanh": lambda _, x: np.tanh(x),
