@@ -27,18 +27,20 @@ class PredictionErrors:
         )
 
 
-def prediction_errors(measured: np.ndarray, predicted: np.ndarray) -> PredictionErrors:
-    """Errors of predictions (n,) against measurements (n,), both in ms.
-
-    Rank correlation is 0 for fewer than three rows, where it says nothing.
-    """
+def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
+    """Spearman's rank correlation of two times (n,) each; 0 where it says nothing: of fewer than three, or all equal."""
     from scipy.stats import spearmanr
 
+    varied = len(left) > 2 and np.ptp(left) > 0 and np.ptp(right) > 0
+    return float(spearmanr(left, right).statistic) if varied else 0.0
+
+
+def prediction_errors(measured: np.ndarray, predicted: np.ndarray) -> PredictionErrors:
+    """Errors of predictions (n,) against measurements (n,), both in ms."""
     relative = np.abs(predicted / measured - 1)
-    varied = len(measured) > 2 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
     return PredictionErrors(
         n=len(measured),
         mape=float(relative.mean()) if len(measured) else 0.0,
         within_10=float((relative <= 0.1).mean()) if len(measured) else 0.0,
-        spearman=float(spearmanr(measured, predicted).statistic) if varied else 0.0,
+        spearman=rank_correlation(measured, predicted),
     )

@@ -33,7 +33,10 @@ def write_study(study: Study, folder: Path) -> tuple[Path, Path]:
     document, page = folder / "study.json", folder / "study.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in ((document, json.dumps(study.to_dict(), indent=1)), (page, render_study(study))):
+        for path, text in (
+            (document, json.dumps(study.to_dict(), indent=1, allow_nan=False)),
+            (page, render_study(study)),
+        ):
             partial = path.with_name(f"{path.name}.partial")
             partial.write_text(text, encoding="utf-8")
             partial.replace(path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.progress import Progress, no_progress
+from surrogate.metrics import rank_correlation
 from surrogate.tables.budget_safety import (
     OWN_BUDGETS,
     SOURCE_BUDGETS,
@@ -225,6 +226,4 @@ def _noise(table: pd.DataFrame, names: Sequence[str], given: float | None, prove
 
 
 def _rank_correlation(latencies: Sequence[np.ndarray]) -> tuple[tuple[float, ...], ...]:
-    from scipy.stats import spearmanr
-
-    return tuple(tuple(float(spearmanr(left, right).statistic) for right in latencies) for left in latencies)
+    return tuple(tuple(rank_correlation(left, right) for right in latencies) for left in latencies)
