@@ -195,7 +195,8 @@ def _lower_bound(draft: Draft, operator: Operator) -> float | None:
         constants = [name for name in operator.inputs if name in draft.constants]
         return _single(draft, constants[0]) if len(operator.inputs) == 2 and constants else None
     low, high = ([*operator.inputs[1:], "", ""])[:2]
-    if high and not (high in draft.constants and draft.constants[high].min() >= np.finfo(np.float32).max):
+    upper = _single(draft, high) if high in draft.constants else None
+    if high and (upper is None or upper < np.finfo(np.float32).max):
         return None
     return _single(draft, low) if low in draft.constants else None
 
