@@ -134,7 +134,7 @@ def test_profile_device_command(run_command: Callable[..., Completed]) -> None:
         (("--device", "host", "--threads", "9999"), 2, "cores"),
         (("--device", "host", "--unit", "gpu"), 2, "no unit"),
         (("--device", "host", "--time-limit", "soon"), 2, "duration"),
-        (("--device", "host", "--simulated"), 4, "cannot be simulated"),
+        (("--device", "host", "--simulated"), 2, "--simulated is of phones"),
     ],
 )
 def test_bad_usage_is_one_line(
