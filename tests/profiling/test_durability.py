@@ -108,6 +108,7 @@ def holder(ready: Path, done: Path) -> BaseProcess:
     child = FORK.Process(target=hold, args=(str(ready), str(done)))
     child.start()
     while not ready.exists():
+        assert child.is_alive(), "it ended before it held the phone"
         time.sleep(0.01)
     return child
 
