@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
+from fusion import compile_model
 from fusion.compare.engines import EngineSettings, ModelFiles, open_engine
 from fusion.frontend.checkpoint import checkpoint_to_onnx
 from fusion.frontend.source import Source
@@ -75,9 +76,13 @@ def pooled(states: np.ndarray, mask: np.ndarray, mode: str) -> np.ndarray:
 
 
 def run_onnx(folder: Path, path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """The exported model's output, which the compiled one gives too."""
     session = onnxruntime.InferenceSession(str(checkpoint_to_onnx(folder, path, SEQ_LEN)))
     assert [value.name for value in session.get_outputs()] == ["sentence_embedding"]
-    return np.asarray(session.run(None, inputs)[0])
+    exported = np.asarray(session.run(None, inputs)[0])
+    compiled = compile_model(folder, seq_len=SEQ_LEN, threads=1).run(inputs)[0]
+    assert np.abs(compiled - exported).max() < 1e-4
+    return exported
 
 
 def holed_inputs() -> dict[str, np.ndarray]:
