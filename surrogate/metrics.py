@@ -28,7 +28,7 @@ class PredictionErrors:
 
 
 def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
-    """Spearman's rank correlation of two times (n,) each; 0 where it says nothing: of fewer than three, or all equal."""
+    """Spearman's rank correlation of times (n,); 0 where it says nothing: of fewer than three, or all equal."""
     from scipy.stats import spearmanr
 
     varied = len(left) > 2 and np.ptp(left) > 0 and np.ptp(right) > 0
