@@ -97,6 +97,7 @@ _NEUTRAL: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
 )
 # Activations that are compiled, as transformers names them.
 ACTIVATIONS = (
+    *("silu", "swish", "quick_gelu"),
     *("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate"),
     *("relu", "tanh", "sigmoid", "linear"),
 )
