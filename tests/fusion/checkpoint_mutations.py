@@ -24,7 +24,7 @@ _VALUES: tuple[Any, ...] = (
         "bert",
         "gelu",
         "relu",
-        "swish",
+        "mish",
         "absolute",
         "relative_key",
         "float16",
