@@ -72,7 +72,7 @@ def litert_file(checkpoint: Path, seq_len: int, python: str | None = None) -> Pa
 
 def _content_hash(checkpoint: Path, seq_len: int) -> str:
     digest = hashlib.sha256(f"{seq_len}\0".encode() + CONVERTER.read_bytes())
-    for path in files_read(checkpoint):
+    for path in filter(Path.is_file, files_read(checkpoint)):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -26,12 +26,14 @@ _LAYERS = ("num_hidden_layers", "n_layers", "num_feedforward_networks", "inner_g
 class Family:
     """A ``model_type`` that compiles: the keys of what no tensor's shape tells.
 
+    ``shared_layers``: all layers have the same weights, so that only the configuration says how many there are.
     ``padded_positions``: positions are counted from behind ``pad_token_id``, which then has to be there.
     """
 
     heads: str = "num_attention_heads"
     activation: str = "hidden_act"
     widths: tuple[str, ...] = ("hidden_size",)
+    shared_layers: bool = False
     padded_positions: bool = False
 
 
@@ -40,7 +42,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "bert": Family(),
         "electra": Family(),
-        "albert": Family(),
+        "albert": Family(shared_layers=True),
         "mobilebert": Family(widths=("intra_bottleneck_size",)),
         "distilbert": Family("n_heads", "activation", ("dim",)),
         "roberta": _ROBERTA,
@@ -106,11 +108,11 @@ _NORMALISATIONS = ("layer_norm", "no_norm")  # MobileBERT's
 # keys that change nothing are those that say no, or, for some, those that say yes.
 _TELLING = re.compile(
     "position|pos_|rotary|rope|alibi|relative|attention|attn|norm|activation|linearity|(^|_)act(_|$)|ffn|mlp"
-    "|feed_?forward|expert|moe|window|residual|glu|bias|decoder|cross|causal|direction|adapter|lora|prun|quant|sparse"
-    "|layer|head|scal|softcap|conv|embed|token_type|multiplier"
+    "|feed_?forward|expert|moe|window|residual|glu|bias|decoder|cross(?!_entropy|_val)|causal|direction|adapter|lora|prun|quant|sparse"
+    "|layer|heads?(_|$)|scal|softcap|conv(_|$|olution)|embed|token_type|multiplier"
 )
 _SILENT = re.compile(
-    "dropout|layerdrop|^emb(edding)?_size$|pool|^summary_|^sbert_|^output_|_token_id$|gradient|initializer|^_"
+    "dropout|layerdrop|^emb(edding)?_(size|dim)$|freez|frozen|decay|learning_rate|loss|pool|^summary_|^sbert_|^output_|_token_id$|gradient|initializer|^_"
     "|attn_implementation|down_scale_factor|memory_efficient|sentence_transformers|^tie_(weights_|encoder_decoder)$"
 )
 _NEEDED = re.compile("bias$|bidirectional|^use_.*(embed|token_type)")
@@ -156,9 +158,18 @@ def _refuse(path: Path, key: str, value: Any, problem: str) -> DataFileError:
 def _check_neutral(config: Mapping[str, Any], path: Path) -> None:
     for key, (neutral, problem) in _NEUTRAL.items():
         value = config.get(key)
-        if value is not None and not any(type(value) is type(one) and value == one for one in neutral):
+        if (
+            value is not None
+            and not _is_hollow(value, neutral)
+            and not any(type(value) is type(one) and value == one for one in neutral)
+        ):
             family = f"{config.get('model_type')!r} of transformers itself computes the same"
             raise _refuse(path, key, value, problem.format(family=family))
+
+
+def _is_hollow(value: Any, neutral: tuple[Any, ...]) -> bool:
+    """Whether an object that may be empty holds empty objects alone."""
+    return {} in neutral and isinstance(value, dict) and all(part in ({}, []) for part in value.values())
 
 
 def _check_uncompiled(config: Mapping[str, Any], path: Path) -> None:
@@ -192,6 +203,8 @@ def _check_heads(config: Mapping[str, Any], family: Family, path: Path) -> None:
     heads = config.get(family.heads, config.get("num_attention_heads"))
     if not isinstance(heads, int):
         raise DataFileError(path, f"lacks {family.heads}, which no tensor's shape tells")
+    if family.shared_layers and "num_hidden_layers" not in config:
+        raise DataFileError(path, "lacks num_hidden_layers, which no tensor tells where layers share their weights")
     for width in ("hidden_size",) if config.get("use_bottleneck") is False else family.widths:
         value = config.get(width, heads)
         if value % heads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ CONFIG = "config.json"
 _WEIGHTS, _INDEX, _ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LONGEST_JSON = 100_000_000  # bytes; safetensors allows headers of this length
+# Stored in releases of transformers as if they were weights; their values are always the same.
+BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _MOST_NAMES = 3  # of tensors in a message
 # Bits of an element, as safetensors names the types.
 _BITS: Mapping[str, int] = MappingProxyType(
@@ -54,12 +58,12 @@ def read_config(directory: Path) -> Mapping[str, Any]:
         DataFileError: there is none, or it is no JSON object; the directory is an adapter or the root of a hub cache.
     """
     adapter, path = directory / _ADAPTER, directory / CONFIG
-    if _is_there(adapter):
+    if is_there(adapter):
         base = read_object(adapter).get("base_model_name_or_path")
         raise DataFileError(
             adapter, f"an adapter of {base!r}, no whole model; merge it (merge_and_unload) and save that"
         )
-    if not _is_there(path):
+    if not is_there(path):
         raise DataFileError(directory, f"no {CONFIG}, so no Hugging Face checkpoint{_hint(directory)}")
     return read_object(path)
 
@@ -87,9 +91,9 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     Raises:
         DataFileError: there are none (naming what lies there instead), or the index is damaged.
     """
-    if _is_there(directory / _WEIGHTS):
+    if is_there(directory / _WEIGHTS):
         return (directory / _WEIGHTS,)
-    if _is_there(directory / _INDEX):
+    if is_there(directory / _INDEX):
         return tuple(directory / shard for shard in sorted(set(_weight_map(directory / _INDEX).values())))
     for pattern, problem in _OTHER_WEIGHTS:
         for file in sorted(directory.glob(pattern)):
@@ -114,13 +118,25 @@ def tensor_headers(directory: Path) -> Mapping[str, TensorHeader]:
     return MappingProxyType(headers)
 
 
+def check_floating_point(headers: Mapping[str, TensorHeader], directory: Path) -> None:
+    """``DataFileError`` when weights are not floating point."""
+    others = [name for name, header in headers.items() if header.dtype not in _FLOATS and not BUFFERS.search(name)]
+    if others:
+        types = ", ".join(sorted({headers[name].dtype for name in others}))
+        raise DataFileError(
+            directory,
+            f"{count_of(others)} of type {types}: quantised weights, which are not read; "
+            "take the model in floating point that it was made from",
+        )
+
+
 def count_of(names: Sequence[str], kind: str = "tensor") -> str:
     """``2 tensors (a, b)``: how many, and the first few."""
     first = sorted(names)[:_MOST_NAMES]
     return f"{len(names)} {kind}{'s' * (len(names) != 1)} ({', '.join(first)}{', ...' * (len(names) > len(first))})"
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether the directory has the entry, be it a link that leads nowhere."""
     return path.exists() or path.is_symlink()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from data.errors import InputError
+from data.errors import DataFileError, InputError
 from fusion.frontend.heads import MULTIPLE_CHOICE
 from fusion.frontend.loading import load_checkpoint
 from fusion.frontend.sentence_embedding import sentence_module
-from fusion.frontend.sentence_modules import is_sentence_folder, read_sentence_modules
+from fusion.frontend.sentence_modules import HEAD_FILE, is_sentence_folder, read_sentence_modules
+
+_SUFFIXES = (".json", ".safetensors", HEAD_FILE)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,30 @@ class CheckpointModel:
 
 
 def files_read(directory: Path) -> list[Path]:
-    """The files that a directory's model depends on; a sentence-transformers folder has some in folders of its own."""
-    pattern = "**/" if is_sentence_folder(directory) else ""
-    found = (path for kind in ("json", "safetensors") for path in directory.glob(f"{pattern}*.{kind}"))
-    return sorted(path for path in found if path.is_file())
+    """What a directory's model depends on; a sentence-transformers folder has some in folders of its own.
+
+    Entries that are no files, such as a link that leads nowhere, are among them: without them it is another directory.
+
+    Raises:
+        DataFileError: a folder cannot be read.
+    """
+    try:
+        return sorted(path for path in _entries(directory) if path.name.endswith(_SUFFIXES))
+    except OSError as error:
+        raise DataFileError(directory, f"cannot be read ({error.strerror or error})") from error
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    """All entries, also those of folders within where these belong to the model; ``OSError`` when one is closed."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    nested = is_sentence_folder(directory)
+    for folder, folders, names in os.walk(directory, onerror=refuse):
+        yield from (Path(folder, name) for name in (*folders, *names))
+        if not nested:
+            return
 
 
 def open_checkpoint(directory: Path, attention: str | None = "eager") -> CheckpointModel:

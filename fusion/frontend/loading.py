@@ -13,7 +13,7 @@ from typing import Any
 
 from data.errors import DataFileError, ModelError
 from fusion.frontend.checkpoint_config import load_config
-from fusion.frontend.checkpoint_files import TensorHeader, count_of, tensor_headers
+from fusion.frontend.checkpoint_files import BUFFERS, TensorHeader, check_floating_point, count_of, tensor_headers
 from fusion.frontend.heads import encoder_class, head_classes, is_encoder
 
 # Patterns of tensors' names, from the start of a name: what a model may lack, or a checkpoint hold in excess.
@@ -32,8 +32,6 @@ HEAD_TENSORS = (
 )
 # What pre-training leaves beside a masked language model that config.json names: the choice of the next sentence.
 _BESIDE_MASKED_LM = (r"cls\.seq_relationship\.", r"sop_classifier\.")
-_FLOATS = ("F64", "F32", "F16", "BF16")
-_BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
 _NEW_NAMES = MappingProxyType({"gamma": "weight", "beta": "bias"})
 # A configuration may ask for more weights than are stored (a new head), but not for many times as many.
 _SPARE_WEIGHTS = 1 << 24
@@ -43,7 +41,7 @@ def load_checkpoint(directory: Path, attention: str | None = "eager", encoder_on
     """The model on the CPU, with the head that ``config.json`` names, or else the one whose tensors are all stored.
 
     ``attention`` is one of transformers' implementations, None leaves the choice to it. ``encoder_only`` asks for the
-    encoder whatever head is named or stored. A pooler that is not stored is left out.
+    encoder whatever head is named; none may be stored. A pooler that is not stored is left out.
 
     Raises:
         DataFileError: as :func:`load_model`.
@@ -52,7 +50,9 @@ def load_checkpoint(directory: Path, attention: str | None = "eager", encoder_on
     config = _config(directory)
     classes = (encoder_class(config, directory),) if encoder_only else head_classes(config, directory)
     kind = classes[0] if len(classes) == 1 else _filled_class(directory, config, classes)
-    may_leave = HEAD_TENSORS + POOLER_TENSORS if encoder_only else _may_leave(kind)
+    if encoder_only:
+        _check_headless(directory)
+    may_leave = POOLER_TENSORS if encoder_only else _may_leave(kind)
     model = load_model(kind, directory, attention, POOLER_TENSORS if is_encoder(kind) else (), may_leave)
     if is_encoder(kind) and _has_pooler(dict(model.named_parameters())) and not _has_pooler(tensor_headers(directory)):
         model.pooler = None
@@ -90,7 +90,7 @@ def load_model(
     config, headers = _config(directory), tensor_headers(directory)
     for key, value in changes.items():
         setattr(config, key, value)
-    _check_types(headers, directory)
+    check_floating_point(headers, directory)
     model, report = _load(kind, config, headers, directory, attention)
     _check_names(model, headers, directory)
     _check_report(model, report, may_lack, may_leave, directory)
@@ -101,6 +101,16 @@ def load_model(
 def _config(directory: Path) -> Any:
     with quiet_transformers():
         return load_config(directory)
+
+
+def _check_headless(directory: Path) -> None:
+    """No head is stored that an embedding would drop."""
+    heads = [name for name in tensor_headers(directory) if any(re.match(pattern, name) for pattern in HEAD_TENSORS)]
+    if heads:
+        raise ModelError(
+            f"{directory}: holds a head, {count_of(heads)}, which the embedding that modules.json describes drops; "
+            "take modules.json and the pooling's folder away to compile the head, or save the encoder without it"
+        )
 
 
 def _has_pooler(names: Iterable[str]) -> bool:
@@ -145,7 +155,7 @@ def _filled_class(directory: Path, config: Any, classes: Sequence[Any]) -> Any:
         problem = problem or count_of(left or lacking)
     raise ModelError(
         f"{directory}: {problem} belong to none of {', '.join(kind.__name__ for kind in classes)}; "
-        "name the model's class in config.json's architectures"
+        "name the model's class in config.json's architectures, or save it without them"
     )
 
 
@@ -175,18 +185,6 @@ def _loading_errors(directory: Path) -> Iterator[None]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataFileError(directory, f"no Hugging Face checkpoint ({problem})") from error
-
-
-def _check_types(headers: Mapping[str, TensorHeader], directory: Path) -> None:
-    """Weights are floating point."""
-    others = [name for name, header in headers.items() if header.dtype not in _FLOATS and not _BUFFERS.search(name)]
-    if others:
-        types = ", ".join(sorted({headers[name].dtype for name in others}))
-        raise DataFileError(
-            directory,
-            f"{count_of(others)} of type {types}: quantised weights, which are not read; "
-            "take the model in floating point that it was made from",
-        )
 
 
 def _check_extent(kind: Any, config: Any, headers: Mapping[str, TensorHeader], directory: Path) -> None:
@@ -233,7 +231,7 @@ def _unfilled(
 ) -> tuple[list[str], list[str]]:
     """Tensors that the model lacks, and stored ones that it does not take."""
     left = _not_among(report["unexpected_keys"], may_leave)
-    return _not_among(report["missing_keys"], may_lack), [name for name in left if not _BUFFERS.search(name)]
+    return _not_among(report["missing_keys"], may_lack), [name for name in left if not BUFFERS.search(name)]
 
 
 def _not_among(names: Any, patterns: Sequence[str]) -> list[str]:

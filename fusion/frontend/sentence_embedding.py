@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.errors import DataFileError, ModelError
-from fusion.frontend.checkpoint_files import count_of, tensor_headers, weight_files
+from fusion.frontend.checkpoint_files import check_floating_point, count_of, tensor_headers, weight_files
 from fusion.frontend.sentence_modules import ACTIVATIONS, SentenceModules, VectorModule
 
 OUTPUT = "sentence_embedding"
@@ -90,22 +90,22 @@ def _normalise() -> Any:
 def _layer_norm(module: VectorModule) -> Any:
     import torch
 
-    norm = torch.nn.LayerNorm(module.size("dimension"))
-    norm.load_state_dict(_weights(module, {"weight": norm.weight, "bias": norm.bias}, "norm."))
+    norm = torch.nn.LayerNorm(module.size("dimension"), device="meta")
+    norm.load_state_dict(_weights(module, {"weight": norm.weight, "bias": norm.bias}, "norm."), assign=True)
     return norm
 
 
 def _dense(module: VectorModule) -> Any:
     import torch
 
-    config = module.config
     sizes = module.size("in_features"), module.size("out_features")
-    parts = {"linear": torch.nn.Linear(*sizes, bias=bool(config.get("bias", True)))}
-    if config.get("use_residual") and sizes[0] != sizes[1]:
-        parts["residual"] = torch.nn.Linear(*sizes, bias=False)
+    residual, activation = module.switch("use_residual", False), _activation(module)
+    # Without memory until the stored weights, which may be of other sizes, are in place.
+    parts = {"linear": torch.nn.Linear(*sizes, bias=module.switch("bias", True), device="meta")}
+    if residual and sizes[0] != sizes[1]:
+        parts["residual"] = torch.nn.Linear(*sizes, bias=False, device="meta")
     layers = torch.nn.ModuleDict(parts)
-    layers.load_state_dict(_weights(module, layers.state_dict()))
-    activation, residual = _activation(module), bool(config.get("use_residual"))
+    layers.load_state_dict(_weights(module, layers.state_dict()), assign=True)
 
     class Dense(torch.nn.Module):
         def __init__(self) -> None:
@@ -139,9 +139,10 @@ def _weights(module: VectorModule, expected: Mapping[str, Any], prefix: str = ""
     from safetensors.torch import load_file
 
     path = module.folder
-    tensor_headers(path)  # checks the files
+    check_floating_point(tensor_headers(path), path)
     files = [load_file(file) for file in weight_files(path)]
-    stored = {name.removeprefix(prefix): tensor.float() for file in files for name, tensor in file.items()}
+    stored = {name: tensor.float() for file in files for name, tensor in file.items()}
+    expected = {f"{prefix}{name}": tensor for name, tensor in expected.items()}
     wrong = sorted(
         name
         for name in stored.keys() | expected.keys()
@@ -152,4 +153,4 @@ def _weights(module: VectorModule, expected: Mapping[str, Any], prefix: str = ""
     for name, tensor in stored.items():
         if not tensor.isfinite().all():
             raise DataFileError(path, f"tensor {name} is not finite")
-    return stored
+    return {name.removeprefix(prefix): tensor for name, tensor in stored.items()}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from data.errors import DataFileError, ModelError
-from fusion.frontend.checkpoint_files import read_object, read_objects
+from fusion.frontend.checkpoint_files import is_there, read_object, read_objects
 
 MODULES_FILE = "modules.json"
 # Weighted means and the last token need to know where in the sequence the mask's bits lie, which no block computes.
@@ -50,6 +50,12 @@ _EXPECTED: Mapping[str, Any] = MappingProxyType(
         "include_prompt": True,
     }
 )
+# A head that SetFit keeps beside the embedding: a pickle of scikit-learn's.
+HEAD_FILE = "model_head.pkl"
+# What the encoder gives on to the pooling or, of a cross-encoder, as scores.
+_ENCODER_OUTPUTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {_EMBEDDING: ("last_hidden_state", "token_embeddings"), _SCORES: ("logits", "scores")}
+)
 _WIDTH_KEYS: Mapping[str, str] = MappingProxyType({"Dense": "in_features", "LayerNorm": "dimension"})
 _NO_LIMIT = 1_000_000  # tokenizers without a limit state 1e30
 
@@ -65,6 +71,10 @@ class VectorModule:
     def size(self, key: str) -> int:
         """A size that the configuration states, ``DataFileError`` when it states none."""
         return _whole(self.config.get(key), self.folder / "config.json", key)
+
+    def switch(self, key: str, default: bool) -> bool:
+        """A setting that is on or off, ``DataFileError`` when it is neither."""
+        return _switch(self.config, key, default, self.folder / "config.json")
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class SentenceModules:
         """``ModelError`` when one of the modules takes another width than the one before it gives, from an encoder of
         ``hidden`` columns on."""
         if self.width not in (None, hidden):
-            raise ModelError(f"{self.encoder}: the pooling is of {self.width} columns, the encoder of {hidden}")
+            raise ModelError(f"{self.encoder}: the pooling is of {self.width!r} columns, the encoder of {hidden}")
         width = hidden * len(self.poolings)
         for module in self.vector_modules:
             taken = _WIDTH_KEYS.get(module.kind)
@@ -100,8 +110,7 @@ class SentenceModules:
 
 def is_sentence_folder(directory: Path) -> bool:
     """Whether a directory describes a sentence-transformers model, be it that the description was lost."""
-    path = directory / MODULES_FILE
-    return path.exists() or path.is_symlink() or any(directory.glob("*_Pooling/config.json"))
+    return is_there(directory / MODULES_FILE) or any(directory.glob("*_Pooling/config.json"))
 
 
 def read_sentence_modules(directory: Path) -> SentenceModules:
@@ -115,9 +124,11 @@ def read_sentence_modules(directory: Path) -> SentenceModules:
     encoder = entries[0][1] if entries else directory
     path, settings = _encoder_settings(encoder)
     task, kinds = settings.get("transformer_task", _EMBEDDING), [kind for kind, _ in entries]
-    if task not in _BEGINNINGS:
+    if not isinstance(task, str) or task not in _BEGINNINGS:
         raise ModelError(f"{path}: transformer_task {task!r} is not compiled (known: {', '.join(_BEGINNINGS)})")
     _check_order(kinds, task, directory / MODULES_FILE)
+    _check_settings(settings, task, path)
+    _check_no_other_head(directory)
     limit, limited_by = _length_limit(encoder, path, settings)
     if task == _SCORES:
         return SentenceModules(encoder, (), None, (), limit, limited_by)
@@ -138,6 +149,29 @@ def _check_order(kinds: Sequence[str], task: str, place: Path) -> None:
         raise ModelError(f"{place}: the modules are {', '.join(kinds) or 'none'}; compiled are {wanted}")
 
 
+def _check_settings(settings: Mapping[str, Any], task: str, path: Path) -> None:
+    """The encoder is asked for the output that its task stands for, of the configuration as it is."""
+    state, output = _ENCODER_OUTPUTS[task]
+    expected = {
+        "module_output_name": ({}, output),
+        "modality_config": ({}, {"text": {"method": "forward", "method_output_name": state}}),
+        "config_args": ({}, {"trust_remote_code": False}, {"trust_remote_code": True}),
+        "config_kwargs": ({}, {"trust_remote_code": False}, {"trust_remote_code": True}),
+    }
+    for key, values in expected.items():
+        if settings.get(key) is not None and settings[key] not in values:
+            raise ModelError(f"{path}: {key} {settings[key]!r} is not compiled, only {values[1]!r}")
+
+
+def _check_no_other_head(directory: Path) -> None:
+    path = directory / HEAD_FILE
+    if is_there(path):
+        raise ModelError(
+            f"{path}: SetFit's head, pickled, which may run code and is never read; take it out of the folder to "
+            "compile the embedding without it"
+        )
+
+
 def _entry(directory: Path, entry: Mapping[str, Any]) -> tuple[str, Path]:
     """A module's class, by its last name, and its folder."""
     place, kind, folder = directory / MODULES_FILE, entry.get("type"), entry.get("path")
@@ -154,7 +188,7 @@ def _entry(directory: Path, entry: Mapping[str, Any]) -> tuple[str, Path]:
 
 def _encoder_settings(encoder: Path) -> tuple[Path, Mapping[str, Any]]:
     """The encoder's own settings and where they stand; none when there is no such file."""
-    paths = [encoder / name for name in _LENGTH_FILES if (encoder / name).is_file()]
+    paths = [encoder / name for name in _LENGTH_FILES if is_there(encoder / name)]
     return (paths[0], read_object(paths[0])) if paths else (encoder / _LENGTH_FILES[0], {})
 
 
@@ -164,7 +198,7 @@ def _length_limit(encoder: Path, path: Path, settings: Mapping[str, Any]) -> tup
     if limit is not None:
         return _whole(limit, path, "max_seq_length"), f"max_seq_length {limit} of {path}"
     tokenizer = encoder / "tokenizer_config.json"
-    limit = read_object(tokenizer).get("model_max_length") if tokenizer.is_file() else None
+    limit = read_object(tokenizer).get("model_max_length") if is_there(tokenizer) else None
     if limit is None or (isinstance(limit, int | float) and limit > _NO_LIMIT):
         return None, ""
     return _whole(limit, tokenizer, "model_max_length"), f"model_max_length {limit} of {tokenizer}"
@@ -176,22 +210,32 @@ def _whole(value: Any, path: Path, key: str) -> int:
     return value
 
 
+def _switch(settings: Mapping[str, Any], key: str, default: bool, path: Path) -> bool:
+    value = settings.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise DataFileError(path, f"{key} is {value!r}, neither true nor false")
+    return value
+
+
 def _poolings(settings: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     unknown = sorted(settings.keys() - _POOLING_KEYS)
     if unknown:
         raise ModelError(f"{path}: {unknown[0]} is not known, so its pooling is not compiled")
     _check_expected(settings, path)
-    stated = settings.get("pooling_mode") or [mode for switch, mode in _SWITCHES.items() if settings.get(switch)]
-    modes = (stated,) if isinstance(stated, str) else tuple(stated or ("mean",))
+    switched = [mode for switch, mode in _SWITCHES.items() if _switch(settings, switch, False, path)]
+    stated = settings.get("pooling_mode", switched or ["mean"])
+    modes = tuple(stated) if isinstance(stated, list) and stated else (stated,)
     for mode in modes:
-        if mode not in POOLINGS:
+        if not isinstance(mode, str) or mode not in POOLINGS:
             raise ModelError(f"{path}: pooling {mode!r} is not compiled (known: {', '.join(POOLINGS)})")
     return modes
 
 
 def _vector_module(kind: str, folder: Path) -> VectorModule:
     path = folder / "config.json"
-    if kind in ("Normalize", "Dropout") and not path.is_file():
+    if kind in ("Normalize", "Dropout") and not is_there(path):
         return VectorModule(kind, folder, {})  # older releases wrote nothing
     config = read_object(path)
     _check_expected(config, path)

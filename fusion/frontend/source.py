@@ -34,7 +34,7 @@ class Source:
 
     def __init__(self, path: Path, seq_len: int, rename: Mapping[str, str] | None = None) -> None:
         self.path, self.seq_len, self.rename = path, seq_len, checked_renames(rename)
-        if self.rename and path.is_dir():
+        if self.rename and _is_directory(path):
             raise InputError(f"{path} is a directory; only inputs of ONNX files can be renamed")
         self._imported: Graph | None = None
 
@@ -69,7 +69,7 @@ class Source:
 
     def _content_key(self) -> str:
         digest = hashlib.sha256(f"{_code_digest()} {self.seq_len} {sorted(self.rename.items())}".encode())
-        folder = self.path if self.path.is_dir() else self.path.parent
+        folder = self.path if _is_directory(self.path) else self.path.parent
         for file in self._files():
             digest.update(f"\0{file.relative_to(folder)}\0".encode())
             digest.update(_file_digest(file))
@@ -92,7 +92,7 @@ class Source:
 
     def _files(self) -> list[Path]:
         """All that importing reads."""
-        if self.path.is_dir():
+        if _is_directory(self.path):
             return files_read(self.path)
         if not self.path.is_file():
             raise DataFileError(self.path, "no such ONNX file")
@@ -116,8 +116,17 @@ def _mentions_external_files(path: Path) -> bool:
     return False
 
 
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataFileError(path, f"cannot be read ({error.strerror or error})") from error
+
+
 def _file_digest(file: Path) -> bytes:
     try:
+        if not file.is_file():
+            return b"no file"
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").digest()
     except OSError as error:

@@ -15,6 +15,7 @@ from data.errors import DataFileError
 from fusion import compile_model
 from fusion.frontend.checkpoint_config import ACTIVATIONS, FAMILIES
 from fusion.frontend.loading import load_checkpoint, quiet_transformers
+from tests.fusion.families import random_model
 from tests.fusion.frontend.checkpoints import configure
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -32,6 +33,7 @@ REFUSED: tuple[tuple[str, Any], ...] = (
         for kind in ("gptq", "bitsandbytes", "awq", "compressed-tensors")
     ),
     ("pruned_heads", {"0": [1]}),
+    ("adapters", {"adapters": {"sst2": {}}, "config_map": {}}),
     ("per_layer_config", {"0": {"intermediate_size": 7}}),
     ("transformers_weights", "other.safetensors"),
     ("output_attentions", True),
@@ -76,6 +78,14 @@ def test_what_no_shape_tells_has_to_be_there(key: str, checkpoint: Path) -> None
         load_checkpoint(checkpoint)
 
 
+def test_layers_that_share_their_weights_have_to_be_counted(tmp_path: Path) -> None:
+    with quiet_transformers():
+        random_model("albert", "classification").save_pretrained(tmp_path)
+    configure(tmp_path, without="num_hidden_layers")
+    with pytest.raises(DataFileError, match="lacks num_hidden_layers, which no tensor tells"):
+        load_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [("mpnet", "relative position"), ("deberta-v2", "relative position"), ("modernbert", "rotary positions")]
@@ -105,6 +115,8 @@ KEPT: tuple[dict[str, Any], ...] = (
     {"pooler_fc_size": 768, "directionality": "bidi", "gradient_checkpointing": False, "rope_scaling": None},
     {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity", "add_pooling_layer": True},
     {"output_hidden_states": False, "hidden_dropout_prob": 1, "classifier_dropout": 0.5},
+    {"adapters": {"adapters": {}, "config_map": {}, "fusions": {}}, "layers_to_freeze": 6, "embedding_size": 48},
+    {"cross_entropy_weight": 2.0, "loss_scale": 128, "layerwise_learning_rate_decay": 0.9, "converted_from": "x"},
 )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from data.errors import DataFileError
 from fusion import compile_model
 from fusion.frontend.checkpoint_files import read_config, tensor_headers
+from fusion.frontend.source import Source
 from tests.fusion.frontend.checkpoints import save_classifier
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -83,6 +84,31 @@ def test_weights_in_other_forms_are_named(name: str, problem: str, checkpoint: P
     (checkpoint / "model.safetensors").rename(checkpoint / name)
     with pytest.raises(DataFileError, match=problem):
         compile_model(checkpoint, seq_len=8)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "modules.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("lost")])
+def test_what_is_no_file_is_found_beside_a_model_that_was_compiled_before(
+    name: str, make: Callable[[Path], object], checkpoint: Path
+) -> None:
+    compile_model(checkpoint, seq_len=8, threads=1)
+    make(checkpoint / name)
+    with pytest.raises(DataFileError, match=rf"{name}: (no file|a link to lost)"):
+        compile_model(checkpoint, seq_len=8, threads=1)
+
+
+@pytest.mark.parametrize(("owner", "call"), [(Path, "is_dir"), (Path, "exists"), (os, "scandir")])
+def test_a_closed_folder_is_named(owner: Any, call: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may open everything, so what the system answers an ordinary user is given in its place."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(checkpoint))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, call, closed)
+        with pytest.raises(DataFileError) as caught:
+            _ = Source(checkpoint, 8).key
+    assert str(caught.value) == f"{checkpoint}: cannot be read (Permission denied)"
 
 
 def test_folders_that_hold_no_model_are_refused(tmp_path: Path) -> None:

@@ -218,6 +218,9 @@ def test_a_lost_list_of_modules_is_missed(tmp_path: Path) -> None:
         ({"pooling_mode": ["cls", "lasttoken"]}, "pooling 'lasttoken' is not compiled"),
         ({"pooling_mode_weightedmean_tokens": True}, "pooling 'weightedmean' is not compiled"),
         ({"pooling_mode_median": True}, "pooling_mode_median is not known"),
+        ({"pooling_mode": 3}, "pooling 3 is not compiled"),
+        ({"pooling_mode": [["mean"]]}, r"pooling \['mean'\] is not compiled"),
+        ({"pooling_mode_cls_token": "false"}, "pooling_mode_cls_token is 'false', neither true nor false"),
         ({"pooling_mode": "mean", "include_prompt": False}, "include_prompt False is not compiled"),
         ({"pooling_mode": "mean", "word_embedding_dimension": 7}, "the pooling is of 7 columns, the encoder of 48"),
     ],
@@ -237,6 +240,8 @@ def test_a_pooling_that_is_not_compiled_is_named(pooling: dict[str, Any], proble
             {"out_features": 21},
             r"2_Dense: 2 tensors \(linear.bias, linear.weight\) missing, left over or of another shape",
         ),
+        ({"out_features": 10**9}, "2 tensors .* of another shape"),
+        ({"use_residual": "false"}, "use_residual is 'false', neither true nor false"),
         ({"bias": False}, r"1 tensor \(linear.bias\) missing, left over"),
         ({"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings' is not compiled"),
         ({"out_features": None}, "out_features is None, not a positive whole number"),
@@ -246,6 +251,55 @@ def test_a_projection_that_does_not_fit_is_named(changes: dict[str, Any], proble
     save_folder(tmp_path, {"pooling_mode": "mean"}, ("Dense", {"in_features": 48, "out_features": 20, "bias": True}))
     edit_json(tmp_path / "2_Dense" / "config.json", **changes)
     check_refused(tmp_path, problem)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"transformer_task": ["feature-extraction"]}, "transformer_task .* is not compiled"),
+        ({"config_args": {"num_hidden_layers": 1}}, "config_args .* is not compiled"),
+        ({"module_output_name": "sentence_embedding"}, "module_output_name 'sentence_embedding' is not compiled"),
+        (
+            {"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}},
+            "modality_config .* is not compiled",
+        ),
+    ],
+)
+def test_an_encoder_that_is_asked_for_something_else_is_named(
+    settings: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    save_folder(tmp_path, {"pooling_mode": "mean"})
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps(settings))
+    check_refused(tmp_path, f"sentence_bert_config.json: {problem}")
+
+
+@pytest.mark.parametrize("head", ["ForSequenceClassification", "ForQuestionAnswering", "ForMaskedLM"])
+def test_a_stored_head_is_not_dropped_for_an_embedding(head: str, tmp_path: Path) -> None:
+    save_folder(tmp_path, {"pooling_mode": "mean"}, head=head)
+    check_refused(tmp_path, r"holds a head, \d tensors .*; take modules.json .* away to compile the head")
+
+
+def test_the_head_of_setfit_is_not_dropped(tmp_path: Path) -> None:
+    save_folder(tmp_path, {"pooling_mode": "mean"})
+    key = Source(tmp_path, SEQ_LEN).key
+    (tmp_path / "model_head.pkl").write_bytes(b"pickled")
+    assert Source(tmp_path, SEQ_LEN).key != key
+    check_refused(tmp_path, "model_head.pkl: SetFit's head, pickled")
+
+
+def test_quantised_weights_of_a_projection_are_refused(tmp_path: Path) -> None:
+    save_folder(tmp_path, {"pooling_mode": "mean"}, ("Dense", {"in_features": 48, "out_features": 20, "bias": True}))
+    path = tmp_path / "2_Dense" / "model.safetensors"
+    save_file({name: (tensor * 9).to(torch.int8) for name, tensor in load_file(path).items()}, path)
+    check_refused(tmp_path, "2_Dense: 2 tensors .* of type I8: quantised weights")
+
+
+@pytest.mark.parametrize("name", ["sentence_bert_config.json", "tokenizer_config.json", "modules.json"])
+def test_a_link_that_leads_nowhere_is_named(name: str, tmp_path: Path) -> None:
+    save_folder(tmp_path, {"pooling_mode": "mean"})
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(name)
+    check_refused(tmp_path, f"{name}: a link to {name}, which is not there")
 
 
 def check_refused(folder: Path, problem: str) -> None:
