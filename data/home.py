@@ -14,4 +14,4 @@ def home() -> Path:
     The directory is not created here: whoever writes into it does.
     """
     chosen = os.environ.get("POCKETBERT_HOME")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("pocketbert"))
+    return Path(os.path.expanduser(chosen)) if chosen else Path(platformdirs.user_data_dir("pocketbert"))

@@ -48,7 +48,10 @@ def open_device(
     if spec.kind == "host":
         return HostDevice(spec, unit, _host_target(instructions))
     if unit == "gpu":
-        raise InputError(f"the GPU of {spec.name} can only be simulated: code is generated for CPUs")
+        raise InputError(
+            f"the GPU of {spec.name} can only be simulated, as profile-device --unit gpu --simulated does: code is "
+            "generated for CPUs; take --unit cpu"
+        )
     serials = [serial] if isinstance(serial, str) else list(serial or ())
     if len(set(serials)) != len(serials):
         raise InputError("a --serial is named twice")

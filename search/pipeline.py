@@ -15,7 +15,7 @@ from search.bench import Bench, required, timed
 from search.confirmation import compile_checked, confirm
 from search.distillation.learning import nothing_learnt
 from search.optimization.feasibility import expected_within, small_enough, worth_measuring
-from search.optimization.optimizer import tighten
+from search.optimization.optimizer import tighten, untried
 from search.optimization.space import SearchSpace
 from search.publish import publish
 from search.records import (
@@ -74,7 +74,8 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
         finalists = run_final(bench, trials, task, teacher)
         while missed(bench, finalists) and len(trials) < study.options.trials + _MOST_EXTRA_TRIALS:
             faster = tighten(feasible.candidates, study.options.budget_ms, misjudgements(trials, finalists))
-            note(f"no finalist met the budget: trying one of the {len(faster)} faster candidates")
+            if untried(faster, trials):
+                note(f"no finalist met the budget: trying one of the {len(faster)} faster candidates")
             more = run_trials(bench, space, faster, len(trials) + 1, task, teacher)
             if len(more) == len(trials):
                 break
@@ -127,11 +128,12 @@ def load_task(bench: Bench) -> Task:
 
 
 def search_space(bench: Bench, task: Task) -> SearchSpace:
-    """The architectures which the teacher can have for students."""
+    """The architectures which the teacher can have for students, of which one at least must be small enough."""
     options = bench.study.options
-    return SearchSpace.from_teacher(
-        bench.stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=task.labels
-    )
+    sizes = bench.stages.teacher_sizes(options.teacher)
+    space = SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=task.labels)
+    small_enough(space.architectures(), options.max_bytes)
+    return space
 
 
 def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
@@ -155,6 +157,7 @@ def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
 def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
     """The candidates that are expected within the budget or were measured within it, and which are small enough.
 
+    Where fewer are expected than there are to be trials, the fastest others that could be within it are measured.
     Profiles the device where that was not done yet. Kept in the study, so that a resumed search chooses among the same.
 
     Raises:
@@ -167,10 +170,13 @@ def feasible_set(bench: Bench, space: SearchSpace) -> FeasibleSet:
     with timed(bench.study, "profile"):
         predictor: Predictor = bench.stages.predictor(bench.device, options, bench.threads, bench.progress)
         candidates = predicted_candidates(predictor, space, options.budget_ms)
-    small = small_enough(candidates, options.max_bytes)
-    expected = expected_within(small, options.budget_ms)
+    small = set(small_enough([candidate.architecture for candidate in candidates], options.max_bytes))
+    possible = [candidate for candidate in candidates if candidate.architecture in small]
+    within = expected_within(possible, options.budget_ms)
+    if len(within) < options.trials:
+        within += measured_within(bench, worth_measuring(possible, options.budget_ms), needed=not within)
     feasible = FeasibleSet(
-        candidates=expected or measured_within(bench, small),
+        candidates=within,
         space_size=len(candidates),
         fastest=min(candidates, key=lambda candidate: candidate.predicted_ms),
         quality=bench.stages.quality(predictor),
@@ -200,22 +206,24 @@ def predicted_candidates(predictor: Predictor, space: SearchSpace, budget_ms: fl
     ]
 
 
-def measured_within(bench: Bench, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Of the fastest candidates, none of which is expected within the budget, those that were measured within it.
+def measured_within(bench: Bench, candidates: Sequence[Candidate], needed: bool) -> tuple[Candidate, ...]:
+    """Of candidates that are not expected within the budget, those that were measured within it.
 
     Raises:
-        InfeasibleBudgetError: there are none; the message names the fastest.
+        InfeasibleBudgetError: there are none, though one is needed; the message names the fastest.
     """
+    if not candidates:
+        return ()
     options = bench.study.options
-    fastest = worth_measuring(candidates, options.budget_ms)
-    bench.note(f"nothing is surely within {options.budget_ms:g} ms: measuring the fastest candidates ({len(fastest)})")
-    architectures = [candidate.architecture for candidate in fastest]
+    few = "nothing is" if needed else f"fewer than --trials {options.trials} are"
+    bench.note(f"{few} surely within {options.budget_ms:g} ms: measuring the fastest others ({len(candidates)})")
+    architectures = [candidate.architecture for candidate in candidates]
     with timed(bench.study, "measure"):
         timings = bench.stages.time_architectures(bench.device, architectures, bench.threads, bench.progress)
     medians = [timing.median_ms for timing in timings]
-    within = tuple(each for each, median in zip(fastest, medians, strict=True) if median <= options.budget_ms)
-    if not within:
-        median, best = min(zip(medians, fastest, strict=True), key=lambda pair: pair[0])
+    within = tuple(each for each, median in zip(candidates, medians, strict=True) if median <= options.budget_ms)
+    if needed and not within:
+        median, best = min(zip(medians, candidates, strict=True), key=lambda pair: pair[0])
         raise InfeasibleBudgetError(
             f"no model of the search space fits {options.budget_ms:g} ms on {options.device}: the fastest, "
             f"{best.architecture.name}, took {median:.3g} ms {timings[0].provenance} "

@@ -138,7 +138,8 @@ def _refuse_unsuitable(out: Path, folder: Path) -> None:
 
 def holds_trials(out: Path) -> bool:
     """Whether the search in ``out`` has begun what would be lost with it."""
-    return any((out / "study").glob("trial-*.json"))
+    # A name that the system refuses (too long) holds nothing: os.path asks without raising.
+    return os.path.isdir(out) and any((out / "study").glob("trial-*.json"))
 
 
 def _begin_or_resume(out: Path, options: SearchOptions, resume: bool) -> Study:

