@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import InputError
+from surrogate.arguments import check_coverage
 
 # Fewer errors than this have no trustworthy order statistics; with a prior, Student's t is the better for longer.
 _FEWEST_FOR_RANKS, _FEWEST_BESIDE_PRIOR = 20, 50
@@ -42,8 +42,7 @@ class Errors:
 
     def half_width(self, inputs: np.ndarray, coverage: float) -> np.ndarray:
         """(n,) half widths of the logarithm's interval at standardised features (n, f)."""
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, not {coverage}")
+        coverage = check_coverage(coverage)
         sizes = np.sort(np.abs(self.scores))
         rank = int(np.ceil((len(sizes) + 1) * coverage))
         ranked = self._ranked and rank <= len(sizes)

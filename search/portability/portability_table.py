@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,11 +42,11 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, DeviceRows]:
         DataFileError: the file cannot be read, lacks a column, or holds an impossible row, which is named.
     """
     from surrogate.tables.shared_models import check_rows
+    from surrogate.tables.table import one_column
 
     table = _read(path)
-    if "device" not in table.columns:
-        raise DataFileError(path, "the table has no column 'device'", 1)
     try:
+        one_column(table, "device")
         check_rows(table, names)
         return {
             str(device): DeviceRows(rows.reset_index(drop=True), _provenance(str(device), rows))
@@ -64,8 +65,12 @@ def _read(path: Path) -> pd.DataFrame:
             header, *rows = _lines(path, csv.reader(stream, strict=True))
     except OSError as error:
         raise DataFileError(path, f"the table cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataFileError(path, "not a CSV table in UTF-8 but in UTF-16: save it as UTF-8") from error
         raise DataFileError(path, f"not a CSV table in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise DataFileError(path, f"not a CSV table: {error}") from error
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
@@ -73,7 +78,9 @@ def _lines(path: Path, reader: Iterable[Sequence[str]]) -> list[list[str]]:
     """The header and the rows, blank lines left out, spaces around cells too; each row as long as the header."""
     lines: list[list[str]] = []
     for number, cells in enumerate(reader, start=1):
-        if any(cells):
+        if any("\0" in cell for cell in cells):
+            raise DataFileError(path, "it holds NUL characters: no CSV table in UTF-8, or a damaged one", number)
+        if any(cell.strip() for cell in cells):
             lines.append([cell.strip() for cell in cells])
             _check_line(path, lines, number)
     if len(lines) < 2:
@@ -87,11 +94,21 @@ def _check_line(path: Path, lines: Sequence[Sequence[str]], number: int) -> None
         for separator, name in _OTHER_SEPARATORS.items():
             if len(header) < header[0].count(separator) + 1:
                 raise DataFileError(path, f"its columns are separated by {name}: write commas", number)
+        if len(header) > 1 and all(_is_number(name) for name in header[:-1]):
+            raise DataFileError(path, "its first line holds numbers: it needs a header of columns' names", number)
         twice = next((name for name in header if header.count(name) > 1), None)
         if twice is not None:
             raise DataFileError(path, f"the column {twice!r} stands {header.count(twice)} times: keep one", number)
     elif len(last) != len(header):
         raise DataFileError(path, f"{len(last)} cells, where the header has {len(header)}", number)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _provenance(device: str, rows: pd.DataFrame) -> str:
@@ -100,7 +117,9 @@ def _provenance(device: str, rows: pd.DataFrame) -> str:
     Raises:
         InputError: they disagree, or it is not one of the known words.
     """
-    if "provenance" not in rows.columns:
+    from surrogate.tables.table import has_column
+
+    if not has_column(rows, "provenance"):
         return "measured"
     words = sorted(set(map(str, rows["provenance"])))
     if len(words) > 1:

@@ -14,6 +14,7 @@ from data.errors import DataFileError, InputError
 from data.measurement import Measurement, Provenance
 from fusion.block import Block
 from fusion.target import Target
+from surrogate.arguments import check_coverage, check_seed, positive_number
 from surrogate.blocks.block_predictor import BlockPredictor
 from surrogate.blocks.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.blocks.plans import count_blocks
@@ -94,6 +95,7 @@ class DevicePredictor:
         Raises:
             InputError: too few rows, or rows of different devices.
         """
+        seed = check_seed(seed)
         origin = origin_of([*block_measurements, *model_measurements, *(held_out or ())])
         times = corrected_ms(block_measurements)
         signatures = {row.subject_hash: row.signature for row in block_measurements}
@@ -143,6 +145,7 @@ class DevicePredictor:
         """
         from scipy.stats import t
 
+        budget_ms = positive_number("a budget is a positive number of milliseconds", budget_ms)
         residuals = np.array(self.log_residuals)
         spread = _deviation(residuals) * np.sqrt(1 + 1 / len(residuals))
         distance = np.log(budget_ms / self.predict(architectures)) - residuals.mean()
@@ -289,8 +292,7 @@ def _half_width(residuals: np.ndarray, coverage: float) -> float:
     """Half width of the interval on the logarithm."""
     from scipy.stats import t
 
-    if not 0 < coverage < 1:
-        raise InputError(f"coverage must lie between 0 and 1, not {coverage}")
+    coverage = check_coverage(coverage)
     n = len(residuals)
     rank = int(np.ceil((n + 1) * coverage))
     if rank <= n:

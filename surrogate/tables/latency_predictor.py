@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import DataFileError, InputError
+from surrogate.arguments import check_seed, positive_number, whole_number
 from surrogate.folds import row_groups
 from surrogate.intervals import Errors, fit_errors
 from surrogate.saved import read_document, write_document
@@ -26,7 +27,9 @@ from surrogate.tables.table import (
     TARGET,
     check_frame,
     column_values,
+    has_column,
     label_values,
+    named_features,
     refuse_duplicates,
     table_features,
 )
@@ -77,7 +80,7 @@ class LatencyPredictor:
             InputError: fewer than five rows, a missing column, a bad or repeated row (named by its number), latencies
                 that are no milliseconds of these models, or that say nothing about them.
         """
-        chosen = tuple(features) if features is not None else None
+        seed, chosen = check_seed(seed), named_features(features)
         if chosen is not None and target in chosen:
             raise InputError(f"the column {target!r} is to be predicted: it cannot be a feature as well")
         inputs, names = table_features(frame, chosen)
@@ -88,7 +91,7 @@ class LatencyPredictor:
         refuse_duplicates(inputs, latencies)
         groups = row_groups(inputs, _sessions(frame))
         blend, left = fit_blend(inputs, names, latencies, _priced(names, chosen), groups, seed)
-        check_signal(left.errors, latencies)
+        check_signal(left.errors, latencies, inputs, names, hyperparameters=chosen is None)
         prior = None if blend.process is None else 1.0
         return cls(
             blend=blend,
@@ -113,8 +116,7 @@ class LatencyPredictor:
 
     def probability_within(self, frame: pd.DataFrame, budget_ms: float) -> np.ndarray:
         """(n,) probability that a row's measured latency is at most ``budget_ms``."""
-        if not budget_ms > 0:
-            raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
+        budget_ms = positive_number("a budget is a positive number of milliseconds", budget_ms)
         inputs = self._inputs(frame)
         distances = (np.log(budget_ms) - self._logarithms(inputs)) / self._deviations(inputs)
         return self.errors.probability_below(distances, self._scaled(inputs))
@@ -137,6 +139,7 @@ class LatencyPredictor:
         not to be ``compared``, which takes most of the time.
         """
         check_frame(rows)
+        seed = check_seed(seed)
         if len(rows) == 0:
             return self
         latencies, inputs = column_values(rows, target, positive=True), self._inputs(rows)
@@ -144,6 +147,7 @@ class LatencyPredictor:
         refuse_duplicates(inputs, latencies)
         logarithms, groups = np.log(latencies), row_groups(inputs, _sessions(rows))
         adaptation, left = adapt_process(self._view(inputs), logarithms, self.fit_error, groups)
+        check_signal(left.errors, latencies, inputs, self.names, hyperparameters=self.features is None)
 
         def from_scratch(train: np.ndarray, test: np.ndarray) -> np.ndarray:
             priced = _priced(self.names, self.features)
@@ -165,8 +169,8 @@ class LatencyPredictor:
         Each lowers most what remains uncertain of all candidates' latencies on another device; none need be measured.
         ``seed`` draws the candidates that are looked at where there are thousands.
         """
-        if not 0 <= count <= len(frame):
-            raise InputError(f"{count} rows cannot be chosen out of {len(frame)}")
+        check_frame(frame)
+        seed, count = check_seed(seed), whole_number("the number of rows to choose", count, 0, len(frame))
         view = self._view(self._inputs(frame))
         return most_informative(view, another_device(view, self.fit_error)[1], count, seed)
 
@@ -257,7 +261,7 @@ def _by_parts(function: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray) 
 
 def _sessions(frame: pd.DataFrame) -> np.ndarray | None:
     """(n,) the sessions of rows, where the table has a column of them."""
-    return label_values(frame, SESSION) if SESSION in frame.columns else None
+    return label_values(frame, SESSION) if has_column(frame, SESSION) else None
 
 
 def _priced(names: Sequence[str], chosen: Sequence[str] | None) -> tuple[int, ...]:

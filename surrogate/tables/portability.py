@@ -11,6 +11,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.progress import Progress, no_progress
+from surrogate.arguments import check_seed, positive_number
 from surrogate.metrics import rank_correlation
 from surrogate.tables.budget_safety import (
     OWN_BUDGETS,
@@ -25,7 +26,7 @@ from surrogate.tables.budget_safety import (
 )
 from surrogate.tables.plausibility import check_units
 from surrogate.tables.shared_models import SharedModels, Worth, shared_models, table_noise
-from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, table_features
+from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, named_features, table_features
 from surrogate.tables.transfer_trials import SPLITS, Trial, judged_models, run_trials
 
 if TYPE_CHECKING:
@@ -111,9 +112,9 @@ def study(
         InputError: fewer than two devices, bad rows, too few models that all devices share, or a budget or numbers of
             samples that cannot be.
     """
-    if budget_ms is not None and not budget_ms > 0:
-        raise InputError(f"a budget is a positive number of milliseconds, not {budget_ms}")
-    names = tuple(features) if features is not None else HYPERPARAMETERS
+    if budget_ms is not None:
+        budget_ms = positive_number("a budget is a positive number of milliseconds", budget_ms)
+    seed, names = check_seed(seed), named_features(features) or HYPERPARAMETERS
     shared = shared_models(tables, names)
     for device, table in tables.items():
         _check_units(device, table, names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data.errors import InputError
-from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, label_values
+from surrogate.tables.table import HYPERPARAMETERS, TARGET, column_values, has_column, label_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,13 +79,27 @@ def check_rows(frame: pd.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         column_values(frame, name, positive=name in HYPERPARAMETERS)
     column_values(frame, TARGET, positive=True)
-    if ACCURACY in frame.columns:
-        accuracies = column_values(frame, ACCURACY, positive=False)
-        if accuracies.max() > 1 >= np.median(accuracies):
-            row = int(np.argmax(accuracies > 1))
-            raise InputError(f"row {row + 1}: accuracy is {accuracies[row]:g}, that of other rows at most 1: percent?")
-    for name in sorted({SESSION, "device", "provenance"} & set(frame.columns)):
-        label_values(frame, name)
+    if has_column(frame, ACCURACY):
+        _check_accuracies(column_values(frame, ACCURACY, positive=False))
+    for name in ("device", "provenance", SESSION):
+        if has_column(frame, name):
+            label_values(frame, name)
+
+
+def _check_accuracies(accuracies: np.ndarray) -> None:
+    """Refuses accuracies (n,) that are neither all shares nor all percent, ``InputError``."""
+    shares = np.abs(accuracies) <= 1
+    too_large = np.abs(accuracies) > 100
+    if too_large.any():
+        row = int(np.argmax(too_large))
+        raise InputError(f"row {row + 1}: accuracy is {accuracies[row]:g}, neither a share nor percent")
+    if shares.all() or not (shares & (accuracies != 0)).any():
+        return
+    # Small correlations in percent lie beside one, shares far from it.
+    apart = np.abs(accuracies[~shares]).min() > 10 * np.abs(accuracies[shares]).max()
+    if apart or np.median(accuracies) <= 1:
+        row = int(np.argmax(~shares))
+        raise InputError(f"row {row + 1}: accuracy is {accuracies[row]:g}, that of other rows at most 1: percent?")
 
 
 def shared_models(tables: Mapping[str, pd.DataFrame], names: Sequence[str]) -> SharedModels:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 HYPERPARAMETERS = ("layers", "hidden", "heads", "intermediate", "seq_len", "batch")
 TARGET, SESSION = "latency_ms", "session"
+# Beyond these products of features are no numbers.
+_LARGEST_HYPERPARAMETER, _LARGEST_FEATURE = 1e9, 1e100
+# Characters of a bad cell in a message.
+_LONGEST_SHOWN = 60
 COST_FEATURES = (
     "projection_gflops",
     "feed_forward_gflops",
@@ -54,11 +60,15 @@ def column_values(frame: pd.DataFrame, name: str, positive: bool) -> np.ndarray:
         row = int(np.argmax(bad))
         more = f" (and {int(bad.sum()) - 1} more rows)" if bad.sum() > 1 else ""
         wanted = "a positive number" if positive else "a number"
-        found = column.iloc[row]
-        shown = found.item() if isinstance(found, np.generic) else found
-        shown = float(values[row]) if isinstance(shown, str) and not np.isnan(values[row]) else shown
-        raise InputError(f"row {row + 1}: {name} is {shown!r}, not {wanted}{more}")
+        raise InputError(f"row {row + 1}: {name} is {_shown(column.iloc[row], values[row])}, not {wanted}{more}")
     return values
+
+
+def _shown(cell: object, value: float) -> str:
+    """A bad cell on one line: the number that a text is, else what it is, cut where it is long."""
+    found = cell.item() if isinstance(cell, np.generic) else cell
+    text = " ".join(repr(float(value) if isinstance(found, str) and not np.isnan(value) else found).split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def one_column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -69,13 +79,35 @@ def one_column(frame: pd.DataFrame, name: str) -> pd.Series:
     """
     check_frame(frame)
     count = list(frame.columns).count(name)
-    if count == 1:
-        return frame[name]
-    if count:
+    if count > 1:
         raise InputError(f"the column {name!r} stands {count} times in the table: keep one")
-    near = get_close_matches(name.casefold(), [str(other).strip().casefold() for other in frame.columns], n=1)
-    hint = next((f"; is it {other!r}?" for other in frame.columns if str(other).strip().casefold() in near), "")
+    twin = next((other for other in frame.columns if other != name and _folded(other) == _folded(name)), None)
+    if count and twin is not None:
+        raise InputError(f"the columns {name!r} and {twin!r} differ by case or spaces only: keep one")
+    if count:
+        return frame[name]
+    near = get_close_matches(_folded(name), [_folded(other) for other in frame.columns], n=1)
+    hint = next((f"; is it {other!r}?" for other in frame.columns if _folded(other) in near), "")
     raise InputError(f"the table has no column {name!r}; it has {', '.join(map(str, frame.columns))}{hint}")
+
+
+def has_column(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a table has a column that it need not have.
+
+    Raises:
+        InputError: it has one whose name differs by case or spaces, so that it would be overlooked.
+    """
+    check_frame(frame)
+    if name in frame.columns:
+        return True
+    near = next((other for other in frame.columns if _folded(other) == name), None)
+    if near is not None:
+        raise InputError(f"the column {near!r} would be overlooked: call it {name!r}, or remove it")
+    return False
+
+
+def _folded(name: object) -> str:
+    return str(name).strip().casefold()
 
 
 def check_frame(frame: object) -> None:
@@ -93,8 +125,22 @@ def _numbers(column: pd.Series) -> np.ndarray:
     if column.dtype.kind not in "iufOTU" and not pd.api.types.is_string_dtype(column):
         return np.full(len(column), np.nan)
     if column.dtype == object:
-        column = column.where(~column.map(lambda value: isinstance(value, (bool, np.bool_))))
+        column = pd.Series([_plain(cell) for cell in column], dtype=object)
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _plain(cell: object) -> object:
+    """A cell that is a real number or a text as such, NaN for any other."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, (bool, np.bool_)) or not isinstance(cell, (Real, Decimal)):
+        return np.nan
+    try:
+        return float(cell)
+    except OverflowError:
+        return np.inf
+    except ValueError:  # a signalling NaN
+        return np.nan
 
 
 def label_values(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -127,17 +173,35 @@ def refuse_duplicates(inputs: np.ndarray, latencies_ms: np.ndarray) -> None:
 
 def table_features(frame: pd.DataFrame, features: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n, f) features of a table and their names: of the named columns, or of the hyperparameters' cost."""
-    if features is not None:
-        names = tuple(features)
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None or not names:
-            raise InputError(f"the feature {twice!r} is named twice" if twice else "no feature is named")
-        return _plain_features(frame, names)
-    return _cost_features(frame)
+    names = named_features(features)
+    if names is None:
+        return _cost_features(frame)
+    return np.column_stack([_moderate(frame, name) for name in names]), names
 
 
-def _plain_features(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    return np.column_stack([column_values(frame, name, positive=False) for name in names]), names
+def named_features(features: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of feature columns, None where the hyperparameters are meant.
+
+    Raises:
+        InputError: it is no list of names, or names a column twice, or none.
+    """
+    if features is None:
+        return None
+    if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
+        raise InputError(f"features are a list of columns' names, not {features!r}")
+    names = tuple(features)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not names:
+        raise InputError("no feature is named" if twice is None else f"the feature {twice!r} is named twice")
+    return names
+
+
+def _moderate(frame: pd.DataFrame, name: str) -> np.ndarray:
+    values = column_values(frame, name, positive=False)
+    if np.abs(values).max(initial=0) > _LARGEST_FEATURE:
+        row = int(np.argmax(np.abs(values)))
+        raise InputError(f"row {row + 1}: {name} is {values[row]:g}, beyond {_LARGEST_FEATURE:g}")
+    return values
 
 
 def _whole_numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -146,6 +210,9 @@ def _whole_numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
     if broken.any():
         row = int(np.argmax(broken))
         raise InputError(f"row {row + 1}: {name} is {values[row]:g}, not a whole number")
+    if values.max(initial=0) > _LARGEST_HYPERPARAMETER:
+        row = int(np.argmax(values))
+        raise InputError(f"row {row + 1}: {name} is {values[row]:g}, more than any model has")
     return values
 
 
@@ -165,7 +232,7 @@ def _cost_features(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
     total = terms["projection_gflops"] + terms["feed_forward_gflops"] + terms["attention_gflops"]
     terms["gflops"] = total
     terms["head_size"] = hidden / heads
-    if "threads" in frame.columns:
+    if has_column(frame, "threads"):
         terms["threads"] = column_values(frame, "threads", positive=True)
         terms["gflops_per_thread"] = total / terms["threads"]
     return np.column_stack(list(terms.values())), tuple(terms)

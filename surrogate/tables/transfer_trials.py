@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.errors import InputError
 from data.progress import Progress, ProgressEvent
 from surrogate.metrics import prediction_errors
 from surrogate.tables.latency_predictor import LatencyPredictor
@@ -157,7 +158,10 @@ def _all_trials(task: _Task, progress: Progress) -> tuple[Trial, ...]:
         alone = {target: _errors_from_scratch(task, target, split) for target in devices}
         for place, source in enumerate(devices, start=1):
             known = task.shared.table(source).iloc[split.pool]
-            predictor = LatencyPredictor.fit(known, features=task.features, seed=task.seed)
+            try:
+                predictor = LatencyPredictor.fit(known, features=task.features, seed=task.seed)
+            except InputError as error:
+                raise InputError(f"device {source}: {error}") from error
             for target in devices:
                 if target != source:
                     found.extend(_trials(task, source, target, predictor, split, alone[target]))

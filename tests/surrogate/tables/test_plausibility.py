@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from data.errors import InputError
 from surrogate import LatencyPredictor
+from surrogate.arguments import check_coverage, positive_number, whole_number
 from surrogate.tables.plausibility import check_units
 from surrogate.tables.portability import study
 from surrogate.tables.table import HYPERPARAMETERS, table_features
@@ -131,3 +135,70 @@ def test_numbers_as_text_are_numbers() -> None:
     texts = frame.astype(str)
     np.testing.assert_allclose(LatencyPredictor.fit(texts).predict(texts), LatencyPredictor.fit(frame).predict(frame))
     assert set(HYPERPARAMETERS) <= set(texts.columns)
+
+
+@pytest.mark.parametrize("rows", [8, 40])
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (lambda frame: 5.0, "every latency is 5"),
+        (lambda frame: 50 + 0.1 * np.arange(len(frame)) / len(frame), "although the models' operations differ"),
+        (lambda frame: frame.layers * frame.hidden * (4 * frame.hidden + 2 * frame.intermediate) / 1e6, "weights"),
+        (lambda frame: 1e4 / gflops(frame), "fall as the models' work grows"),
+    ],
+)
+def test_columns_that_are_no_latencies_are_refused(column: object, problem: str, rows: int) -> None:
+    frame = BOARDS[0].rows.iloc[:rows]
+    with pytest.raises(InputError, match=problem):
+        LatencyPredictor.fit(frame.assign(latency_ms=column(frame)))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("rows", [4, 5, 7])
+def test_a_row_of_another_unit_among_a_few_is_named(rows: int) -> None:
+    frame = BOARDS[0].rows.iloc[:rows].reset_index(drop=True)
+    units_of(frame)
+    frame.loc[2, "latency_ms"] *= 1000
+    with pytest.raises(InputError, match=r"^row 3: its latency"):
+        units_of(frame)
+
+
+def test_an_accelerator_that_waits_for_its_kernels_is_believed() -> None:
+    frame = BOARDS[0].rows
+    launches, work = frame.layers * 14 * 0.01, gflops(frame) / 20
+    units_of(frame.assign(latency_ms=np.maximum(launches, work)))
+
+
+@pytest.mark.parametrize("cell", [10**400, Decimal("sNaN"), np.array([5]), {1: 2}, 1j, pd.NA, 1e200])
+@pytest.mark.parametrize("column", ["hidden", "latency_ms"])
+def test_cells_that_are_no_numbers_are_named_on_one_line(column: str, cell: object) -> None:
+    frame = table(6).astype(object)
+    frame[column] = pd.Series([cell, *frame[column][1:]], dtype=object)
+    with pytest.raises(InputError, match=r"^row 1: [^\n]*$"):
+        LatencyPredictor.fit(frame)
+
+
+@pytest.mark.parametrize("twin", ["Layers", "latency_ms ", "Threads", " session"])
+def test_columns_that_differ_by_case_or_spaces_are_not_overlooked(twin: str) -> None:
+    with pytest.raises(InputError, match=r"differ by case or spaces|would be overlooked"):
+        LatencyPredictor.fit(table(6).assign(**{twin: 1}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"seed": 2**32}, {"seed": 1.5}, {"features": "layers"}, {"features": 5}, {"features": [None]}]
+    + [{"target": None}],
+)
+def test_arguments_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        LatencyPredictor.fit(table(6), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "0.5", [0.5], np.nan, True, -1])
+def test_coverages_budgets_and_counts_that_cannot_be_are_refused(wrong: object) -> None:
+    for check in (
+        check_coverage,
+        partial(positive_number, "a budget"),
+        partial(whole_number, "n", lowest=0, highest=9),
+    ):
+        with pytest.raises(InputError):
+            check(wrong)  # type: ignore[operator]
