@@ -29,7 +29,12 @@ INNER = {
         "compare",
         {"__init__"},
     ),
-    "surrogate": ({"arguments", "boosting", "folds", "intervals", "metrics", "saved"}, "blocks", "tables", {"__init__"}),
+    "surrogate": (
+        {"arguments", "boosting", "folds", "intervals", "metrics", "saved"},
+        "blocks",
+        "tables",
+        {"__init__"},
+    ),
     "search": (
         {"__init__", "records", "study"},
         "optimization",
