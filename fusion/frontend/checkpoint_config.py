@@ -115,6 +115,7 @@ _SILENT = re.compile(
     "dropout|layerdrop|^emb(edding)?_(size|dim)$|freez|frozen|decay|learning_rate|loss|pool|^summary_|^sbert_|^output_|_token_id$|gradient|initializer|^_"
     "|attn_implementation|down_scale_factor|memory_efficient|sentence_transformers|^tie_(weights_|encoder_decoder)$"
 )
+_USUAL = ("absolute", "none", "full", "original_full")
 _NEEDED = re.compile("bias$|bidirectional|^use_.*(embed|token_type)")
 # Keys that say how a model was trained, stored or shown: the configuration is made without them.
 _UNREAD = ("dtype", "use_cache", "return_dict", "problem_type", "transformers_version", "label2id")
@@ -294,7 +295,7 @@ def _may_change(key: str, value: Any) -> bool:
     """Whether a key that is not read would, by its name and value, change what a model computes."""
     if value is None or _SILENT.search(key) or not _TELLING.search(key):
         return False
-    return value is not True if _NEEDED.search(key) else bool(value) and value not in ("absolute", "none")
+    return value is not True if _NEEDED.search(key) else bool(value) and value not in _USUAL
 
 
 def _check_aliases(aliases: Mapping[str, str], config: Mapping[str, Any], path: Path) -> None:

@@ -95,6 +95,8 @@ def load_model(
     _check_names(model, headers, directory)
     _check_report(model, report, may_lack, may_leave, directory)
     _check_values(model, directory)
+    _check_ties(model, headers, directory)
+    _check_buffers(headers, directory)
     return model.cpu().eval()
 
 
@@ -236,6 +238,35 @@ def _unfilled(
 
 def _not_among(names: Any, patterns: Sequence[str]) -> list[str]:
     return [name for name in names if not any(re.match(pattern, name) for pattern in patterns)]
+
+
+def _check_ties(model: Any, headers: Mapping[str, TensorHeader], directory: Path) -> None:
+    """Weights that the configuration ties have one value, also where both are stored."""
+    import torch
+
+    stored = {_place(name, model.base_model_prefix): name for name in headers}
+    for pair in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        names = [stored[place] for place in (_place(name, model.base_model_prefix) for name in pair) if place in stored]
+        if len(names) == len(pair) and not torch.equal(*(_tensor(name, headers) for name in names)):
+            raise DataFileError(directory, f"{' and '.join(names)} differ, though config.json ties them: one is wrong")
+
+
+def _check_buffers(headers: Mapping[str, TensorHeader], directory: Path) -> None:
+    """Positions and token types that are stored are those that the model counts by itself."""
+    import torch
+
+    for name in filter(BUFFERS.search, headers):
+        values = _tensor(name, headers).flatten()
+        counted = torch.arange(len(values)) * int(name.endswith("position_ids"))
+        if not torch.equal(values, counted.to(values.dtype)):
+            raise DataFileError(directory, f"{name} holds other values than the model counts, which are not compiled")
+
+
+def _tensor(name: str, headers: Mapping[str, TensorHeader]) -> Any:
+    from safetensors import safe_open
+
+    with safe_open(headers[name].file, "pt") as file:
+        return file.get_tensor(name)
 
 
 def _check_values(model: Any, directory: Path) -> None:

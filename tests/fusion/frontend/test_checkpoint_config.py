@@ -115,8 +115,15 @@ KEPT: tuple[dict[str, Any], ...] = (
     {"pooler_fc_size": 768, "directionality": "bidi", "gradient_checkpointing": False, "rope_scaling": None},
     {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity", "add_pooling_layer": True},
     {"output_hidden_states": False, "hidden_dropout_prob": 1, "classifier_dropout": 0.5},
+    {"attention_type": "full"},
     {"adapters": {"adapters": {}, "config_map": {}, "fusions": {}}, "layers_to_freeze": 6, "embedding_size": 48},
-    {"cross_entropy_weight": 2.0, "loss_scale": 128, "layerwise_learning_rate_decay": 0.9, "converted_from": "x"},
+    {
+        "cross_entropy_weight": 2.0,
+        "loss_scale": 128,
+        "attention_type": "full",
+        "layerwise_learning_rate_decay": 0.9,
+        "converted_from": "x",
+    },
 )
 
 

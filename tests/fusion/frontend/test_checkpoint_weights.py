@@ -15,6 +15,7 @@ from data.errors import DataFileError
 from fusion import compile_model
 from fusion.frontend.checkpoint_files import tensor_headers
 from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_checkpoint, load_model, quiet_transformers
+from tests.fusion.directories import save_head
 from tests.fusion.frontend.checkpoints import Edit, Tensors, change, configure, save_classifier
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -167,3 +168,24 @@ def test_shards_are_read_together(checkpoint: Path) -> None:
     shards(checkpoint)
     model = load_checkpoint(checkpoint)
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_tied_weights_that_differ_are_named(part: str, tmp_path: Path) -> None:
+    save_head("bert", "ForMaskedLM", tmp_path)
+    names = {"weight": "bert.embeddings.word_embeddings.weight", "bias": "cls.predictions.bias"}
+    change(tmp_path, lambda tensors: tensors | {f"cls.predictions.decoder.{part}": tensors[names[part]].clone()})
+    load_checkpoint(tmp_path)
+    change(tmp_path, lambda tensors: tensors | {f"cls.predictions.decoder.{part}": tensors[names[part]] + 1})
+    with pytest.raises(DataFileError, match=f"cls.predictions.decoder.{part}.* differ, though config.json ties them"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bfloat16])
+def test_stored_positions_are_those_that_are_counted(dtype: torch.dtype, checkpoint: Path) -> None:
+    name, positions = "bert.embeddings.position_ids", torch.arange(512).to(dtype)[None]
+    change(checkpoint, lambda tensors: tensors | {name: positions})
+    load_checkpoint(checkpoint)
+    change(checkpoint, lambda tensors: tensors | {name: positions.flip(1).contiguous()})
+    with pytest.raises(DataFileError, match=f"{name} holds other values"):
+        load_checkpoint(checkpoint)
