@@ -22,7 +22,7 @@ from fusion.rewriting.algebra import LAWS, LEFT_OVERS
 from fusion.rewriting.attention_rule import ATTENTION_RULES
 from fusion.rewriting.outputs import with_outputs_of, without_output_views
 from fusion.rewriting.patterns import Apply, Draft, Replacement, Rule, Tensor, rewrite
-from fusion.rewriting.views import VIEW_RULES
+from fusion.rewriting.views import AXIS_KEEPING_VIEW_RULES, VIEW_RULES
 
 _X = Tensor("x")
 
@@ -36,7 +36,8 @@ def canonicalize(graph: Graph) -> Graph:
     """
     rewritten = graph
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be as large as they like
-        rewritten = check(rewrite(rewritten, (*LOWERING, *OUTPUT_LOWERING, *POOLING_LOWERING, *VIEW_RULES)))
+        lowering = (*LOWERING, *OUTPUT_LOWERING, *POOLING_LOWERING, *AXIS_KEEPING_VIEW_RULES)
+        rewritten = check(rewrite(check(rewrite(rewritten, lowering)), VIEW_RULES))
         rewritten = find_activations(find_normalisations(rewritten))
         for rules in (RULES, (*RULES, *LEFT_OVERS, *OUTPUT_LEFT_OVERS, *POOLING_LEFT_OVERS)):
             rewritten = check(rewrite(rewritten, rules))

@@ -97,14 +97,21 @@ def _position_ids(graph: Graph, operator: Operator, type_: TensorType) -> bool:
 
 
 def _window(graph: Graph, operator: Operator, type_: TensorType) -> bool:
+    """Shifted copies of looked-up rows that nothing else reads."""
     source, offsets = graph.types[operator.inputs[0]], operator.attribute("offsets")
     wide = TensorType((source.rows, type_.columns))
     return (
         isinstance(offsets, tuple)
         and len(offsets) * source.columns == type_.columns
         and same_rows(type_, wide)
-        and _is_rows(graph, operator.inputs[0], source)
+        and _is_looked_up(graph, operator.inputs[0])
     )
+
+
+def _is_looked_up(graph: Graph, name: str) -> bool:
+    maker = graph.producers.get(name)
+    only = len(graph.consumers.get(name, ())) == 1 and name not in graph.outputs
+    return maker is not None and maker.kind == "gather" and only
 
 
 def _unary(graph: Graph, operator: Operator, type_: TensorType) -> bool:

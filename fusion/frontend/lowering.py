@@ -225,7 +225,9 @@ def _pad(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement 
 
 
 def _concat(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-    """Shifted copies of one tensor side by side: a window."""
+    """Shifted copies of one tensor side by side: a window; a single tensor is itself."""
+    if len(root.inputs) == 1:
+        return _reshape(draft, bound, root)
     if not _is_last(root.attribute("axis", -1), len(draft.types[root.output].shape)):
         return None
     parts: list[tuple[str, int]] = []
@@ -237,6 +239,8 @@ def _concat(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replaceme
     if len({source for source, _ in parts}) != 1 or parts[0][0] in draft.constants:
         return None
     offsets = tuple(offset for _, offset in parts)
+    if not any(offsets):
+        return None
     return Replacement([Operator("window", (parts[0][0],), root.output, (("offsets", offsets),), root.name)])
 
 

@@ -45,8 +45,10 @@ def _along_axis(kind: str) -> Build:
     """An operator along any axis, which has its operand's shape, as one of each row."""
 
     def build(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
-        axis = root.attribute("axis", -1)
-        if not isinstance(axis, int) or root.attribute("flattened", 0):
+        axis, shape = root.attribute("axis", -1), draft.types[bound["x"]].shape
+        if not isinstance(axis, int) or not shape:
+            return None
+        if root.attribute("flattened", 0) and math.prod(shape[axis % len(shape) :]) != shape[axis]:
             return None
         return _turned(draft, bound["x"], axis, root, draft.types[root.output], kind)
 
@@ -132,7 +134,7 @@ def reduced_axes(draft: Draft, root: Operator) -> tuple[int, ...] | None:
     return tuple(sorted({int(axis) % rank for axis in axes or range(rank)})) if rank else None
 
 
-def _reduced_row(kind: str) -> Build:
+def _reduced_row(kind: str, attributes: tuple[tuple[str, Attribute], ...] = ()) -> Build:
     """A reduction of each row, which leaves one column."""
 
     def build(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
@@ -142,7 +144,6 @@ def _reduced_row(kind: str) -> Build:
         made = Replacement()
         column = draft.fresh(f"{root.output}/column")
         made.types[column] = TensorType((*type_.shape[:-1], 1))
-        attributes = _NORM if kind == "row_norm" else ()
         made.operators = [
             Operator(kind, (bound["x"],), column, attributes, root.name),
             make_view(column, root.output, IDENTITY, root.name),
@@ -243,6 +244,32 @@ def _reciprocal(draft: Draft, bound: Mapping[str, str], root: Operator) -> Repla
     return Replacement([Operator("reciprocal", (bound["x"],), root.output, (), root.name)])
 
 
+def _extreme(largest: int) -> tuple[tuple[str, Attribute], ...]:
+    return (("indices", 0), ("largest", largest), ("last", 0))
+
+
+def _summed_row(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """A sum or a mean that belongs to nothing larger: a product with one column of the same number."""
+    columns, made = draft.types[bound["x"]].columns, Replacement()
+    factor = 1.0 if root.kind == "row_sum" else 1.0 / columns
+    weights = made.constant(draft.fresh(f"{root.output}/weights"), np.full((columns, 1), factor, np.float32))
+    made.operators.append(Operator("matmul", (bound["x"], weights), root.output, (), root.name))
+    return made
+
+
+def _subtracted_from_constant(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
+    """Constants less something, such as one less a probability: the negative is added to them."""
+    if draft.constants[bound["c"]].dtype != np.float32:
+        return None
+    made, negative = Replacement(), draft.fresh(f"{root.output}/negative")
+    made.types[negative] = draft.types[bound["x"]]
+    made.operators = [
+        Operator("scale", (bound["x"],), negative, (("factor", -1.0),), root.name),
+        Operator("add", (negative, bound["c"]), root.output, (), root.name),
+    ]
+    return made
+
+
 def _on_rows(kind: str) -> Build:
     def build(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:
         return Replacement([Operator(kind, (bound["x"],), root.output, (), root.name)])
@@ -267,7 +294,9 @@ OUTPUT_LOWERING: tuple[Rule, ...] = (
     Rule("chosen", Apply("chosen", (_X,)), _chosen),
     Rule("one over", Apply("div", (Constant(value=1.0), _X)), _reciprocal),
     Rule("whole numbers as fp32", Apply("cast", (_X,)), _whole_as_float),
-    Rule("norm of rows", Apply("reducel2", (_X,)), _reduced_row("row_norm")),
+    Rule("norm of rows", Apply("reducel2", (_X,)), _reduced_row("row_norm", _NORM)),
+    Rule("largest of rows", Apply("reducemax", (_X,)), _reduced_row("top", _extreme(largest=1))),
+    Rule("smallest of rows", Apply("reducemin", (_X,)), _reduced_row("top", _extreme(largest=0))),
     Rule("mean of rows", Apply("reducemean", (_X,)), _reduced_row("mean")),
     Rule("sum of rows", Apply("reducesum", (_X,)), _reduced_row("row_sum")),
     Rule("sum of squares of rows", Apply("reducesumsquare", (_X,)), _reduced_row("row_sum_of_squares")),
@@ -315,4 +344,6 @@ OUTPUT_RULES: tuple[Rule, ...] = (
 OUTPUT_LEFT_OVERS: tuple[Rule, ...] = (
     Rule("softmax of rows", Apply("weigh", (_X,)), _on_rows("row_softmax")),
     Rule("concatenation", Apply("concat", (_X,)), _concat),
+    Rule("sum or mean of rows", Apply("row_sum|mean", (_X,)), _summed_row),
+    Rule("constant less", Apply("sub", (Constant("c"), _X)), _subtracted_from_constant),
 )

@@ -48,6 +48,10 @@ SCORES: Mapping[str, Head] = MappingProxyType(
         "one column": lambda hidden, mask: (_logits(hidden)[..., 1], _logits(hidden)[:, :, 1:3]),
         "turned": lambda hidden, mask: _logits(hidden).transpose(1, 2),
         "flat": lambda hidden, mask: (hidden.flatten(1), hidden),
+        "largest score": lambda hidden, mask: (_logits(hidden, 9).softmax(-1).amax(-1), _logits(hidden, 9).amin(-1)),
+        "sum and mean": lambda hidden, mask: (_logits(hidden, 9).sum(-1), _logits(hidden, 9).mean(-1, keepdim=True)),
+        "one less": lambda hidden, mask: 1 - _logits(hidden[:, 0], 1).sigmoid(),
+        "joined with itself": lambda hidden, mask: torch.cat([hidden[:, 0]] * 2, -1),
         "joined": lambda hidden, mask: torch.cat([hidden[:, 0], hidden[:, -1], _logits(hidden[:, 0])], -1),
     }
 )

@@ -44,8 +44,14 @@ FLOATS = {
     "b_half": 0.044708,
     "quick": 1.702,
     "ab": 0.044715 * (2 / np.pi) ** 0.5,
+    "square": GENERATOR.normal(0, 0.3, (WIDTH, SEQ_LEN)),
 }
-WHOLE = {"two_i": np.array(2), "two_v": np.array([2]), "two_32": np.array(2, np.int32), "last": np.array([-1])}
+WHOLE = {
+    "flat": np.array([-1, WIDTH]),
+    "deep": np.array([1, SEQ_LEN, SEQ_LEN]),
+    "first": np.array([0]),
+    "second": np.array([1]),
+} | {"two_i": np.array(2), "two_v": np.array([2]), "two_32": np.array(2, np.int32), "last": np.array([-1])}
 
 
 def graph_of(lines: str, path: Path, opset: int = 17) -> Path:
@@ -57,6 +63,7 @@ def graph_of(lines: str, path: Path, opset: int = 17) -> Path:
         {lines}
     }}"""
     model = parser.parse_model(text)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
     arrays = {name: np.asarray(value, np.float32) for name, value in FLOATS.items()} | WHOLE
     arrays |= {"table": GENERATOR.normal(0, 2, (20, 8)).astype(np.float32)}
     arrays |= {"mixing": GENERATOR.normal(0, 1, (8, WIDTH)).astype(np.float32)}
@@ -163,6 +170,23 @@ def test_token_types_looked_up_by_a_product_as_in_tensorflow(tmp_path: Path) -> 
     ids, types = np.arange(SEQ_LEN)[None], np.arange(SEQ_LEN)[None] % 2
     (found,) = evaluate(graph, {"input_ids": ids, "token_type_ids": types})
     assert np.allclose(found, arrays["table"][ids] + arrays["small"][types])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "y = Gather <axis = 1> (r, first)",
+        "y = Slice(r, first, second, second)",
+        "y = Softmax <axis = 1> (r)",
+        "y = ReduceMean <axes = [1], keepdims = 0> (r)",
+        "y = ReduceMax <axes = [1], keepdims = 1> (r)",
+        "y = Transpose <perm = [0, 2, 1]> (r)",
+    ],
+)
+def test_axes_are_counted_behind_a_product_of_flattened_rows(end: str, tmp_path: Path) -> None:
+    """As many columns as rows: an operator along the wrong axis would fit, too."""
+    path = graph_of(f"f = Reshape(x, flat) p = MatMul(f, square) r = Reshape(p, deep) {end}", tmp_path / "model.onnx")
+    assert difference(path, canonicalize(import_onnx(path, SEQ_LEN))) < 1e-4
 
 
 _GELUS: Mapping[str, str] = {
