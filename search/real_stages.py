@@ -95,8 +95,8 @@ def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
 
 def teacher_sizes(teacher: str | None) -> Sizes:
     """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher, or one that is not compiled."""
-    from fusion.frontend.checkpoint_config import check_config
-    from fusion.frontend.checkpoint_files import CONFIG, read_config
+    from fusion.checkpoints.configuration import check_config
+    from fusion.checkpoints.files import CONFIG, read_config
     from search.distillation.teacher_source import resolve_teacher
 
     path = resolve_teacher(teacher) / CONFIG
@@ -151,7 +151,7 @@ def distil_full(
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
-    from fusion.frontend.checkpoint import checkpoint_to_onnx
+    from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 
     return checkpoint_to_onnx(checkpoint, onnx, seq_len)
 

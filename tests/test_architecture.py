@@ -21,6 +21,8 @@ INNER = {
     "fusion": (
         {"graph", "block", "target"},
         "rewriting",
+        "checkpoints",
+        "importing",
         "frontend",
         "planning",
         "emit",

@@ -75,7 +75,7 @@ def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
 
 def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
     """The Hugging Face module as its users run it: its own attention, inference mode, tensors in and out."""
-    from fusion.frontend.checkpoint_model import open_checkpoint
+    from fusion.checkpoints.model import open_checkpoint
 
     if files.checkpoint is None:
         raise EngineUnavailableError("pytorch: runs a Hugging Face directory or a preset, not an ONNX file")

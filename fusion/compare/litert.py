@@ -14,9 +14,9 @@ import numpy as np
 
 from data.errors import EngineUnavailableError
 from data.home import home
-from fusion.frontend.checkpoint_model import files_read, open_checkpoint
-from fusion.frontend.heads import MULTIPLE_CHOICE
-from fusion.frontend.sentence_modules import is_sentence_folder
+from fusion.checkpoints.heads import MULTIPLE_CHOICE
+from fusion.checkpoints.model import files_read, open_checkpoint
+from fusion.checkpoints.sentence_modules import is_sentence_folder
 
 CONVERTER = Path(__file__).with_name("convert_to_litert.py")
 PYTHON_VARIABLE = "POCKETBERT_LITERT_PYTHON"

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fusion.frontend.mask_tables import KEYS, ROWS
 from fusion.frontend.output_rules import reduced_axes
 from fusion.graph import Attribute, Operator, TensorType
+from fusion.importing.mask_tables import KEYS, ROWS
 from fusion.rewriting.patterns import Apply, Build, Constant, Draft, Replacement, Rule, Tensor, commutes
 from fusion.rewriting.views import IDENTITY, elements, make_view, view_of
 

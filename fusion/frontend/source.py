@@ -11,14 +11,14 @@ from pathlib import Path
 
 from data.errors import DataFileError, InputError
 from data.home import home
+from fusion.checkpoints.model import files_read
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.frontend.canonical import canonicalize
-from fusion.frontend.checkpoint import checkpoint_to_onnx
-from fusion.frontend.checkpoint_model import files_read
-from fusion.frontend.external_data import external_files, read_model
-from fusion.frontend.input_names import checked_renames
 from fusion.frontend.kept_graph import read_graph, write_graph
-from fusion.frontend.onnx_import import import_onnx
 from fusion.graph import Graph
+from fusion.importing.external_data import external_files, read_model
+from fusion.importing.input_names import checked_renames
+from fusion.importing.onnx_import import import_onnx
 from fusion.rewriting.rewrite import simplify
 
 # What takes part in importing a model, besides our own code: other versions may make another graph of it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion.frontend.presets import PRESETS
+from fusion.checkpoints.presets import PRESETS
 from search.commands._options import (
     Command,
     ProgressPrinter,
@@ -90,7 +90,7 @@ def main(
     from data.device_spec import load_device
     from fusion import export_compiled
     from fusion.compare.engines import EngineSettings
-    from fusion.frontend.input_names import parse_renames
+    from fusion.importing.input_names import parse_renames
 
     renames = parse_renames(rename)
     spec = load_device(device)
@@ -150,9 +150,9 @@ def _check_ignored(times: bool, converts: bool, no_fusion: bool) -> None:
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
     """The ONNX file, and the checkpoint behind it if any, of a model given as a file, a directory or a preset."""
     from data.errors import UnknownNameError
+    from fusion.checkpoints.onnx_export import checkpoint_to_onnx
+    from fusion.checkpoints.presets import preset_to_onnx
     from fusion.compare.engines import ModelFiles
-    from fusion.frontend.checkpoint import checkpoint_to_onnx
-    from fusion.frontend.presets import preset_to_onnx
 
     path = Path(model)
     if path.is_dir():

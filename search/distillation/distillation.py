@@ -128,7 +128,7 @@ def _distill(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from fusion.frontend.loading import quiet_transformers
+    from fusion.checkpoints.loading import quiet_transformers
     from search.distillation.encoding import encode, predict_logits
     from search.distillation.hidden_states import load_teacher_model, teacher_states
     from search.distillation.student import cut_student

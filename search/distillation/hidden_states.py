@@ -133,7 +133,7 @@ def autocast(device: torch.device) -> Any:
 
 def load_teacher_model(teacher: Teacher) -> Any:
     """The fine-tuned teacher, ready to evaluate."""
-    from fusion.frontend.loading import quiet_transformers
+    from fusion.checkpoints.loading import quiet_transformers
     from search.distillation.training import load_checkpoint
 
     with quiet_transformers():

@@ -122,8 +122,8 @@ def save_untrained(source: Path, architecture: Architecture, folder: Path) -> Pa
     import torch
     from transformers import BertForSequenceClassification
 
-    from fusion.frontend.checkpoint_config import load_config
-    from fusion.frontend.loading import quiet_transformers
+    from fusion.checkpoints.configuration import load_config
+    from fusion.checkpoints.loading import quiet_transformers
 
     config = load_config(source)
     config.num_labels = architecture.labels

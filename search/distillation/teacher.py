@@ -70,7 +70,7 @@ def prepare_teacher(
     """
     from filelock import FileLock
 
-    from fusion.frontend.checkpoint_config import load_config
+    from fusion.checkpoints.configuration import load_config
 
     source = resolve_teacher(teacher)
     positions = load_config(source).max_position_embeddings
@@ -93,7 +93,7 @@ def epochs_for(task: Task) -> int:
 
 def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
-    from fusion.frontend.loading import quiet_transformers
+    from fusion.checkpoints.loading import quiet_transformers
     from search.distillation.encoding import encode, predict_logits
     from search.distillation.training import load_checkpoint, save_checkpoint
 

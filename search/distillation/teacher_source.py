@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError, UnknownNameError
 from data.tasks import Task
-from fusion.frontend.checkpoint_files import count_of, read_config, read_object, weight_files
+from fusion.checkpoints.files import count_of, read_config, read_object, weight_files
 
 if TYPE_CHECKING:
     from search.distillation.encoding import Encoded
@@ -90,7 +90,7 @@ def check_teacher(task: Task, teacher: str | None, seq_len: int) -> None:
         UnknownNameError: no such teacher.
         InputError: as :func:`load_source`.
     """
-    from fusion.frontend.loading import quiet_transformers
+    from fusion.checkpoints.loading import quiet_transformers
 
     with quiet_transformers():
         load_source(resolve_teacher(teacher), task, min(seq_len, task.max_tokens))
@@ -106,7 +106,7 @@ def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
     """
     from transformers import BertForSequenceClassification
 
-    from fusion.frontend.loading import HEAD_TENSORS, POOLER_TENSORS, load_model
+    from fusion.checkpoints.loading import HEAD_TENSORS, POOLER_TENSORS, load_model
     from search.distillation.encoding import encode
     from search.distillation.training import TRAINING_ATTENTION
 

@@ -11,9 +11,9 @@ from typing import Any
 from data.architecture import Architecture
 from data.errors import UnknownNameError
 from data.home import home
+from fusion.checkpoints.loading import quiet_transformers
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.engines import ModelFiles
-from fusion.frontend.checkpoint import checkpoint_to_onnx
-from fusion.frontend.loading import quiet_transformers
 
 # Facts.md section 4: the models that the goals speak of.
 PUBLISHED = ("bert-base", "distilbert", "mobilebert", "28x256-h4-f1024", "6x384-h12-f1536", "12x128-h2-f512")

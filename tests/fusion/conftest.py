@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.fusion.checkpoints.checkpoints import save_classifier
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +17,14 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_classifier(tmp_path_factory.mktemp("classifier"))
+
+
+@pytest.fixture
+def checkpoint(classifier: Path, tmp_path: Path) -> Path:
+    """A copy of the classifier."""
+    return Path(shutil.copytree(classifier, tmp_path / "checkpoint"))

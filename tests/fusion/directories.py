@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import transformers
 
-from fusion.frontend.heads import HEADS
-from fusion.frontend.loading import quiet_transformers
+from fusion.checkpoints.heads import HEADS
+from fusion.checkpoints.loading import quiet_transformers
 from tests.fusion.families import VOCABULARY, family_config
 
 

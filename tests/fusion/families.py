@@ -17,7 +17,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from fusion.frontend.loading import quiet_transformers
+from fusion.checkpoints.loading import quiet_transformers
 
 VOCABULARY = 60
 PADDING = 1

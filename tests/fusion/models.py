@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from data.architecture import Architecture
-from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 
 
 def random_architecture(seed: int) -> Architecture:

@@ -11,11 +11,11 @@ import torch
 
 from data.errors import InputError, ModelError
 from fusion import compile_model
+from fusion.checkpoints.loading import quiet_transformers
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
+from fusion.checkpoints.presets import PRESETS, preset_to_onnx
 from fusion.frontend.canonical import canonicalize
-from fusion.frontend.checkpoint import checkpoint_to_onnx
-from fusion.frontend.loading import quiet_transformers
-from fusion.frontend.onnx_import import import_onnx
-from fusion.frontend.presets import PRESETS, preset_to_onnx
+from fusion.importing.onnx_import import import_onnx
 from fusion.rewriting.rewrite import simplify
 from tests.fusion.families import (
     FAMILIES,

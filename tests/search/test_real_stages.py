@@ -15,7 +15,7 @@ from data.errors import InputError
 from data.progress import no_progress
 from data.store import MeasurementStore
 from fusion import compile_model
-from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from search.real_stages import (
     block_shares,
     export_onnx,

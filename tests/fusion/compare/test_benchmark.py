@@ -18,11 +18,11 @@ import torch
 from data.architecture import Architecture
 from data.errors import EngineUnavailableError, InputError, UnknownNameError
 from fusion import compile_model
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.benchmark import time_in_turn
 from fusion.compare.comparison import OURS, UNFUSED, compare, largest_difference
 from fusion.compare.engines import EngineSettings, ModelFiles, _Engine, open_engine
 from fusion.compare.litert import PYTHON_VARIABLE, litert_file
-from fusion.frontend.checkpoint import checkpoint_to_onnx
 from tests.fusion.families import Export, export_family
 from tests.fusion.models import export, tiny_checkpoint
 

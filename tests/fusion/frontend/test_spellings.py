@@ -14,8 +14,8 @@ from onnx import numpy_helper, parser
 from data.errors import PocketBertError, UnsupportedOperatorError
 from fusion import compile_model
 from fusion.frontend.canonical import canonicalize
-from fusion.frontend.onnx_import import import_onnx
 from fusion.graph import Graph
+from fusion.importing.onnx_import import import_onnx
 from tests.fusion.interpreter import evaluate
 
 SEQ_LEN, WIDTH = 5, 12

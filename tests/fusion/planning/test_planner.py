@@ -152,7 +152,7 @@ def test_fusion_saves_the_bytes_of_what_stays_inside() -> None:
 def test_the_interpreter_agrees_with_compiled_code(tmp_path: Path) -> None:
     """The reference of these properties is itself checked against ONNX Runtime's model."""
     from fusion.frontend.canonical import canonicalize
-    from fusion.frontend.onnx_import import import_onnx
+    from fusion.importing.onnx_import import import_onnx
     from tests.fusion.models import export, random_inputs, reference
 
     architecture = Architecture(2, 48, 3, 64, vocab_size=100, seq_len=12)

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from data.errors import InputError, ModelError, UnsupportedOperatorError
 from fusion import compile_model
 from fusion.frontend.canonical import canonicalize
-from fusion.frontend.onnx_import import import_onnx
+from fusion.importing.onnx_import import import_onnx
 from fusion.rewriting.rewrite import simplify
 from fusion.rewriting.views import IDENTITY, View, compose, normal_view
 

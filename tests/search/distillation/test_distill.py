@@ -16,7 +16,7 @@ from data.architecture import Architecture
 from data.errors import InputError, StoreError, UnknownNameError
 from data.progress import ProgressEvent
 from data.tasks import Example, Task
-from fusion.frontend.checkpoint import checkpoint_to_onnx
+from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from search.distillation.distillation import DistillationBudget, distill
 from search.distillation.encoding import encode, predict_logits
 from search.distillation.hidden_states import load_teacher_model, principal_basis, teacher_states

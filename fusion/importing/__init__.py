@@ -1,0 +1,1 @@
+"""From an ONNX file to a graph of its operators, all that is constant folded."""
