@@ -11,11 +11,12 @@ from data.errors import InputError
 _SEEDS = 2**32
 
 
-def whole_number(name: str, value: object, lowest: int, highest: int) -> int:
-    """``value`` as it is, where it is a whole number from ``lowest`` to ``highest``; InputError where not."""
+def whole_number(name: str, value: object, lowest: int, highest: int | None) -> int:
+    """``value`` as it is, where it is a whole number from ``lowest`` to ``highest`` if any; InputError where not."""
     whole = isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
-    if not (whole and lowest <= int(value) <= highest):  # type: ignore[call-overload]
-        raise InputError(f"{name} is a whole number from {lowest} to {highest}, not {value!r}")
+    if not (whole and lowest <= int(value) and (highest is None or int(value) <= highest)):  # type: ignore[call-overload]
+        limit = "up" if highest is None else f"to {highest}"
+        raise InputError(f"{name} is a whole number from {lowest} {limit}, not {value!r}")
     return int(value)  # type: ignore[call-overload]
 
 

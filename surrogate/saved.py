@@ -39,7 +39,7 @@ def read_document(path: Path, schema: str, trees: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataFileError(path, f"the saved predictor cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataFileError(path, "the saved predictor is not JSON: train it again") from error
     found = document.get(_SCHEMA) if isinstance(document, dict) else None
     if found != schema:

@@ -170,7 +170,9 @@ class LatencyPredictor:
         ``seed`` draws the candidates that are looked at where there are thousands.
         """
         check_frame(frame)
-        seed, count = check_seed(seed), whole_number("the number of rows to choose", count, 0, len(frame))
+        seed, count = check_seed(seed), whole_number("the number of rows to choose", count, 0, None)
+        if count > len(frame):
+            raise InputError(f"{count} rows cannot be chosen out of {len(frame)}")
         view = self._view(self._inputs(frame))
         return most_informative(view, another_device(view, self.fit_error)[1], count, seed)
 

@@ -184,7 +184,7 @@ def _check_rising(columns: Mapping[str, np.ndarray], latencies_ms: np.ndarray) -
     """Refuses latencies that fall where both work and layers rise, ``InputError``."""
     from scipy.stats import spearmanr
 
-    if len(latencies_ms) < _FEWEST_TO_DIFFER or np.ptp(latencies_ms) == 0:
+    if len(latencies_ms) < _FEWEST_TO_COMPARE or np.ptp(latencies_ms) == 0:
         return
     varying = [columns[name] for name in ("gflops_per_thread", "gflops", "layers") if name in columns]
     varying = [cause for cause in varying if np.ptp(cause) > 0]
