@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test.sh BIN PROCESSES   runs the tests: first, alone, those that measure time (whole searches do), then those that may
-# share the machine.
+# test.sh BIN PROCESSES   runs the tests: first, alone, those that measure time, then those that may share the machine,
+# files of whole searches, which take longest, before all others.
 # Both parts always run; the status is that of the first part that failed.
 set -euo pipefail
 
@@ -9,6 +9,6 @@ processes=$2
 cd "$(dirname "$0")/.."
 
 status=0
-"$bin/python" -m pytest -q -m 'timing or end_to_end' || status=$?
-"$bin/python" -m pytest -q -m 'not timing and not end_to_end' -n "$processes" --dist loadfile || status=$?
+"$bin/python" -m pytest -q -m timing || status=$?
+"$bin/python" -m pytest -q -m 'not timing' -n "$processes" --dist loadfile --no-loadscope-reorder || status=$?
 exit "$status"

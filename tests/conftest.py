@@ -10,6 +10,11 @@ import pytest
 from tests.support import Completed, command_line, environment, run_in
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole searches begin first: of several processes, none is then left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_phones() -> Iterator[None]:
     """Tests neither see a developer's phones nor leave an adb server behind; those that need one bring their own."""
