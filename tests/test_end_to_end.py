@@ -31,7 +31,7 @@ SEQ_LEN = 32
 BUDGET_MS = 20.0  # far above what the small models take, so that a busy machine cannot miss it
 BLOCKS = 40  # the fewest that profile-device accepts
 PROFILE = ["--device", "host", "--threads", "1", "--blocks", str(BLOCKS), "--seq-len", str(SEQ_LEN)]
-PROFILE += ["--time-limit", "180s"]  # on a busy machine, which has it measure again what was disturbed
+PROFILE += ["--time-limit", "120s"]  # on a busy machine, which has it measure again what was disturbed
 TRIALS = 3
 
 
