@@ -241,7 +241,7 @@ def test_a_killed_search_goes_on_where_it_was(result: dict, profiled: World) -> 
     argv = profiled.search("killed", "--resume")
     kept: dict[Path, bytes] = {}
     rows: list[tuple[str, str, str, str]] = profiled.rows()
-    for wanted in ("trial-000", "trained-*", "result"):
+    for wanted in ("trial-000", "trained-*"):
         profiled.kill_when(argv, lambda wanted=wanted: any(finished(path) for path in study.glob(f"{wanted}.json")))
         assert rows == profiled.rows()[: len(rows)], "finished measurements are kept"
         for path, content in kept.items():

@@ -22,6 +22,7 @@ from fusion.compare.engines import ENGINES, EngineSettings, check_engine
 from fusion.compare.full_execution import measure_execution
 from fusion.compiled import compile_model
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
+from search.commands.standard_output import write_out
 from tests.benchmarks.models import HELD_OUT, PUBLISHED, check_model, model_files
 from tests.benchmarks.provenance import provenance, result_key
 from tests.benchmarks.tables import markdown
@@ -141,7 +142,7 @@ def _report(out: Path, results: Mapping[str, Any], settings: Mapping[str, Any], 
     if as_json:
         emit_json(document)
     else:
-        click.echo(text)
+        write_out(text)
 
 
 def _write(path: Path, text: str) -> None:

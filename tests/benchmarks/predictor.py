@@ -18,6 +18,7 @@ from data.device_spec import load_device
 from data.progress import ProgressEvent
 from profiling import open_device
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
+from search.commands.standard_output import write_out
 from tests.benchmarks.predictor_blocks import Plan, judge_blocks, measure_sessions, time_many
 from tests.benchmarks.predictor_methods import METHODS, OURS
 from tests.benchmarks.predictor_report import Evaluation, markdown
@@ -66,7 +67,7 @@ def main(
     if as_json:
         emit_json(document)
     else:
-        click.echo(text)
+        write_out(text)
 
 
 def evaluate(

@@ -23,6 +23,7 @@ from fusion.compare.peak import measure_peak
 from fusion.compiled import compile_model
 from fusion.target import host_target
 from search.commands._options import Command, console, emit_json, run_command
+from search.commands.standard_output import write_out
 from tests.benchmarks.models import PUBLISHED, check_model, model_files
 
 _COLD_BYTES = 64 << 20
@@ -42,17 +43,25 @@ def main(models: str, threads: int, repeats: int, seq_len: int, as_json: bool) -
         check_model(name)
     target = host_target()
     peak = measure_peak(target, threads).gflops
-    click.echo(f"Peak of {threads} threads: {peak:.0f} GFLOP/s. Percent of each model's time:\n", err=as_json)
-    click.echo("| model | ms | ideal | kernel | memory | waiting | in attention |", err=as_json)
-    click.echo("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", err=as_json)
+    _say(f"Peak of {threads} threads: {peak:.0f} GFLOP/s. Percent of each model's time:\n", as_json)
+    _say("| model | ms | ideal | kernel | memory | waiting | in attention |", as_json)
+    _say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", as_json)
     results = {}
     for name in names:
         blocks = compile_model(model_files(name, seq_len).onnx, seq_len=seq_len, threads=threads).blocks
         results[name] = _shares(Counter(blocks), threads, repeats, peak)
-        click.echo(_row(name, results[name]), err=as_json)
+        _say(_row(name, results[name]), as_json)
     if as_json:
         emit_json({"peak_gflops": peak, "threads": threads, "models": results})
     console().print("smallest times of each block, weights from memory where not said otherwise", markup=False)
+
+
+def _say(line: str, as_json: bool) -> None:
+    """A line of the table, which makes way for the object where that is wanted."""
+    if as_json:
+        click.echo(line, err=True)
+    else:
+        write_out(line)
 
 
 def _shares(counts: Counter[Block], threads: int, repeats: int, peak: float) -> dict[str, float]:

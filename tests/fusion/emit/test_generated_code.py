@@ -66,7 +66,7 @@ def test_generated_code_is_as_recorded(case: str, target: str) -> None:
 
 
 FUNCTIONS = '#include "vector.h"\n' + "".join(
-    f"void apply_{name}(const float *x, float *y, int n);\n"
+    f'__attribute__((visibility("default"))) void apply_{name}(const float *x, float *y, int n);\n'
     f"void apply_{name}(const float *x, float *y, int n) "
     f"{{ for (int i = 0; i < n; i += PB_LANES) pb_store(y + i, pb_{name}(pb_load(x + i))); }}\n"
     for name in ("exp", "erf", "tanh")
@@ -126,10 +126,10 @@ def test_a_model_suite_names_its_architectures(tmp_path: Path) -> None:
     ("words", "problem"),
     [
         (["nothing", "--fill"], "no program nothing"),
-        (["--fill"], "no program named"),
+        (["--fill"], "no program is named"),
         (["PROGRAM"], "--weights FILE or --fill"),
-        (["PROGRAM", "--fill", "--threads", "0"], "threads must be"),
-        (["PROGRAM", "--fill", "--runs", "x"], "not a whole number"),
+        (["PROGRAM", "--fill", "--threads", "0"], "--threads takes a whole number from 1"),
+        (["PROGRAM", "--fill", "--runs", "x"], "--runs takes a whole number from 1"),
         (["PROGRAM", "--weights", "/nowhere/w.bin"], "cannot open the weights"),
         (["PROGRAM", "--fill", "--banana", "1"], "unknown option"),
         (["PROGRAM", "--fill", "--affinity", "zz"], "hexadecimal"),
