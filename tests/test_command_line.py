@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_world import write_reviews, write_teacher
 from tests.support import COMMANDS, Completed, assert_one_error_line, command_line, environment
 
 RunCommand = Callable[..., Completed]
@@ -125,8 +126,11 @@ def test_a_damaged_store_is_named(command: tuple[str, ...], home: Path, run_comm
     assert_one_error_line(run_command(*command), 1, "measurements.sqlite")
 
 
-def test_a_budget_that_nothing_meets_names_the_fastest_latency(run_command: RunCommand) -> None:
-    failed = run_command("search", "--device", "s20", "--budget", "0.001ms", timeout=300)
+def test_a_budget_that_nothing_meets_names_the_fastest_latency(run_command: RunCommand, tmp_path: Path) -> None:
+    write_reviews(tmp_path / "glue")
+    write_teacher(tmp_path / "teacher", steps=1)
+    world = ("--task", "sst2", "--data-dir", "glue", "--teacher", "./teacher", "--seq-len", "32")
+    failed = run_command("search", "--device", "s20", "--budget", "0.001ms", *world, timeout=300)
     assert_one_error_line(failed, 3, "ms", "fastest")
 
 
