@@ -85,3 +85,8 @@ class ToolchainError(PocketBertError):
 
 class EngineUnavailableError(PocketBertError):
     """Another runtime, to compare with, is missing or cannot take the model; comparisons go on without it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name: how other libraries' errors are told in ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

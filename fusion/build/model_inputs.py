@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import InputError
+from data.errors import InputError, first_line
 from fusion.emit.program import Port
 
 # What a tokenizer gives for text that fills the sequence, and what an input is that the caller leaves out.
@@ -93,7 +93,7 @@ def _whole_numbers(name: str, value: Any, seq_len: int) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors on other devices or with gradients
-        raise InputError(f"input {name!r} cannot be read as {wanted} ({_first_line(error)})") from error
+        raise InputError(f"input {name!r} cannot be read as {wanted} ({first_line(error)})") from error
     if array.size and array.dtype.kind not in "biu":
         raise InputError(f"input {name!r} holds {array.dtype.name}, not {wanted}: convert it where that loses nothing")
     if array.shape not in ((1, seq_len), (seq_len,)):
@@ -111,7 +111,3 @@ def _kind(value: object) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else _kind(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [_kind(error)])[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data.errors import DataFileError, ModelError
+from data.errors import DataFileError, ModelError, first_line
 from fusion.checkpoints.configuration import load_config
 from fusion.checkpoints.files import BUFFERS, TensorHeader, check_floating_point, count_of, tensor_headers
 from fusion.checkpoints.heads import encoder_class, head_classes, is_encoder
@@ -185,7 +185,7 @@ def _loading_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise DataFileError(directory, f"no Hugging Face checkpoint ({problem})") from error
 
 

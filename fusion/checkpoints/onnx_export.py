@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from data.errors import ModelError, StoreError
+from data.errors import ModelError, StoreError, first_line
 from fusion.checkpoints.model import CheckpointModel, open_checkpoint
 
 _OPSET = 17
@@ -38,7 +38,7 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise ModelError(f"{directory}: {model.architecture} cannot be exported ({problem})") from error
     return path
 

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from data.errors import ModelError, UnsupportedOperatorError
+from data.errors import ModelError, UnsupportedOperatorError, first_line
 from fusion.graph import Graph, TensorType
 from fusion.importing.quantised_weights import dequantized, quantized
 
@@ -79,11 +79,6 @@ class GatherElements(OpRun):
 def describe(node: onnx.NodeProto) -> str:
     """How errors name a node."""
     return f"operator {node.op_type} (node {node.name or (node.output[0] if node.output else '?')})"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def type_proto(type_: TensorType) -> onnx.TypeProto:

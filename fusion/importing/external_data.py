@@ -13,7 +13,7 @@ import google.protobuf.message
 import onnx
 from google.protobuf.message import Message
 
-from data.errors import DataFileError
+from data.errors import DataFileError, first_line
 
 _LARGEST_BYTES = 1 << 33
 
@@ -102,5 +102,5 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path), format="protobuf", load_external_data=False)
     except (google.protobuf.message.Error, RuntimeError, ValueError, OSError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise DataFileError(path, f"cannot be read as ONNX ({problem})") from error

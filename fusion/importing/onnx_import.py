@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-from data.errors import DataFileError, ModelError, UnsupportedOperatorError
+from data.errors import DataFileError, ModelError, UnsupportedOperatorError, first_line
 from fusion.graph import Attribute, Graph, Operator, TensorType
 from fusion.importing.causes import check_architecture
 from fusion.importing.evaluation import (
@@ -20,7 +20,6 @@ from fusion.importing.evaluation import (
     constant_array,
     describe,
     evaluate_node,
-    first_line,
     type_proto,
 )
 from fusion.importing.expansion import Expansion, chosen_branch

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, inliner, numpy_helper
 
-from data.errors import DataFileError, ModelError
-from fusion.importing.evaluation import constant_array, first_line
+from data.errors import DataFileError, ModelError, first_line
+from fusion.importing.evaluation import constant_array
 from fusion.importing.external_data import load_external_data, read_model
 from fusion.importing.onnx_nodes import all_graphs, needed_nodes
 from fusion.importing.precision import convert_to_single

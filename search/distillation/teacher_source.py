@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError, UnknownNameError
+from data.errors import InputError, UnknownNameError, first_line
 from data.tasks import Task
 from fusion.checkpoints.files import count_of, read_config, read_object, weight_files
 
@@ -145,7 +145,7 @@ def _tokenizer_errors(source: Path) -> Iterator[None]:
         # The Rust library's errors have no class of their own.
         if not isinstance(error, ours) and type(error) is not Exception:
             raise
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise InputError(f"teacher {source}: its tokenizer's files are damaged ({problem})") from error
 
 
