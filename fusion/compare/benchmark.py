@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 # Some engines' threads spin after a run (ONNX Runtime's for about 50 ms) and would slow the next engine. Spinning stays
 # as each engine has it by default; before each turn we wait until the process uses next to no processor time.
@@ -35,6 +35,11 @@ class EngineTiming:
     def min_ms(self) -> float:
         """Smallest sample."""
         return min(self.samples_ms)
+
+    @property
+    def p90_ms(self) -> float:
+        """90th percentile of the samples."""
+        return quantiles(self.samples_ms, n=10, method="inclusive")[8] if len(self.samples_ms) > 1 else self.median_ms
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def timing_row(timing: EngineTiming, ours: EngineTiming) -> dict[str, Any]:
         "engine": timing.engine,
         "median_ms": timing.median_ms,
         "min_ms": timing.min_ms,
+        "p90_ms": timing.p90_ms,
         "n": len(timing.samples_ms),
         "median_ratio": timing.median_ms / ours.median_ms,
         "min_ratio": timing.min_ms / ours.min_ms,

@@ -19,6 +19,8 @@ from fusion.compare.engines import ModelFiles
 PUBLISHED = ("bert-base", "distilbert", "mobilebert", "28x256-h4-f1024", "6x384-h12-f1536", "12x128-h2-f512")
 # Shapes that nothing was tuned on: odd widths, few wide layers, many narrow ones.
 HELD_OUT = ("5x200-h5-f700", "2x1024-h16-f4096", "20x96-h3-f384")
+# Shapes on which other engines were found ahead on machines with AVX2 only.
+ODD = ("7x312-h12-f1200", "20x192-h3-f640")
 _SIZES = re.compile(r"(\d+)x(\d+)-h(\d+)-f(\d+)")
 
 

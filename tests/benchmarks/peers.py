@@ -1,5 +1,8 @@
 """Our compiled models beside the runtimes that people use: ``python -m tests.benchmarks.peers --out benchmark``.
 
+``--instruction-set avx2`` holds our code, OpenVINO and PyTorch to AVX2 on a machine that has more; ONNX Runtime and
+LiteRT know no such switch and use all that the processor has.
+
 Every finished model is kept in the output directory; the same command goes on from there after an interruption, as
 long as settings, versions and the compiler's source are the same.
 """
@@ -21,19 +24,32 @@ from fusion.compare.comparison import compare
 from fusion.compare.engines import ENGINES, EngineSettings, check_engine
 from fusion.compare.full_execution import measure_execution
 from fusion.compiled import compile_model
+from fusion.target import host_target, host_target_named
 from search.commands._options import Command, ProgressPrinter, emit_json, run_command
 from search.commands.standard_output import write_out
-from tests.benchmarks.models import HELD_OUT, PUBLISHED, check_model, model_files
+from tests.benchmarks.models import HELD_OUT, ODD, PUBLISHED, check_model, model_files
+from tests.benchmarks.neighbours import NEIGHBOURS, beside
 from tests.benchmarks.provenance import provenance, result_key
 from tests.benchmarks.tables import markdown
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--models", default=",".join([*PUBLISHED, *HELD_OUT]), show_default=True, help="Names, or 2x64-h2-f128.")
+@click.option(
+    "--models", default=",".join([*PUBLISHED, *ODD, *HELD_OUT]), show_default=True, help="Names, or 2x64-h2-f128."
+)
 @click.option("--engines", default=",".join(ENGINES), show_default=True, help="Peers to time.")
 @click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True, help="Rounds, of 10 runs each.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="CPU threads of each engine.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option("--instruction-set", default=None, help="For example avx2; by default the best that this machine has.")
+@click.option(
+    "--beside",
+    "neighbour",
+    type=click.Choice(NEIGHBOURS),
+    default="nothing",
+    show_default=True,
+    help="A process that runs meanwhile.",
+)
 @click.option("--litert-python", type=click.Path(exists=True), help="A Python that has litert-torch.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmark"), show_default=True, help="Results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of Markdown.")
@@ -44,17 +60,28 @@ def main(
     rounds: int,
     threads: int,
     seq_len: int,
+    instruction_set: str | None,
+    neighbour: str,
     litert_python: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
     names, peers = _names(models, check_model), _names(engines, check_engine)
-    settings = {"engines": peers, "rounds": rounds, "threads": threads, "seq_len": seq_len}
+    target = host_target_named(instruction_set) if instruction_set else host_target()
+    hold_peers(target.name)
+    settings = {
+        "engines": peers,
+        "rounds": rounds,
+        "threads": threads,
+        "seq_len": seq_len,
+        "target": target.name,
+        "beside": neighbour,
+    }
     key = result_key(settings)
     results: dict[str, Any] = {}
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with ProgressPrinter() as progress:
+        with ProgressPrinter() as progress, beside(neighbour):
             for index, name in enumerate(names):
                 done = index * rounds
                 progress(ProgressEvent("benchmark", done, len(names) * rounds, name))
@@ -65,6 +92,12 @@ def main(
     finally:
         if results:
             _report(out, results, settings, as_json)
+
+
+def hold_peers(target: str) -> None:
+    """Holds those engines to AVX2 that can be held, when our code is; they read it when they are first used."""
+    if target == "x86_64-avx2":
+        os.environ.update(ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
 
 
 def _names(text: str, check: Callable[[str], None]) -> list[str]:
@@ -84,8 +117,13 @@ def _measure(
     """One model's figures, or ``{"error": ...}`` when our compiler does not take it."""
     try:
         files = model_files(name, settings["seq_len"])
-        fused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"])
-        unfused = compile_model(files.onnx, seq_len=settings["seq_len"], threads=settings["threads"], fuse=False)
+        common = {
+            "seq_len": settings["seq_len"],
+            "threads": settings["threads"],
+            "target": host_target_named(settings["target"]),
+        }
+        fused = compile_model(files.onnx, **common)
+        unfused = compile_model(files.onnx, **common, fuse=False)
         execution = measure_execution(fused)
         engine_settings = EngineSettings(settings["threads"], litert_python)
         comparison = compare(

@@ -7,9 +7,9 @@ from math import exp, log
 from typing import Any
 
 from fusion.compare.comparison import OURS, UNFUSED
-from tests.benchmarks.models import PUBLISHED
 
 # The published system was compared with LiteRT's forerunner; the fastest peer is sought among the others.
+_FIGURES = {"min_ms": "minima", "median_ms": "medians", "p90_ms": "90th percentiles"}
 _PEERS = ("onnxruntime", "openvino", "pytorch")
 _TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "litert": "LiteRT", "pytorch": "PyTorch"}
 
@@ -18,40 +18,42 @@ Results = Mapping[str, Mapping[str, Any]]
 
 def markdown(results: Results, engines: Sequence[str], provenance: Mapping[str, Any], settings: Mapping) -> str:
     """The whole report: minima, medians, means over the models, what is missing and why, where it comes from."""
-    notes = [*conclusions(results), *_unsteady(results), *_absences(results), *_origin(provenance)]
+    found = [line for figure in _FIGURES for line in conclusions(results, figure)]
+    notes = [*found, *_unsteady(results), *_absences(results), *_origin(provenance)]
     parts = [
-        f"fp32, batch 1, {settings['seq_len']} tokens, {settings['threads']} threads, {settings['rounds']} rounds in "
-        "turn in one process. Milliseconds; in brackets, times ours.\n",
-        f"Minima:\n\n{_table(results, engines, 'min_ms')}",
-        f"Medians:\n\n{_table(results, engines, 'median_ms')}",
+        f"fp32, batch 1, {settings['seq_len']} tokens, {settings['threads']} threads, {settings['target']}, "
+        f"{settings['rounds']} rounds in turn in one process, beside {settings['beside']}. "
+        "Milliseconds; in brackets, times ours.\n",
+        *(f"{title.capitalize()}:\n\n{_table(results, engines, figure)}" for figure, title in _FIGURES.items()),
         "".join(f"- {line}\n" for line in notes),
     ]
     return "\n".join(parts)
 
 
-def conclusions(results: Results) -> list[str]:
-    """Ratios of minima: each engine in the geometric mean over the published models, and the fastest peer of each."""
-    rows = {name: row for name in PUBLISHED if "error" not in (row := results.get(name, {"error": ""}))}
+def conclusions(results: Results, figure: str) -> list[str]:
+    """Ratios of one figure: each engine in the geometric mean over the models, and the fastest peer of each."""
+    rows = {name: row for name, row in results.items() if "error" not in row}
+    title = _FIGURES[figure]
     lines = []
     for engine in [UNFUSED, *_TITLES]:
-        ratios = [ratio for row in rows.values() if (ratio := _ratio(row, engine))]
+        ratios = {name: ratio for name, row in rows.items() if (ratio := _ratio(row, engine, figure))}
         if ratios:
-            name = _TITLES.get(engine, "without fusion")
-            lines.append(f"{name}: {_mean(ratios):.3f}x ours in the geometric mean of {_of_all(ratios)}")
-    fastest = {name: ratio for name, row in rows.items() if (ratio := fastest_peer(row))}
+            lines.append(f"{title}, {_TITLES.get(engine, 'without fusion')}: {_summary(ratios)}")
+    fastest = {name: ratio for name, row in rows.items() if (ratio := fastest_peer(row, figure))}
     if fastest:
-        least = min(fastest, key=lambda name: fastest[name])
-        mean = _mean(list(fastest.values()))
-        lines.append(
-            f"the fastest of {', '.join(_TITLES[name] for name in _PEERS)}: {mean:.3f}x ours in the geometric mean of "
-            f"{_of_all(list(fastest.values()))}, least {fastest[least]:.3f}x ({least})"
-        )
+        lines.append(f"{title}, the fastest of {', '.join(_TITLES[name] for name in _PEERS)}: {_summary(fastest)}")
     return lines
 
 
-def fastest_peer(row: Mapping[str, Any]) -> float | None:
-    """The fastest peer's smallest time over ours."""
-    return min((ratio for name in _PEERS if (ratio := _ratio(row, name))), default=None)
+def fastest_peer(row: Mapping[str, Any], figure: str) -> float | None:
+    """The fastest peer's figure over ours."""
+    return min((ratio for name in _PEERS if (ratio := _ratio(row, name, figure))), default=None)
+
+
+def _summary(ratios: Mapping[str, float]) -> str:
+    least = min(ratios, key=lambda name: ratios[name])
+    mean = _mean(list(ratios.values()))
+    return f"{mean:.3f}x ours in the geometric mean of {len(ratios)} models, least {ratios[least]:.3f}x ({least})"
 
 
 def _table(results: Results, engines: Sequence[str], figure: str) -> str:
@@ -82,17 +84,13 @@ def _cell(row: Mapping[str, Any], engine: str, figure: str) -> str:
     return f"{timing[figure]:.2f} ({timing[figure] / row['engines'][OURS][figure]:.2f}x)" if timing else "–"
 
 
-def _ratio(row: Mapping[str, Any], engine: str) -> float | None:
+def _ratio(row: Mapping[str, Any], engine: str, figure: str) -> float | None:
     timing = row["engines"].get(engine)
-    return timing["min_ms"] / row["engines"][OURS]["min_ms"] if timing else None
+    return timing[figure] / row["engines"][OURS][figure] if timing else None
 
 
 def _mean(ratios: Sequence[float]) -> float:
     return exp(sum(map(log, ratios)) / len(ratios))
-
-
-def _of_all(ratios: Sequence[float]) -> str:
-    return f"{len(ratios)} of the {len(PUBLISHED)} models"
 
 
 def _unsteady(results: Results) -> list[str]:
