@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from data.architecture import Architecture
 from data.errors import DeviceError, InfeasibleBudgetError, InputError, PocketBertError
 from data.progress import Progress, ProgressEvent
-from search.bench import Bench, required, timed
-from search.confirmation import compile_checked, confirm
 from search.distillation.learning import nothing_learnt
 from search.optimization.feasibility import expected_within, small_enough, worth_measuring
 from search.optimization.optimizer import tighten, untried
 from search.optimization.space import SearchSpace
-from search.publish import publish
+from search.passes.bench import Bench, required, timed
+from search.passes.confirmation import compile_checked, confirm
+from search.passes.publish import publish
+from search.passes.trials import rank, run_trials
 from search.records import (
     Candidate,
     DeviceSummary,
@@ -30,7 +31,6 @@ from search.records import (
 )
 from search.stages import Predictor, Stages
 from search.study import Study
-from search.trials import rank, run_trials
 
 if TYPE_CHECKING:
     from data.tasks import Task

@@ -44,7 +44,9 @@ INNER = {
         "reports",
         "profiles",
         "portability",
-        {"bench", "confirmation", "pipeline", "publish", "real_stages", "stages", "trials"},
+        {"stages"},
+        "passes",
+        {"pipeline", "real_stages"},
         "commands",
     ),
 }

@@ -20,7 +20,7 @@ from data.architecture import Architecture
 from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
-from search.bench import now
+from search.passes.bench import now
 from search.pipeline import run_search
 from search.records import BlockShare, PredictorQuality, SearchOptions, SearchResult, Timing
 from search.stages import Stages

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.bench import Bench, timed
+from search.passes.bench import Bench, timed
 from search.records import SearchResult
 from search.reports.report import render_report
 from search.reports.summary import result_document

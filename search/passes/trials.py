@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
-from search.bench import Bench, now, timed
 from search.optimization.optimizer import propose, untried
 from search.optimization.space import SearchSpace
+from search.passes.bench import Bench, now, timed
 from search.records import Candidate, Trial
 
 if TYPE_CHECKING:

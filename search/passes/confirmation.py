@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import PocketBertError
 from data.progress import ProgressEvent
-from search.bench import Bench, now, timed
+from search.passes.bench import Bench, now, timed
 from search.records import Checked, Finalist, Timing, Trained, Trial
 
 if TYPE_CHECKING:
