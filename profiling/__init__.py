@@ -1,6 +1,6 @@
 """Measuring: devices behind one protocol, the measuring session, and the choice of what to measure."""
 
-from profiling.device import Device, DeviceDescription, DeviceState, Job, RawSamples
+from profiling.device import Device, DeviceDescription, DeviceState, RawSamples, Round, Visit
 from profiling.opening import open_device
 
-__all__ = ["Device", "DeviceDescription", "DeviceState", "Job", "RawSamples", "open_device"]
+__all__ = ["Device", "DeviceDescription", "DeviceState", "RawSamples", "Round", "Visit", "open_device"]

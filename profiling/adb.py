@@ -22,10 +22,10 @@ from data.errors import DeviceError, DeviceLostError
 from data.measurement import Provenance
 from data.processor import shared_flags
 from profiling import phone_readings as readings
-from profiling.device import DeviceDescription, DeviceState, Job, RawSamples, parse_runner_output
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
 from profiling.phone_choice import choose
 from profiling.phone_identity import own_serial, refuse_other, refuse_unfit
-from profiling.phone_link import PhoneLink
+from profiling.phone_link import Finished, PhoneLink
 from profiling.phone_start import CANNOT_EXECUTE, make_executable, start_advice
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 REMOTE_ROOT = "/data/local/tmp"
 _PREFIX = "pocketbert-"
+# The round's visits, beside the runner.
+_ROUND_FILE = "round"
 # Only these names are ever removed; nothing in them means anything to a shell or to a pattern.
 _FOLDER = re.compile(rf"{_PREFIX}[A-Za-z0-9-]+")
 # Seconds by which two readings of the moment a process began may differ.
@@ -141,10 +143,9 @@ class AdbDevice:
     def prepare(self, runner: Runner) -> None:
         self._persist(lambda: self._bring(runner))
 
-    def run(self, job: Job) -> RawSamples:
-        if job.runner is None:
-            raise DeviceError(f"{job.program}: nothing was compiled for {self.spec.name}")
-        return self._persist(lambda: self._run_once(job))
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        """A phone that goes away and comes back in time begins the round anew."""
+        return self._persist(lambda: self._go_round_once(work))
 
     def state(self) -> DeviceState:
         """Clocks are the mean since the last call, from time_in_state; the first call gives those of the moment."""
@@ -209,39 +210,42 @@ class AdbDevice:
         megabytes = source.stat().st_size / 1e6
         self._link.push(source, destination, mode, _PUSH_S + _PUSH_S_PER_MB * megabytes)
 
-    def _run_once(self, job: Job) -> RawSamples:
-        runner = job.runner
-        assert runner is not None  # run() has looked
+    def _go_round_once(self, work: Round) -> tuple[RawSamples, ...]:
+        # taskset sets the affinity, before the runner starts
+        command = replace(work, affinity="").command(_ROUND_FILE)
+        runner = work.runner
+        assert runner is not None  # or there were no command
         self._bring(runner)
-        command = replace(job, affinity="").command()  # taskset sets it, before the runner starts
-        mask = ["taskset", job.affinity] if job.affinity else []
+        folder = self._pushed[runner.binary_hash]
+        self._link.push_content(work.lines.encode(), f"{folder}/{_ROUND_FILE}", 0o644, _PUSH_S)
+        mask = ["taskset", work.affinity] if work.affinity else []
         try:
-            output = self._output_of([*mask, *self._on_phone(command, runner)], job, self._pushed[runner.binary_hash])
+            output = self._output_of([*mask, *_on_phone(command, runner, folder)], work, folder)
         except DeviceError as error:
-            if isinstance(error, DeviceLostError):
-                raise
-            self._end_programs(self._folder)
-            raise DeviceError(f"{job.program}: {error}") from error
-        return parse_runner_output(output, job.program)
+            if not isinstance(error, DeviceLostError):
+                self._end_programs(self._folder)
+            raise
+        return parse_round(output, work)
 
-    def _output_of(self, words: list[str], job: Job, folder: str) -> str:
+    def _output_of(self, words: list[str], work: Round, folder: str) -> str:
         """What the runner in a folder prints; one that lost its run bit gets it back."""
-        done = self._link.run(words, job.time_limit_s, name="the runner")
+        done = self._finished(words, work)
         if done.status == CANNOT_EXECUTE:
             make_executable(self._link, f"{folder}/runner")
-            done = self._link.run(words, job.time_limit_s, name="the runner")
+            done = self._finished(words, work)
         if done.status:
             advice = start_advice(self._link, f"{folder}/runner", done)
-            raise DeviceError(f"{self._link.title}: the runner {done.reason}{advice}")
-        return done.stdout.strip()
+            place = work.at(done.stdout.count("\n"))
+            raise DeviceError(f"{place}: {self._link.title}: the runner {done.reason}{advice}")
+        return done.stdout
 
-    def _on_phone(self, command: list[str], runner: Runner) -> list[str]:
-        """The runner's arguments with this machine's paths replaced by the phone's."""
-        folder = self._pushed[runner.binary_hash]
-        paths = {str(runner.executable): f"{folder}/runner"}
-        if runner.weights is not None:
-            paths[str(runner.weights)] = f"{folder}/weights.bin"
-        return [paths.get(word, word) for word in command]
+    def _finished(self, words: list[str], work: Round) -> Finished:
+        try:
+            return self._link.run(words, work.time_limit_s, name="the runner")
+        except DeviceLostError:
+            raise
+        except DeviceError as error:
+            raise DeviceError(f"{work.at(0)}: {error}") from error
 
     def _remove_leftovers(self) -> None:
         """Remove the folders of sessions of this machine that were killed; living ones stay, others' for a day."""
@@ -260,6 +264,14 @@ class AdbDevice:
         """Kill the programs that were started from a folder; the brackets keep pkill from finding its own shell."""
         name = folder.rpartition("/")[2]
         self._link.shell(["pkill", "-9", "-f", f"[{name[0]}]{name[1:]}/"], check=False)
+
+
+def _on_phone(command: list[str], runner: Runner, folder: str) -> list[str]:
+    """The runner's arguments with this machine's paths replaced by those in a folder of the phone."""
+    paths = {str(runner.executable): f"{folder}/runner", _ROUND_FILE: f"{folder}/{_ROUND_FILE}"}
+    if runner.weights is not None:
+        paths[str(runner.weights)] = f"{folder}/weights.bin"
+    return [paths.get(word, word) for word in command]
 
 
 def cpus_of(mask: str) -> set[int]:

@@ -50,48 +50,76 @@ class DeviceState:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One program to time: ``blocks`` are what it executes in order, ``runner`` the executable that holds it."""
+class Visit:
+    """One program's turn in a round: ``blocks`` are what it executes in order. Successive runs read copies of its
+    weights that are spread over ``rotate_bytes``."""
 
     program: str
     blocks: tuple[Block, ...]
-    threads: int
     warmup: int
     runs: int
+    rotate_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process of the ``runner`` does, visit by visit in this order, within ``time_limit_s`` seconds in all.
+
+    ``affinity`` is a hexadecimal mask of processors, empty for all; ``fill_weights`` makes weights up although there
+    is a file of them.
+    """
+
+    visits: tuple[Visit, ...]
+    threads: int
     runner: Runner | None = None
     affinity: str = ""
-    rotate_bytes: int = 0
     fill_weights: bool = False
     time_limit_s: float = 60.0
 
-    def command(self) -> list[str]:
-        """The runner's argument list on this machine.
+    @property
+    def lines(self) -> str:
+        """The visits as the runner reads them.
 
         Raises:
-            DeviceError: the job carries no runner.
+            DeviceError: there is none, or a program's name cannot stand in a line.
+        """
+        from fusion.build.runner import visit_line
+
+        if not self.visits:
+            raise DeviceError("a round without visits")
+        if bad := [visit.program for visit in self.visits if "\n" in visit.program or "\0" in visit.program]:
+            raise DeviceError(f"the name of a program holds a line break: {bad[0]!r}")
+        return "".join(visit_line(visit.program, visit.warmup, visit.runs, visit.rotate_bytes) for visit in self.visits)
+
+    def command(self, file: str) -> list[str]:
+        """The runner's argument list on this machine, its visits in a file, or in standard input for ``-``.
+
+        Raises:
+            DeviceError: the round carries no runner.
         """
         if self.runner is None:
-            raise DeviceError(f"{self.program}: nothing was compiled for this device")
-        return self.runner.command(
-            self.program,
-            threads=self.threads,
-            warmup=self.warmup,
-            runs=self.runs,
-            affinity=self.affinity,
-            rotate_bytes=self.rotate_bytes,
-            fill_weights=self.fill_weights,
+            raise DeviceError(f"{self.at(0)}: nothing was compiled for this device")
+        return self.runner.round_command(
+            file, threads=self.threads, affinity=self.affinity, fill_weights=self.fill_weights
         )
+
+    def at(self, done: int) -> str:
+        """What errors call the visit that follows ``done`` others."""
+        count = len(self.visits)
+        program = self.visits[min(done, count - 1)].program if count else "a round"
+        return program if count < 2 else f"{program} (visit {min(done + 1, count)} of {count})"
 
 
 @dataclass(frozen=True)
 class RawSamples:
-    """Raw wall-clock times of one job in milliseconds, and the medians of its blocks by block hash, in order.
+    """Raw wall-clock times of one visit in milliseconds, and the medians of its blocks by block hash, in order.
 
     ``steps_ms`` are the lower deciles of the same blocks over the runs, empty where the device does not tell.
 
-    ``preemptions_per_s`` counts how often other programs took a core away, where the device can tell; runners tell
-    ``cpu_utilisation`` (processor time over wall time x threads), the ``model_bytes`` that the runtime holds, and the
-    process's largest resident memory.
+    ``began_ms`` is when the visit began, in milliseconds since its round did. ``preemptions_per_s`` counts how often
+    other programs took a core away during the whole round, where the device can tell; runners tell
+    ``cpu_utilisation`` (processor time over wall time x threads), the ``model_bytes`` that the program needs, and the
+    process's largest resident memory so far.
     """
 
     warmups_ms: tuple[float, ...]
@@ -103,11 +131,12 @@ class RawSamples:
     cpu_utilisation: float | None = None
     model_bytes: int | None = None
     process_peak_bytes: int | None = None
+    began_ms: float | None = None
 
 
 @runtime_checkable
 class Device(Protocol):
-    """Something that runs jobs: this machine, a phone over adb, or an analytic model of one."""
+    """Something that makes rounds: this machine, a phone over adb, or an analytic model of one."""
 
     @property
     def spec(self) -> DeviceSpec:
@@ -123,7 +152,7 @@ class Device(Protocol):
 
     @property
     def needs_runner(self) -> bool:
-        """Whether jobs must carry a compiled runner."""
+        """Whether rounds must carry a compiled runner."""
 
     @property
     def target(self) -> Target:
@@ -135,11 +164,11 @@ class Device(Protocol):
     def prepare(self, runner: Runner) -> None:
         """Bring a runner to the device; cheap when it is there already."""
 
-    def run(self, job: Job) -> RawSamples:
-        """Run one job and return its raw times.
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        """Make a round's visits in their order, in one process; the raw times of each, in that order.
 
         Raises:
-            DeviceError: the device was lost, the program failed, hung or printed garbage.
+            DeviceError: the device was lost, a program failed, hung or printed garbage: nothing of the round counts.
         """
 
     def state(self) -> DeviceState:
@@ -152,8 +181,21 @@ class Device(Protocol):
         """Leave nothing behind on the device."""
 
 
-def parse_runner_output(text: str, program: str) -> RawSamples:
-    """The JSON object that a runner prints.
+def parse_round(text: str, work: Round) -> tuple[RawSamples, ...]:
+    """The JSON objects that a runner prints, one in a line for each visit.
+
+    Raises:
+        DeviceError: there are more or fewer, or :func:`parse_visit` refuses one.
+    """
+    lines = text.strip().splitlines()
+    if len(lines) > len(work.visits):
+        raise DeviceError(f"{work.at(len(lines))}: the runner printed no valid result: {lines[-1].strip()[:120]!r}")
+    lines += [""] * (len(work.visits) - len(lines))
+    return tuple(parse_visit(line, visit.program) for line, visit in zip(lines, work.visits, strict=True))
+
+
+def parse_visit(text: str, program: str) -> RawSamples:
+    """The JSON object that a runner prints about one visit.
 
     Raises:
         DeviceError: the text is not that object, is of another schema, or holds impossible times.
@@ -170,6 +212,7 @@ def parse_runner_output(text: str, program: str) -> RawSamples:
             cpu_utilisation=_optional(float, document, "utilisation"),
             model_bytes=_optional(int, document, "model_bytes"),
             process_peak_bytes=_optional(int, document, "peak_memory_bytes"),
+            began_ms=_optional(float, document, "began_ms"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeviceError(f"the runner of {program} printed no valid result: {text.strip()[:120]!r}") from error

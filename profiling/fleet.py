@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
 from data.measurement import Provenance
-from profiling.device import Device, DeviceDescription, DeviceState, Job, RawSamples
+from profiling.device import Device, DeviceDescription, DeviceState, RawSamples, Round
 
 if TYPE_CHECKING:
     from fusion import Runner, Target
@@ -80,8 +80,8 @@ class Fleet:
     def prepare(self, runner: Runner) -> None:
         self._members[0].prepare(runner)
 
-    def run(self, job: Job) -> RawSamples:
-        return self._members[0].run(job)
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        return self._members[0].go_round(work)
 
     def state(self) -> DeviceState:
         return self._members[0].state()

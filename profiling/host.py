@@ -1,4 +1,4 @@
-"""This machine as a device: the runner is an ordinary subprocess with a wall-clock limit."""
+"""This machine as a device: each round is one ordinary subprocess with a wall-clock limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
 from data.measurement import Provenance
-from profiling.device import DeviceDescription, DeviceState, Job, RawSamples, parse_runner_output
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
 
 if TYPE_CHECKING:
     from fusion import Runner, Target
@@ -28,7 +28,8 @@ _NUMBERS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 # Sensors that report the processor's own temperature; the first found is used.
 _SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
 
-
+# What ends each visit's result.
+_END = "\n"
 # A process is preempted some 3 to 7 times while it starts and its threads find their cores, whoever else is there.
 _STARTING_PREEMPTIONS = 8
 # How long the load is watched at a time, in seconds, and how much of a core others may use.
@@ -82,22 +83,17 @@ class HostDevice:
         if not os.access(runner.executable, os.X_OK):
             raise DeviceError(f"the compiled runner {runner.executable} is missing or cannot be executed")
 
-    def run(self, job: Job) -> RawSamples:
-        command = job.command()
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        command = work.command("-")
         began, switches = monotonic(), _preemptions()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=job.time_limit_s, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise DeviceError(f"{job.program} did not end within {job.time_limit_s:g} s and was stopped") from error
-        except OSError as error:
-            raise DeviceError(f"{command[0]} cannot be started: {error.strerror}") from error
+        done = _finished(command, work)
         if done.returncode:
             said = done.stderr.strip().splitlines()
             reason = said[-1] if said else "without a message"
-            raise DeviceError(f"{job.program} ended with status {done.returncode}: {reason}")
+            raise DeviceError(f"{work.at(done.stdout.count(_END))} ended with status {done.returncode}: {reason}")
         during = max(0, _preemptions() - switches - _STARTING_PREEMPTIONS)
         rate = during / max(monotonic() - began, 1e-3)
-        return replace(parse_runner_output(done.stdout, job.program), preemptions_per_s=rate)
+        return tuple(replace(raw, preemptions_per_s=rate) for raw in parse_round(done.stdout, work))
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=_clock_mhz(), temperature_c=_temperature_c(), load=os.getloadavg()[0])
@@ -113,6 +109,18 @@ class HostDevice:
 
     def close(self) -> None:
         """Nothing to clean: the runner lives in the compiler's cache."""
+
+
+def _finished(command: list[str], work: Round) -> subprocess.CompletedProcess[str]:
+    """What the runner's process left, which reads the visits from its standard input."""
+    limit_s = work.time_limit_s
+    try:
+        return subprocess.run(command, input=work.lines, capture_output=True, text=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        printed = (error.stdout or b"").count(_END.encode())
+        raise DeviceError(f"{work.at(printed)} did not end within {limit_s:g} s and was stopped") from error
+    except OSError as error:
+        raise DeviceError(f"{command[0]} cannot be started: {error.strerror}") from error
 
 
 def _processor_details() -> dict[str, str]:

@@ -12,9 +12,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from data.errors import DeviceError, DeviceLostError
 from profiling.adb_server import READY, attached_phones, clear_errors
@@ -105,17 +106,26 @@ class PhoneLink:
             DeviceLostError: the phone went away.
             DeviceError: the phone refuses the file, or it did not arrive whole within ``limit_s`` seconds.
         """
-        what = f"{self.title}: pushing {source.name}"
+        with source.open("rb") as file:
+            self._push(file, source.stat().st_size, source.name, f"{destination},{stat.S_IFREG | mode}", limit_s)
+
+    def push_content(self, content: bytes, destination: str, mode: int, limit_s: float) -> None:
+        """As :meth:`push`, of a file that is not there on this machine."""
+        name = destination.rpartition("/")[2]
+        self._push(BytesIO(content), len(content), name, f"{destination},{stat.S_IFREG | mode}", limit_s)
+
+    def _push(self, file: BinaryIO, size: int, name: str, target: str, limit_s: float) -> None:
+        what = f"{self.title}: pushing {name}"
         deadline = monotonic() + limit_s
         with clear_errors(what), self._phone.open_transport(timeout=_SOCKET_S) as connection:
             connection.send_command("sync:")
             connection.check_okay()
-            refusal = _send_file(connection, source, f"{destination},{stat.S_IFREG | mode}", deadline)
-            arrived = _size_of(connection, destination, deadline) if not refusal else 0
+            refusal = _send_file(connection, file, target, deadline)
+            arrived = _size_of(connection, target.rpartition(",")[0], deadline) if not refusal else 0
         if refusal:
             raise DeviceError(f"{what}: {refusal}{_advice(refusal)}")
-        if arrived != source.stat().st_size:
-            raise DeviceLostError(f"{what}: only {arrived} of {source.stat().st_size} bytes arrived; call again")
+        if arrived != size:
+            raise DeviceLostError(f"{what}: only {arrived} of {size} bytes arrived; call again")
 
     def await_return(self, limit_s: float) -> bool:
         """Wait until the phone is attached and ready again; False after ``limit_s`` seconds."""
@@ -170,15 +180,14 @@ def _read_shell(connection: adbutils.AdbConnection, deadline: float) -> Finished
     return Finished(content[0] if content else 255, *texts)
 
 
-def _send_file(connection: adbutils.AdbConnection, source: Path, target: str, deadline: float) -> str:
+def _send_file(connection: adbutils.AdbConnection, file: BinaryIO, target: str, deadline: float) -> str:
     """Send a file through an open ``sync:`` service; returns the phone's reason where it refuses."""
     path = target.encode()
     try:
         connection.conn.sendall(b"SEND" + struct.pack("<I", len(path)) + path)
-        with source.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                connection.conn.settimeout(_left(deadline))
-                connection.conn.sendall(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
+        while chunk := file.read(_CHUNK):
+            connection.conn.settimeout(_left(deadline))
+            connection.conn.sendall(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
         connection.conn.sendall(b"DONE" + struct.pack("<I", int(time())))
     except (BrokenPipeError, ConnectionResetError):
         pass  # the phone may have said why before it closed

@@ -19,7 +19,7 @@ from data.measurement import Mark, Measurement
 from data.order_statistics import outlying, relative_width
 from data.store import MeasurementStore
 from profiling.adb import cpus_of
-from profiling.device import Device, DeviceState, Job, RawSamples
+from profiling.device import Device, DeviceState, RawSamples, Round, Visit
 from profiling.heat import TemperatureGate
 from profiling.items import REFERENCE_BLOCK, Item, block_item, compiler_of
 from profiling.steadiness import steady_from, without_warmup
@@ -121,7 +121,7 @@ class Session:
         """Measure an item now and commit the row."""
         self._settle()
         before = self._gate.state_when_cool()
-        raw = self._run(self._job(item, runner))
+        raw = self._visit(item, runner)
         after = self.device.state()
         row = self._row(item, runner, raw, before, after)
         self.store.add(row)
@@ -129,19 +129,11 @@ class Session:
         self._position += 1
         return row
 
-    def _job(self, item: Item, runner: Runner | None) -> Job:
-        return Job(
-            program=item.program,
-            blocks=item.blocks,
-            threads=self.threads,
-            warmup=item.warmup,
-            runs=item.runs,
-            runner=runner,
-            affinity=self._affinity,
-            rotate_bytes=item.rotate_bytes,
-            fill_weights=runner is not None and runner.weights is None,
-            time_limit_s=item.time_limit_s,
-        )
+    def _visit(self, item: Item, runner: Runner | None) -> RawSamples:
+        visit = Visit(item.program, item.blocks, item.warmup, item.runs, item.rotate_bytes)
+        fill = runner is not None and runner.weights is None
+        (raw,) = self._go_round(Round((visit,), self.threads, runner, self._affinity, fill, item.time_limit_s))
+        return raw
 
     def _row(
         self, item: Item, runner: Runner | None, raw: RawSamples, before: DeviceState, after: DeviceState
@@ -208,11 +200,11 @@ class Session:
         self.device.settle(self.threads, min(_SETTLE_S, self._patience_s))
         self._patience_s -= monotonic() - began
 
-    def _run(self, job: Job) -> RawSamples:
-        """Run a job; a device that fails once gets a second chance."""
+    def _go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        """Make a round; a device that fails once gets a second chance."""
         for _ in range(_TRIES - 1):
             try:
-                return self.device.run(job)
+                return self.device.go_round(work)
             except DeviceError:
                 continue
-        return self.device.run(job)
+        return self.device.go_round(work)

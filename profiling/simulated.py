@@ -21,7 +21,7 @@ import numpy as np
 from data.device_spec import Analytic, DeviceSpec, Gpu, Memory
 from data.errors import DeviceError
 from data.measurement import Provenance
-from profiling.device import DeviceDescription, DeviceState, Job, RawSamples
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit
 
 if TYPE_CHECKING:
     from fusion import Runner, Target
@@ -51,7 +51,7 @@ class SimulatedDevice:
         self._analytic: Analytic = spec.analytic
         self._memory: Memory = spec.memory
         self._seed = seed
-        self._jobs = 0
+        self._visits = 0
 
     @property
     def provenance(self) -> Provenance:
@@ -85,19 +85,27 @@ class SimulatedDevice:
     def prepare(self, runner: Runner) -> None:
         """Nothing to bring: no code is executed."""
 
-    def run(self, job: Job) -> RawSamples:
-        times = [(block.hash, self.block_ms(block, job.threads)) for block in job.blocks]
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        made: list[RawSamples] = []
+        began_ms = 0.0
+        for visit in work.visits:
+            made.append(self._visit(visit, work.threads, began_ms))
+            began_ms += sum(made[-1].warmups_ms) + sum(made[-1].samples_ms)
+        return tuple(made)
+
+    def _visit(self, visit: Visit, threads: int, began_ms: float) -> RawSamples:
+        times = [(block.hash, self.block_ms(block, threads)) for block in visit.blocks]
         total = sum(time for _, time in times)
-        if job.program == "model" or len(job.blocks) > 1:
+        if visit.program == "model" or len(visit.blocks) > 1:
             total += self._analytic.model_us / 1e3
-        # The counter makes a second measurement of the same block another draw, as on a real device.
-        self._jobs += 1
-        draw = f"{self._description.fingerprint}|{self._seed}|{self._jobs}|{job.program}"
+        # The counter makes a second visit to the same block another draw, as on a real device.
+        self._visits += 1
+        draw = f"{self._description.fingerprint}|{self._seed}|{self._visits}|{visit.program}"
         digest = hashlib.sha256(draw.encode()).digest()
         random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        noisy = total * np.exp(self._analytic.noise * random.standard_normal(job.warmup + job.runs))
+        noisy = total * np.exp(self._analytic.noise * random.standard_normal(visit.warmup + visit.runs))
         samples = tuple(float(value) for value in noisy)
-        return RawSamples(samples[: job.warmup], samples[job.warmup :], tuple(times))
+        return RawSamples(samples[: visit.warmup], samples[visit.warmup :], tuple(times), began_ms=began_ms)
 
     def state(self) -> DeviceState:
         return DeviceState()

@@ -243,13 +243,14 @@ def _known(rows: list[Measurement], runner: Runner | None, signature: str, since
 
 def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShare, ...]:
     """Where the latency goes, from a run of its own; equal blocks are taken together, the longest first."""
-    from profiling import Job
+    from profiling import Round, Visit
 
     runner = compiled.runner(device.target) if device.needs_runner else None
-    job = Job("model", tuple(compiled.blocks), threads, _WARMUP_RUNS, _SHARE_RUNS, runner)
+    visit = Visit("model", tuple(compiled.blocks), _WARMUP_RUNS, _SHARE_RUNS)
+    (raw,) = device.go_round(Round((visit,), threads, runner))
     times: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    for block_hash, milliseconds in device.run(job).block_ms:
+    for block_hash, milliseconds in raw.block_ms:
         times[block_hash] += milliseconds  # type: ignore[assignment]  # a Counter adds floats as well
         counts[block_hash] += 1
     blocks = {block.hash: block for block in compiled.blocks}

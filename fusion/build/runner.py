@@ -1,4 +1,4 @@
-"""Runners: static executables that time one program and print JSON, the same for this machine and for phones."""
+"""Runners: static executables that go round their programs and print JSON, the same for this machine and for phones."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ class Runner:
         for name, values in (inputs or {}).items():
             words += ["--input", f"{name}={','.join(str(int(value)) for value in values)}"]
         return words
+
+    def round_command(self, file: str, *, threads: int, affinity: str = "", fill_weights: bool = False) -> list[str]:
+        """The argument list that makes the visits of a round: lines of :func:`visit_line` in a file, or ``-`` for
+        standard input."""
+        words = [str(self.executable), "--round", file, "--threads", str(threads)]
+        words += ["--fill"] if fill_weights or self.weights is None else ["--weights", str(self.weights)]
+        return words + (["--affinity", affinity] if affinity else [])
+
+
+def visit_line(program: str, warmup: int, runs: int, rotate_bytes: int) -> str:
+    """One program's turn, as a line of a round's file."""
+    return f"{warmup} {runs} {rotate_bytes} {program}\n"
 
 
 def build_suite(blocks: Sequence[Block], target: Target, cache_dir: Path | None = None) -> Runner:

@@ -31,9 +31,12 @@ void *pb_need(size_t count, size_t size) {
 static void usage(void) {
   printf("usage: runner PROGRAM [--weights FILE | --fill] [--threads N] [--warmup N] [--runs N] [--rotate BYTES]\n"
          "              [--affinity HEXMASK] [--input NAME=1,2,3 ...]\n"
+         "       runner --round FILE [--weights FILE | --fill] [--threads N] [--affinity HEXMASK]\n"
          "Runs a program, prints times in milliseconds and, with --input, its outputs as one JSON object; a number that\n"
          "is not finite is null there, and listed under non_finite. Inputs that are not given: attention_mask is 1,\n"
-         "token_type_ids 0; without any --input, the ids are 0, or random with --fill. Programs and their inputs:\n");
+         "token_type_ids 0; without any --input, the ids are 0, or random with --fill. A round is a file, or standard\n"
+         "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed.\n"
+         "Programs and their inputs:\n");
   for (int i = 0; i < pb_program_count; i++) {
     printf("  %s", pb_programs[i].name);
     for (int j = 0; j < pb_programs[i].input_count; j++)
@@ -42,13 +45,12 @@ static void usage(void) {
   }
 }
 
-/* A whole number from `least` to `most`. */
-static long number(const char *option, const char *text, long least, long most) {
+long pb_read_number(const char *what, const char *text, long least, long most) {
   char *end;
   errno = 0;
   long value = strtol(text, &end, 10);
   if (*text < '0' || *text > '9' || *end || errno || value < least || value > most)
-    pb_fail("%s takes a whole number from %ld to %ld, not '%s'", option, least, most, text);
+    pb_fail("%s takes a whole number from %ld to %ld, not '%s'", what, least, most, text);
   return value;
 }
 
@@ -59,23 +61,26 @@ static void set_text(const char *option, const char **place, const char *text) {
 
 static void set_value(pb_arguments *a, const char *option, const char *text) {
   if (!strcmp(option, "--weights")) set_text(option, &a->weights, text);
+  else if (!strcmp(option, "--round")) set_text(option, &a->round, text);
   else if (!strcmp(option, "--affinity")) set_text(option, &a->affinity, text);
-  else if (!strcmp(option, "--threads")) a->threads = (int)number(option, text, 1, PB_MAX_THREADS);
-  else if (!strcmp(option, "--warmup")) a->warmup = (int)number(option, text, 0, INT_MAX);
-  else if (!strcmp(option, "--runs")) a->runs = (int)number(option, text, 1, INT_MAX);
-  else if (!strcmp(option, "--rotate")) a->rotate = number(option, text, 0, LONG_MAX);
+  else if (!strcmp(option, "--threads")) a->threads = (int)pb_read_number(option, text, 1, PB_MAX_THREADS);
+  else if (!strcmp(option, "--warmup")) a->warmup = (int)pb_read_number(option, text, 0, INT_MAX);
+  else if (!strcmp(option, "--runs")) a->runs = (int)pb_read_number(option, text, 1, INT_MAX);
+  else if (!strcmp(option, "--rotate")) a->rotate = pb_read_number(option, text, 0, LONG_MAX);
   else if (!strcmp(option, "--input")) a->inputs[a->input_count++] = text;
   else pb_fail("unknown option %s; --help lists them", option);
 }
 
 static void check(const pb_arguments *a) {
-  if (!a->program) pb_fail("no program is named; --help lists them");
+  if (!a->program && !a->round) pb_fail("no program is named; --help lists them");
+  if (a->round && (a->program || a->input_count || a->warmup >= 0 || a->runs >= 0 || a->rotate >= 0))
+    pb_fail("a round says itself which programs run, and how: --round takes --threads, --affinity and weights only");
   if (!a->weights == !a->fill) pb_fail("give either --weights FILE or --fill");
-  if (a->rotate && !a->fill) pb_fail("--rotate is for --fill: weights of a file are there once");
+  if (a->rotate > 0 && !a->fill) pb_fail("--rotate is for --fill: weights of a file are there once");
 }
 
 pb_arguments pb_read_arguments(int count, char **words) {
-  pb_arguments a = {.threads = 1, .runs = 1, .inputs = pb_need((size_t)count, sizeof *a.inputs)};
+  pb_arguments a = {.threads = 1, .warmup = -1, .runs = -1, .rotate = -1, .inputs = pb_need((size_t)count, sizeof *a.inputs)};
   for (int i = 1; i < count; i++) {
     if (!strcmp(words[i], "--help")) {
       usage();
@@ -90,6 +95,9 @@ pb_arguments pb_read_arguments(int count, char **words) {
     }
   }
   check(&a);
+  if (a.warmup < 0) a.warmup = 0;
+  if (a.runs < 0) a.runs = 1;
+  if (a.rotate < 0) a.rotate = 0;
   return a;
 }
 

@@ -45,6 +45,7 @@ static void look_ahead(pb_model *m) {
   const pb_program *p = m->program;
   for (int s = 0; s < p->step_count; s++) {
     int next = s + 1;
+    m->ahead[s] = (ahead){0};
     while (next < p->step_count && !p->steps[next].weight_bytes) next++;
     if (next == p->step_count || p->steps[next].weight_bytes > PB_AHEAD_BYTES) continue;
     long lines = (p->steps[next].weight_bytes + PB_LINE_BYTES - 1) / PB_LINE_BYTES;
@@ -73,14 +74,26 @@ static void run_steps(void *context, int thread) {
   }
 }
 
-static const pb_program *find_program(const char *name) {
+const pb_program *pb_find_program(const char *name) {
   for (int i = 0; name && i < pb_program_count; i++)
     if (!strcmp(pb_programs[i].name, name)) return &pb_programs[i];
   return NULL;
 }
 
-static int allocate_memory(pb_model *m, char *error, size_t size) {
-  const pb_program *p = m->program;
+/* What the largest program of the visits needs, of each kind of memory. */
+static pb_program largest_of(const pb_visit *visits, int count) {
+  pb_program most = {0};
+  for (int i = 0; i < count; i++) {
+    const pb_program *p = visits[i].program;
+    if (p->arena_bytes > most.arena_bytes) most.arena_bytes = p->arena_bytes;
+    if (p->scratch_bytes > most.scratch_bytes) most.scratch_bytes = p->scratch_bytes;
+    if (p->ready_count > most.ready_count) most.ready_count = p->ready_count;
+    if (p->step_count > most.step_count) most.step_count = p->step_count;
+  }
+  return most;
+}
+
+static int allocate_memory(pb_model *m, const pb_program *p, char *error, size_t size) {
   m->arena = pb_allocate(p->arena_bytes);
   m->scratch = pb_allocate((size_t)p->scratch_bytes * m->threads);
   m->ready = pb_allocate(sizeof(atomic_int) * (p->ready_count + 1));
@@ -116,13 +129,40 @@ static void release(pb_model *m) {
   free(m);
 }
 
-pb_model *pb_open(const char *name, const char *weights, int threads, long rotate_bytes, char *error, size_t size) {
+/* Whether weights of the first visit's program are those of all the others as well. */
+static int are_one_program(const pb_visit *visits, int count, char *error, size_t size) {
+  for (int i = 1; i < count; i++)
+    if (strcmp(visits[i].program->id, visits[0].program->id)) {
+      snprintf(error, size, "the programs %s and %s have different weights", visits[0].program->name,
+               visits[i].program->name);
+      return 0;
+    }
+  return 1;
+}
+
+static int take_weights(pb_model *m, const pb_visit *visits, int count, const char *weights, char *error, size_t size) {
+  if (!weights) return pb_weights_fill(&m->weights, visits, count, error, size);
+  return !are_one_program(visits, count, error, size) ||
+         pb_weights_map(&m->weights, visits[0].program, weights, error, size);
+}
+
+/* The first run reads the copy behind all that the visit before has read, which may be in a cache still. */
+static void begin_visit(pb_model *m, const pb_visit *visit) {
+  const long read = m->current ? m->current - m->weights.base + m->weights.stride : 0;
+  m->program = visit->program;
+  pb_weights_turn(&m->weights, visit);
+  m->copy = m->weights.copies > 1 ? read / m->weights.stride % m->weights.copies : 0;
+  m->current = m->weights.base + m->copy * m->weights.stride;
+  look_ahead(m);
+}
+
+void pb_turn_to(pb_model *m, const pb_visit *visit) {
+  begin_visit(m, visit);
+  memset(m->arena, 0, (size_t)m->program->arena_bytes);
+}
+
+pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size) {
   if (pb_processor_lacks(error, size)) return NULL;
-  const pb_program *p = find_program(name);
-  if (!p) {
-    snprintf(error, size, "no program %s", name ? name : "without a name");
-    return NULL;
-  }
   if (threads < 1 || threads > PB_MAX_THREADS) {
     snprintf(error, size, "threads must be 1 to %d, not %d", PB_MAX_THREADS, threads);
     return NULL;
@@ -132,20 +172,25 @@ pb_model *pb_open(const char *name, const char *weights, int threads, long rotat
     snprintf(error, size, "not enough memory");
     return NULL;
   }
-  m->program = p;
+  const pb_program most = largest_of(visits, count);
   m->threads = threads;
-  int failed = allocate_memory(m, error, size) ||
-               (weights ? pb_weights_map(&m->weights, p, weights, error, size)
-                        : pb_weights_fill(&m->weights, p, rotate_bytes, error, size)) ||
-               start_threads(m, error, size);
-  if (failed) {
+  int failed = allocate_memory(m, &most, error, size) || take_weights(m, visits, count, weights, error, size);
+  if (!failed) begin_visit(m, &visits[0]);
+  if (failed || start_threads(m, error, size)) {
     release(m);
     return NULL;
   }
-  look_ahead(m);
-  m->current = m->weights.base;
   atomic_store(&m->process, (int)getpid());
   return m;
+}
+
+pb_model *pb_open(const char *name, const char *weights, int threads, long rotate_bytes, char *error, size_t size) {
+  const pb_visit visit = {pb_find_program(name), rotate_bytes, 0, 0};
+  if (!visit.program) {
+    snprintf(error, size, "no program %s", name ? name : "without a name");
+    return NULL;
+  }
+  return pb_open_round(&visit, 1, weights, threads, error, size);
 }
 
 /* With the lock held. */

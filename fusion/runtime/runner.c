@@ -1,5 +1,6 @@
-/* The runner: runs or times one program of this executable and prints one JSON object. */
+/* The runner: runs or times programs of this executable, and prints one JSON object for each visit to one. */
 #define _GNU_SOURCE
+#include "clock.h"
 #include "runner.h"
 #include <errno.h>
 #include <sched.h>
@@ -79,15 +80,15 @@ static void print_cpus(void) {
   printf("]}\n");
 }
 
-static void print_result(const pb_arguments *a, pb_model *model, const double *run_ms, const double *step_ms,
-                         float **outputs) {
-  const pb_program *p = pb_program_of(model);
+static void print_result(const pb_arguments *a, pb_model *model, const pb_visit *visit, double began_ms,
+                         const double *run_ms, const double *step_ms, float **outputs) {
+  const pb_program *p = visit->program;
   printf("{\"schema\": 1, \"program\": ");
   pb_print_string(p->name);
-  printf(", \"threads\": %d, ", a->threads);
-  pb_print_times("warmups_ms", run_ms, a->warmup);
-  pb_print_times("samples_ms", run_ms + a->warmup, a->runs);
-  print_blocks(p, step_ms, a->runs);
+  printf(", \"threads\": %d, \"began_ms\": %.3f, ", a->threads, began_ms);
+  pb_print_times("warmups_ms", run_ms, visit->warmup);
+  pb_print_times("samples_ms", run_ms + visit->warmup, visit->runs);
+  print_blocks(p, step_ms, visit->runs);
   if (a->input_count) pb_print_outputs(p, outputs);
   printf("\"utilisation\": %.4f, \"model_bytes\": %ld, ", pb_utilisation(model), pb_memory_bytes(model));
   printf("\"peak_memory_bytes\": %ld, ", peak_memory());
@@ -100,25 +101,44 @@ static void free_arrays(void **arrays, int count) {
   free(arrays);
 }
 
-int main(int count, char **words) {
-  pb_arguments a = pb_read_arguments(count, words);
-  if (a.affinity) set_affinity(a.affinity);
-  char error[512];
-  pb_model *model = pb_open(a.program, a.weights, a.threads, a.rotate, error, sizeof error);
-  if (!model) pb_fail("%s", error);
-  const pb_program *p = pb_program_of(model);
-  int64_t **inputs = pb_read_inputs(&a, p);
+static void make_visit(const pb_arguments *a, pb_model *model, const pb_visit *visit, double began_ms) {
+  const pb_program *p = visit->program;
+  int64_t **inputs = pb_read_inputs(a, p);
   float **outputs = make_outputs(p);
-  double *run_ms = pb_need((size_t)a.warmup + a.runs, sizeof *run_ms);
-  double *step_ms = pb_need((size_t)a.runs * p->step_count, sizeof *step_ms);
-  int bad = pb_time(model, (const int64_t *const *)inputs, outputs, a.warmup, a.runs, run_ms, step_ms);
+  double *run_ms = pb_need((size_t)visit->warmup + visit->runs, sizeof *run_ms);
+  double *step_ms = pb_need((size_t)visit->runs * p->step_count, sizeof *step_ms);
+  pb_turn_to(model, visit);
+  int bad = pb_time(model, (const int64_t *const *)inputs, outputs, visit->warmup, visit->runs, run_ms, step_ms);
   if (bad) pb_fail("input '%s' holds a number outside 0 to %d", p->inputs[bad - 1].name, p->inputs[bad - 1].limit - 1);
-  print_result(&a, model, run_ms, step_ms, outputs);
-  pb_close(model);
+  print_result(a, model, visit, began_ms, run_ms, step_ms, outputs);
   free_arrays((void **)inputs, p->input_count);
   free_arrays((void **)outputs, p->output_count);
-  free(a.inputs);
   free(run_ms);
   free(step_ms);
+}
+
+/* What the command line asks for as visits: those of a round, or the one of its program. */
+static pb_visit *read_visits(const pb_arguments *a, int *count) {
+  if (a->round) return pb_read_round(a->round, count);
+  pb_visit *visit = pb_need(1, sizeof *visit);
+  *visit = (pb_visit){pb_find_program(a->program), a->rotate, a->warmup, a->runs};
+  if (!visit->program) pb_fail("no program %s", a->program);
+  *count = 1;
+  return visit;
+}
+
+int main(int count, char **words) {
+  const double started = pb_now_ms();
+  pb_arguments a = pb_read_arguments(count, words);
+  if (a.affinity) set_affinity(a.affinity);
+  int visit_count;
+  pb_visit *visits = read_visits(&a, &visit_count);
+  char error[512];
+  pb_model *model = pb_open_round(visits, visit_count, a.weights, a.threads, error, sizeof error);
+  if (!model) pb_fail("%s", error);
+  for (int i = 0; i < visit_count; i++) make_visit(&a, model, &visits[i], pb_now_ms() - started);
+  pb_close(model);
+  free(visits);
+  free(a.inputs);
   return 0;
 }

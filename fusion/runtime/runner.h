@@ -3,9 +3,9 @@
 #define POCKETBERT_RUNNER_H
 #include "program.h"
 
-/* What the command line asks for. `inputs` are the words NAME=1,2,3 after --input. */
+/* What the command line asks for: one program, or a `round`. `inputs` are the words NAME=1,2,3 after --input. */
 typedef struct {
-  const char *program, *weights, *affinity;
+  const char *program, *round, *weights, *affinity;
   int threads, warmup, runs, fill;
   long rotate;
   const char **inputs;
@@ -20,6 +20,13 @@ void *pb_need(size_t count, size_t size);
 
 /* Reads the command line; pb_fail on the first word that is not understood. */
 pb_arguments pb_read_arguments(int count, char **words);
+
+/* A whole number from `least` to `most`; pb_fail names what it is for. */
+long pb_read_number(const char *what, const char *text, long least, long most);
+
+/* The visits of a round, at least one, from a file, or from standard input where it is "-"; pb_fail on the first line
+   that is not understood. */
+pb_visit *pb_read_round(const char *path, int *count);
 
 /* One array for each input of the program: the numbers that were given, or what stands for those that were not. */
 int64_t **pb_read_inputs(const pb_arguments *arguments, const pb_program *program);

@@ -11,13 +11,18 @@
 
 #define PB_HEADER_BYTES 64
 #define PB_ID_OFFSET 16
+#define PB_PERIOD_BYTES (1 << 16)
 
-void *pb_allocate(size_t bytes) {
+/* Memory in whole cache lines. */
+static void *reserve(size_t bytes) {
   void *memory = NULL;
   size_t whole = (bytes + PB_ALIGNMENT) / PB_ALIGNMENT * PB_ALIGNMENT;
-  if (whole < bytes || posix_memalign(&memory, PB_ALIGNMENT, whole)) return NULL;
-  memset(memory, 0, whole);
-  return memory;
+  return whole < bytes || posix_memalign(&memory, PB_ALIGNMENT, whole) ? NULL : memory;
+}
+
+void *pb_allocate(size_t bytes) {
+  void *memory = reserve(bytes);
+  return memory ? memset(memory, 0, bytes) : NULL;
 }
 
 /* Whether the file begins as the program's weights do and has their length. */
@@ -56,22 +61,39 @@ int pb_weights_map(pb_weights *weights, const pb_program *program, const char *p
   return 0;
 }
 
-int pb_weights_fill(pb_weights *weights, const pb_program *program, long rotate_bytes, char *error, size_t size) {
-  const long bytes = program->weight_bytes, stride = (bytes + PB_ALIGNMENT - 1) / PB_ALIGNMENT * PB_ALIGNMENT;
-  const long copies = stride && rotate_bytes / stride > 1 ? rotate_bytes / stride : 1;
-  char *base = pb_allocate((size_t)(copies * stride));
-  if (!base) {
-    snprintf(error, size, "not enough memory for %ld bytes of weights", copies * stride);
+void pb_weights_turn(pb_weights *weights, const pb_visit *visit) {
+  if (weights->mapping) return;
+  const long stride = (visit->program->weight_bytes + PB_ALIGNMENT - 1) / PB_ALIGNMENT * PB_ALIGNMENT;
+  weights->copies = stride && visit->rotate_bytes / stride > 1 ? visit->rotate_bytes / stride : 1;
+  weights->stride = stride;
+  weights->bytes = (size_t)(weights->copies * stride);
+}
+
+/* Fills memory with a period of numbers that are neither large nor tiny, again and again: the values do not matter to
+   the time that is measured, and a round begins with this. */
+static void fill(char *base, size_t bytes) {
+  const size_t period = bytes < PB_PERIOD_BYTES ? bytes : PB_PERIOD_BYTES;
+  uint32_t state = 12345;
+  for (size_t i = 0; i < period / sizeof(float); i++) {
+    state = state * 1664525u + 1013904223u;
+    ((float *)base)[i] = ((int)(state >> 16) - 32768) * (1.0f / 1048576.0f);
+  }
+  for (size_t at = period; at < bytes; at += period)
+    memcpy(base + at, base, bytes - at < period ? bytes - at : period);
+}
+
+int pb_weights_fill(pb_weights *weights, const pb_visit *visits, int count, char *error, size_t size) {
+  size_t most = 0;
+  for (int i = count - 1; i >= 0; i--) {
+    pb_weights_turn(weights, &visits[i]);
+    if (weights->bytes > most) most = weights->bytes;
+  }
+  weights->base = reserve(most);
+  if (!weights->base) {
+    snprintf(error, size, "not enough memory for %zu bytes of weights", most);
     return 1;
   }
-  uint32_t state = 12345;
-  float *values = (float *)base;
-  for (long i = 0; i < bytes / 4; i++) {
-    state = state * 1664525u + 1013904223u;
-    values[i] = ((int)(state >> 16) - 32768) * (1.0f / 1048576.0f);
-  }
-  for (long i = 1; i < copies; i++) memcpy(base + i * stride, base, (size_t)bytes);
-  *weights = (pb_weights){base, NULL, (size_t)(copies * stride), stride, copies};
+  fill(weights->base, most);
   return 0;
 }
 

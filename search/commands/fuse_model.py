@@ -223,13 +223,14 @@ def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]
     from fusion.compare.benchmark import EngineTiming
     from fusion.compare.comparison import OURS, timing_row
     from profiling import open_device
-    from profiling.device import Job
+    from profiling.device import Round, Visit
 
     device = open_device(spec)
     try:
         runner = compiled.runner(device.target)
         device.prepare(runner)
-        samples = device.run(Job("model", compiled.blocks, compiled.threads, warmup=10, runs=100, runner=runner))
+        visit = Visit("model", compiled.blocks, warmup=10, runs=100)
+        (samples,) = device.go_round(Round((visit,), compiled.threads, runner))
         timing = EngineTiming(OURS, samples.samples_ms)
         return {
             "threads": compiled.threads,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.device_spec import DeviceSpec, load_device
 from data.errors import DeviceError
-from profiling.device import DeviceDescription, DeviceState, Job, RawSamples
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit
 from profiling.simulated import SimulatedDevice
 
 # What a real runner printed for one block with two threads.
@@ -36,9 +36,9 @@ class FakeRunner:
     compiler: str = "fake cc 1"
     programs: tuple[str, ...] = ()
 
-    def command(self, program: str, **options: object) -> list[str]:
-        """The script, the program, and the options as words."""
-        return [str(self.executable), program, *(f"{name}={value}" for name, value in options.items())]
+    def round_command(self, file: str, **options: object) -> list[str]:
+        """The script, the round's file, and the options as words."""
+        return [str(self.executable), file, *(f"{name}={value}" for name, value in options.items())]
 
 
 def script(path: Path, body: str) -> FakeRunner:
@@ -49,13 +49,13 @@ def script(path: Path, body: str) -> FakeRunner:
 
 
 def printing(path: Path, document: object = RECORDED) -> FakeRunner:
-    """A runner that prints a JSON document."""
-    return script(path, f"print({json.dumps(document)!r})")
+    """A runner that prints a JSON document at each visit."""
+    return script(path, f"for line in sys.stdin: print({json.dumps(document)!r})")
 
 
 @dataclass
 class ScriptedDevice:
-    """A device whose times come from the analytic model, altered by ``alter`` at each job; all jobs are recorded."""
+    """A device whose times come from the analytic model, altered by ``alter`` at each visit; all are recorded."""
 
     alter: Callable[[int, RawSamples], RawSamples] = lambda number, raw: raw
     spec: DeviceSpec = field(default_factory=lambda: load_device("s20"))
@@ -63,7 +63,7 @@ class ScriptedDevice:
     provenance: str = "measured"
     needs_runner: bool = False
     fingerprint: str = "double-1"
-    jobs: list[Job] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
     settled: int = 0
 
     def __post_init__(self) -> None:
@@ -77,9 +77,12 @@ class ScriptedDevice:
     def prepare(self, runner: object) -> None:
         """Nothing to bring."""
 
-    def run(self, job: Job) -> RawSamples:
-        self.jobs.append(job)
-        return self.alter(len(self.jobs), self._model.run(job))
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        made = []
+        for visit, raw in zip(work.visits, self._model.go_round(work), strict=True):
+            self.visits.append(visit)
+            made.append(self.alter(len(self.visits), raw))
+        return tuple(made)
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=2000.0)
@@ -92,7 +95,7 @@ class ScriptedDevice:
 
 
 def failing_at(*numbers: int) -> Callable[[int, RawSamples], RawSamples]:
-    """Lose the device at these jobs."""
+    """Lose the device at these visits."""
 
     def alter(number: int, raw: RawSamples) -> RawSamples:
         if number in numbers:

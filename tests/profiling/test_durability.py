@@ -18,7 +18,7 @@ from data.errors import DeviceError
 from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from profiling import open_device
-from profiling.device import Job, RawSamples
+from profiling.device import RawSamples, Round
 from profiling.items import REFERENCE_BLOCK
 from profiling.sampling import SamplingRange
 from profiling.session import Care
@@ -38,11 +38,11 @@ FORK = multiprocessing.get_context("fork")
 
 
 class SlowPhone(SimulatedDevice):
-    """A simulated phone that takes a moment for each job, as real ones do, so that kills hit every stage."""
+    """A simulated phone that takes a moment for each visit, as real ones do, so that kills hit every stage."""
 
-    def run(self, job: Job) -> RawSamples:
-        time.sleep(0.01)
-        return super().run(job)
+    def go_round(self, work: Round) -> tuple[RawSamples, ...]:
+        time.sleep(0.01 * len(work.visits))
+        return super().go_round(work)
 
 
 def profile_phone() -> None:

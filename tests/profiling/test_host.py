@@ -9,12 +9,14 @@ import pytest
 
 from data.device_spec import load_device
 from data.errors import DeviceError, InputError
-from profiling import Device, Job, open_device
+from profiling import Device, RawSamples, Round, Visit, open_device
 from tests.profiling.doubles import RECORDED, FakeRunner, printing, script
 
 
-def job(runner: FakeRunner | None, limit_s: float = 20.0) -> Job:
-    return Job("p", (), threads=2, warmup=3, runs=5, runner=runner, time_limit_s=limit_s)  # type: ignore[arg-type]
+def visited(host: Device, runner: FakeRunner | None, limit_s: float = 20.0, visits: int = 1) -> tuple[RawSamples, ...]:
+    """A round of equal visits."""
+    visit = Visit("p", (), warmup=3, runs=5)
+    return host.go_round(Round((visit,) * visits, 2, runner, time_limit_s=limit_s))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def host() -> Device:
 
 
 def test_runs_the_executable_and_reads_its_output(host: Device, tmp_path: Path) -> None:
-    raw = host.run(job(printing(tmp_path / "runner")))
+    (raw,) = visited(host, printing(tmp_path / "runner"))
     assert raw.samples_ms == tuple(RECORDED["samples_ms"])  # type: ignore[arg-type]
     assert raw.block_ms == (("517158f404800c91", 0.328353),)
     assert raw.cpus == (0, 1)
@@ -33,7 +35,7 @@ def test_runs_the_executable_and_reads_its_output(host: Device, tmp_path: Path) 
 
 def test_what_newer_runners_tell_is_read(host: Device, tmp_path: Path) -> None:
     told = {"utilisation": 0.97, "model_bytes": 1000, "peak_memory_bytes": 9000}
-    raw = host.run(job(printing(tmp_path / "runner", RECORDED | told)))
+    (raw,) = visited(host, printing(tmp_path / "runner", RECORDED | told))
     assert (raw.cpu_utilisation, raw.model_bytes, raw.process_peak_bytes) == (0.97, 1000, 9000)
 
 
@@ -54,27 +56,27 @@ def test_what_newer_runners_tell_is_read(host: Device, tmp_path: Path) -> None:
 )
 def test_garbage_is_refused_in_one_line(host: Device, tmp_path: Path, output: str) -> None:
     with pytest.raises(DeviceError, match="the runner of p printed") as caught:
-        host.run(job(script(tmp_path / "runner", f"print({output!r})")))
+        visited(host, script(tmp_path / "runner", f"print({output!r})"))
     assert "\n" not in str(caught.value)
 
 
 def test_program_that_hangs_is_stopped(host: Device, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"did not end within 0\.5 s"):
-        host.run(job(script(tmp_path / "runner", "import time; time.sleep(60)"), limit_s=0.5))
+        visited(host, script(tmp_path / "runner", "import time; time.sleep(60)"), limit_s=0.5)
 
 
 def test_program_that_fails_says_why(host: Device, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="status 3: no memory"):
-        host.run(job(script(tmp_path / "runner", "print('no memory', file=sys.stderr); sys.exit(3)")))
+        visited(host, script(tmp_path / "runner", "print('no memory', file=sys.stderr); sys.exit(3)"))
 
 
 def test_missing_runner_is_named(host: Device, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cannot be started"):
-        host.run(job(FakeRunner(tmp_path / "none")))
+        visited(host, FakeRunner(tmp_path / "none"))
     with pytest.raises(DeviceError, match="missing"):
         host.prepare(FakeRunner(tmp_path / "none"))  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match="nothing was compiled"):
-        host.run(job(None))
+        visited(host, None)
 
 
 def test_description_is_stable_and_depends_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from data.device_spec import load_device, own_device_path
 from data.errors import DeviceError, InputError
-from profiling import Device, Job, RawSamples, open_device
+from profiling import Device, RawSamples, Round, Visit, open_device
 from profiling.attached import describe_attached
 from tests.profiling.adb_double import descriptions
 from tests.profiling.adb_double.phone import PhoneDouble
@@ -24,16 +24,18 @@ Attach = Callable[..., PhoneDouble]
 
 
 def shell_runner(path: Path, body: str = "", binary_hash: str = "b1n") -> FakeRunner:
-    """A runner that is a shell script: ``body``, then what a real one printed."""
-    path.write_text(f"#!/bin/sh\n{body}\necho {shlex.quote(json.dumps(RECORDED))}\n")
+    """A runner that is a shell script: at each visit ``body``, then what a real one printed."""
+    each = f"{body}\necho {shlex.quote(json.dumps(RECORDED))}"
+    path.write_text(f'#!/bin/sh\nwhile read -r warmup runs rotate program; do\n{each}\ndone < "$1"\n')
     path.chmod(0o755)
     return FakeRunner(path, binary_hash=binary_hash)
 
 
 def timed(device: Device, runner: FakeRunner, program: str = "517158f404800c91", **changes: object) -> RawSamples:
-    """One job of a fake runner."""
-    values = {"threads": 8, "warmup": 3, "runs": 5, "time_limit_s": 5.0, **changes}
-    return device.run(Job(program, (), runner=runner, **values))  # type: ignore[arg-type]
+    """A round of one visit, made by a fake runner."""
+    values = {"threads": 8, "time_limit_s": 5.0, **changes}
+    (raw,) = device.go_round(Round((Visit(program, (), 3, 5),), runner=runner, **values))  # type: ignore[arg-type]
+    return raw
 
 
 def test_adb_itself_works_with_the_double(adb: AdbServer, attach: Attach, tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_runner_is_pushed_started_and_removed(attach: Attach, tmp_path: Path) ->
     timed(device, runner)
     assert raw.samples_ms == tuple(RECORDED["samples_ms"])  # type: ignore[arg-type]
     (folder,) = phone.storage.iterdir()
-    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["runner"]
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["round", "runner"]
     started = [line for line in phone.commands if "/runner " in line]
     assert len(started) == 2 and " taskset 1 /data/local/tmp/pocketbert-" in started[0] and "taskset" not in started[1]
     masks = [line.rpartition(" ")[2] for line in (phone.root / "affinity").read_text().splitlines()]
@@ -95,7 +97,7 @@ def test_names_are_never_commands(attach: Attach, tmp_path: Path) -> None:
     programs = ("x; touch injected", "$(touch injected)", "`touch injected`", "a'b; touch injected '")
     for number, program in enumerate(programs):
         runner = shell_runner(
-            folder / "run; touch injected", f'[ {shlex.quote(program)} = "$1" ] || exit 9', f"b{number}"
+            folder / "run; touch injected", f'[ {shlex.quote(program)} = "$program" ] || exit 9', f"b{number}"
         )
         timed(device, runner, program)
     with pytest.raises(DeviceError, match="no phone with serial x; touch injected"):

@@ -36,10 +36,10 @@ def test_profile_then_reuse(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     first = profile(device, store, threads=8, blocks=60)
     assert not first.reused and first.predictor.errors.mape < 0.05 and first.predictor.provenance == "measured"
-    jobs = len(device.jobs)
+    visits = len(device.visits)
     events: list[ProgressEvent] = []
     again = profile(device, store, threads=8, blocks=60, progress=events.append)
-    assert again.reused and len(device.jobs) == jobs and "reusing" in events[-1].message
+    assert again.reused and len(device.visits) == visits and "reusing" in events[-1].message
     assert load_predictor(device, 8) is not None and load_predictor(device, 4) is None
 
 
@@ -58,10 +58,10 @@ def test_interrupted_profile_goes_on(store: MeasurementStore) -> None:
 def test_more_blocks_measure_only_the_new_ones(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     few = profile(device, store, threads=8, blocks=50).predictor.measured_blocks
-    jobs = len(device.jobs)
+    visits = len(device.visits)
     more = profile(device, store, threads=8, blocks=80)
     assert not more.reused and more.predictor.measured_blocks > few
-    assert len(device.jobs) - jobs < 3.6 * (more.predictor.measured_blocks - few) + 20
+    assert len(device.visits) - visits < 3.6 * (more.predictor.measured_blocks - few) + 20
 
 
 def test_changed_compiler_and_machine_are_said(store: MeasurementStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_again_measures_only_what_was_disturbed(store: MeasurementStore) -> None
     assert profile(noisy, store, threads=8, blocks=50).quality.warning
     calm = ScriptedDevice()
     outcome = profile(calm, store, threads=8, blocks=50, again=True)
-    assert not outcome.reused and outcome.predictor.errors.mape < 0.05 and len(calm.jobs) < 100
+    assert not outcome.reused and outcome.predictor.errors.mape < 0.05 and len(calm.visits) < 100
 
 
 def test_a_phone_that_hides_its_temperature_is_told(store: MeasurementStore) -> None:
@@ -97,9 +97,9 @@ def test_damaged_predictor_is_trained_again(store: MeasurementStore) -> None:
     profile_and_train(device, store, threads=8, blocks=50)
     path = predictor_directory(device, 8, 128) / "predictor.json"
     path.write_text("{")
-    jobs = len(device.jobs)
+    visits = len(device.visits)
     assert not profile(device, store, threads=8, blocks=50).reused
-    assert len(device.jobs) == jobs and json.loads(path.read_text())
+    assert len(device.visits) == visits and json.loads(path.read_text())
 
 
 def test_held_out_models_are_not_fitted_and_plan_is_stable() -> None:

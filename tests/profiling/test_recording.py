@@ -51,11 +51,11 @@ def measure(device: ScriptedDevice, store: MeasurementStore, **options: object) 
 def test_phones_run_each_program_a_hundred_times_unless_told_otherwise(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     rows = measure(device, store)
-    assert {job.runs for job in device.jobs} == {100} and {len(row.samples_ms) for row in rows} == {100}
+    assert {visit.runs for visit in device.visits} == {100} and {len(row.samples_ms) for row in rows} == {100}
     assert load_device("s20").default_threads == 8
     fewer = ScriptedDevice(fingerprint="double-2")
     measure(fewer, store, care=Care(runs=12))
-    assert {job.runs for job in fewer.jobs} == {12}
+    assert {visit.runs for visit in fewer.visits} == {12}
 
 
 def test_care_is_checked() -> None:
@@ -99,7 +99,7 @@ def test_uncertain_median_is_marked_and_taken_again_with_more_runs(store: Measur
     device = ScriptedDevice(uncertain)
     rows = measure(device, store)
     wide = [row for row in rows if "wide interval" in row.marks]
-    assert len(wide) == len(BLOCKS) and {job.runs for job in device.jobs} == {100, 200}
+    assert len(wide) == len(BLOCKS) and {visit.runs for visit in device.visits} == {100, 200}
     times = corrected_ms(rows)
     assert len(rows) == 2 * len(BLOCKS)
     assert all(
@@ -109,7 +109,7 @@ def test_uncertain_median_is_marked_and_taken_again_with_more_runs(store: Measur
 
 def test_clock_that_drops_by_half_is_seen_and_the_row_taken_again(store: MeasurementStore) -> None:
     usual, half = DeviceState(clock_mhz=2000.0), DeviceState(clock_mhz=1000.0)
-    # Two states a job: before and after. Jobs 4 to 6 run at half the clock.
+    # Two states a visit: before and after. Visits 4 to 6 run at half the clock.
     device = PhoneWithState().tell(*(usual,) * 6, *(half,) * 6, usual)
     rows = measure(device, store)
     dropped = [row for row in rows if "clock dropped" in row.marks]
@@ -177,7 +177,7 @@ def test_too_few_cores_are_told(store: MeasurementStore) -> None:
 def test_sessions_that_disagree_are_unstable(tmp_path: Path) -> None:
     def rows_of(name: str, factor: float, common: float) -> list[Measurement]:
         def alter(number: int, raw: RawSamples) -> RawSamples:
-            # The reference is the first job: a machine that is slower as a whole agrees with itself.
+            # The reference is the first visit: a machine that is slower as a whole agrees with itself.
             scale = common if number == 1 else common * factor
             return replace(raw, samples_ms=tuple(scale * time for time in raw.samples_ms))
 

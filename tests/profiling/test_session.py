@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 
 
 def order(device: ScriptedDevice) -> list[Block]:
-    return [job.blocks[0] for job in device.jobs if job.blocks[0] != REFERENCE_BLOCK]
+    return [visit.blocks[0] for visit in device.visits if visit.blocks[0] != REFERENCE_BLOCK]
 
 
 def test_every_block_is_measured_and_every_row_stored(store: MeasurementStore) -> None:
@@ -42,7 +42,7 @@ def test_every_block_is_measured_and_every_row_stored(store: MeasurementStore) -
     rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=2)
     assert Counter(row.subject_hash for row in rows) == Counter({block.hash: 2 for block in BLOCKS})
     kept = store.measurements(subject="block")
-    assert len(kept) == len(device.jobs)
+    assert len(kept) == len(device.visits)
     assert [row.position for row in kept] == list(range(len(kept)))
     assert {row.provenance for row in kept} == {"measured"}
     assert all(row.state_before == {"clock_mhz": 2000.0} and row.warmups_ms for row in kept)
@@ -51,7 +51,7 @@ def test_every_block_is_measured_and_every_row_stored(store: MeasurementStore) -
 def test_reference_is_measured_through_the_session(store: MeasurementStore) -> None:
     device = ScriptedDevice()
     rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=2)
-    places = [number for number, job in enumerate(device.jobs) if job.blocks[0] == REFERENCE_BLOCK]
+    places = [number for number, visit in enumerate(device.visits) if visit.blocks[0] == REFERENCE_BLOCK]
     assert places[0] == 0
     assert all(after - before <= REFERENCE_EVERY + 1 for before, after in pairwise(places))
     assert all(row.reference_ms is not None for row in rows)
@@ -72,7 +72,7 @@ def test_second_call_measures_nothing_and_a_longer_one_only_what_is_missing(stor
     measure_blocks(ScriptedDevice(), BLOCKS[:8], threads=8, store=store, repeats=2)
     again = ScriptedDevice()
     assert len(measure_blocks(again, BLOCKS[:8], threads=8, store=store, repeats=2)) == 16
-    assert again.jobs == []
+    assert again.visits == []
     more = ScriptedDevice()
     measure_blocks(more, BLOCKS, threads=8, store=store, repeats=2)
     assert Counter(order(more)) == Counter(dict.fromkeys(BLOCKS[8:], 2))

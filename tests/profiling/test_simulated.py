@@ -15,7 +15,7 @@ from data.device_spec import load_device
 from data.errors import InputError
 from fusion.block import Block, make_block
 from fusion.planning.architecture_plan import architecture_plan
-from profiling import Job, open_device
+from profiling import Round, Visit, open_device
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.simulated import SimulatedDevice, makespan
 
@@ -89,10 +89,13 @@ def test_makespan_lies_between_its_bounds(tile: float, tiles: int, speeds: list[
 
 def test_noise_follows_the_seed_and_differs_between_runs() -> None:
     spec = load_device("s20")
-    job = Job("x", (GEMM,), threads=8, warmup=2, runs=50)
+    visit = Visit("x", (GEMM,), warmup=2, runs=50)
+    twice = Round((visit, visit), threads=8)
     device, twin, other = SimulatedDevice(spec), SimulatedDevice(spec), SimulatedDevice(spec, seed=1)
-    first, second = device.run(job), device.run(job)
-    assert first == twin.run(job) and first.samples_ms not in (second.samples_ms, other.run(job).samples_ms)
+    first, second = device.go_round(twice)
+    assert (first, second) == twin.go_round(twice)
+    assert first.samples_ms not in (second.samples_ms, other.go_round(twice)[0].samples_ms)
+    assert (first.began_ms, second.began_ms) == (0.0, pytest.approx(sum(first.warmups_ms + first.samples_ms)))
     assert (len(first.warmups_ms), len(first.samples_ms)) == (2, 50)
     assert np.median(first.samples_ms) == pytest.approx(device.block_ms(GEMM, 8), rel=0.02)
 
