@@ -1,12 +1,16 @@
-"""Live progress of the long commands on standard error: stage, done of total, best so far, time left."""
+"""Live progress of the long commands on standard error: stage, done of total, best so far, time left of the job."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from search.commands.jobs import Job, keep_durations
+from search.commands.time_left import StagePace, TimeLeft
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,10 +23,9 @@ PLAIN_INTERVAL_S = 10.0
 
 @dataclass
 class _Stage:
-    """What is known of a stage that has begun: when, how far it was then, when it was last printed."""
+    """What is known of a stage that has begun: its pace, how far it was, when it was last printed."""
 
-    started_s: float
-    started_done: int
+    pace: StagePace
     last_done: int = 0
     printed_s: float = float("-inf")
     printed_done: int | None = None
@@ -32,21 +35,36 @@ class ProgressPrinter:
     """Context manager whose instance takes ``ProgressEvent``s.
 
     On a terminal there is one live line for each stage; otherwise a plain line at a stage's begin and end, and
-    at most one every ten seconds between. ``enabled=False`` prints nothing.
+    at most one every ten seconds between. With a ``job`` each tells how long all of it still takes, and what its stages
+    took is kept for the next job of its kind. ``enabled=False`` prints nothing.
     """
 
-    def __init__(self, enabled: bool = True, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        job: Job | None = None,
+        *,
+        enabled: bool = True,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
         self._enabled = enabled
         self._console = console
+        self._clock = clock
         self._stages: dict[str, _Stage] = {}
         self._tasks: dict[str, TaskID] = {}
         self._live: Progress | None = None
+        self._left = TimeLeft(job.stages if job else (), clock())
 
     def __enter__(self) -> ProgressPrinter:
         terminal = self._console.is_terminal if self._console else sys.stderr.isatty()
         if self._enabled and terminal:
             self._live = _live_progress(self._console)
+            if self._job is not None:
+                self._live.add_task("in all", total=1.0, count="", message="", best="", left=self._job_left)
             self._live.start()
+        elif self._enabled and self._job is not None:
+            self.note(f"{self._job.title}: {self._job_left()} left in all")
         return self
 
     def __exit__(
@@ -55,20 +73,28 @@ class ProgressPrinter:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._job is not None:
+            if kind is None:
+                self._left.end(self._clock())
+            keep_durations(self._job, self._left.learned())
 
     def __call__(self, event: ProgressEvent) -> None:
         """Shows one event."""
+        now = self._clock()
+        self._left.observe(event, now)
         if not self._enabled:
             return
         stage = self._stages.get(event.stage)
         restarted = stage is None or event.done < stage.last_done
         if stage is None or restarted:
-            stage = self._stages[event.stage] = _Stage(time.monotonic(), event.done)
+            stage = self._stages[event.stage] = _Stage(StagePace(now))
         stage.last_done = event.done
+        if event.total:
+            stage.pace.advance(event.done / event.total, now)
         if self._live is not None:
-            self._show_live(self._live, event, restarted)
+            self._show_live(self._live, event, stage, restarted)
         else:
-            self._print_plain(event, stage)
+            self._print_plain(event, stage, now)
 
     def note(self, text: str) -> None:
         """One line that stays, above the live ones."""
@@ -79,48 +105,49 @@ class ProgressPrinter:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def _show_live(self, live: Progress, event: ProgressEvent, restarted: bool) -> None:
+    def _job_left(self) -> str:
+        """Time left of the whole job, for people; nothing without one."""
+        left_s = self._left.left_s(self._clock())
+        return format_seconds(left_s) if left_s is not None else ""
+
+    def _show_live(self, live: Progress, event: ProgressEvent, stage: _Stage, restarted: bool) -> None:
         if event.stage not in self._tasks:
-            self._tasks[event.stage] = live.add_task(event.stage, total=event.total, message="", best="")
+            self._tasks[event.stage] = live.add_task(event.stage, total=event.total, count="", message="", best="")
         task = self._tasks[event.stage]
         if restarted:
             live.reset(task)
-        best = f"best {event.best}" if event.best else ""
-        live.update(task, completed=event.done, total=event.total, message=event.message, best=best)
 
-    def _print_plain(self, event: ProgressEvent, stage: _Stage) -> None:
-        now = time.monotonic()
+        def left() -> str:
+            left_s = stage.pace.left_s(self._clock())
+            return format_seconds(left_s) if left_s else ""
+
+        best = f"best {event.best}" if event.best else ""
+        shown = {"count": count_of(event), "message": event.message, "best": best, "left": left}
+        live.update(task, completed=event.done, total=event.total, **shown)
+
+    def _print_plain(self, event: ProgressEvent, stage: _Stage, now: float) -> None:
         finished = event.total is not None and event.done >= event.total
         if finished and stage.printed_done == event.done:
             return
         if not finished and now - stage.printed_s < PLAIN_INTERVAL_S:
             return
         stage.printed_s, stage.printed_done = now, event.done
-        left_s = time_left(event, now - stage.started_s, stage.started_done)
-        print(plain_line(event, left_s), file=sys.stderr, flush=True)
+        print(plain_line(event, stage.pace.left_s(now), self._left.left_s(now)), file=sys.stderr, flush=True)
 
 
-def time_left(event: ProgressEvent, elapsed_s: float, started_done: int) -> float | None:
-    """Seconds until the stage ends at the pace so far, or None when there is no pace yet.
-
-    Args:
-        event: the newest event of the stage.
-        elapsed_s: seconds since the stage's first event.
-        started_done: what was already done at that first event (a resumed stage does not begin at 0).
-    """
-    advanced = event.done - started_done
-    if event.total is None or advanced <= 0 or event.done >= event.total:
-        return None
-    return elapsed_s / advanced * (event.total - event.done)
-
-
-def plain_line(event: ProgressEvent, left_s: float | None) -> str:
-    """``trials 2/6, 4x192-h6-f512, best 0.78, 3m10s left``."""
-    count = f"{event.done}/{event.total}" if event.total is not None else str(event.done)
-    parts = [f"{event.stage} {count}", event.message, f"best {event.best}" if event.best else ""]
-    if left_s is not None:
-        parts.append(f"{format_seconds(left_s)} left")
+def plain_line(event: ProgressEvent, stage_s: float | None, job_s: float | None) -> str:
+    """``trials 2/6, 4x192-h6-f512, best 0.78, stage 3m10s, 6m00s left in all``; without a job ``3m10s left``."""
+    parts = [f"{event.stage} {count_of(event)}", event.message, f"best {event.best}" if event.best else ""]
+    if stage_s:
+        parts.append(f"stage {format_seconds(stage_s)}" if job_s is not None else f"{format_seconds(stage_s)} left")
+    if job_s is not None:
+        parts.append(f"{format_seconds(job_s)} left in all")
     return ", ".join(part for part in parts if part)
+
+
+def count_of(event: ProgressEvent) -> str:
+    """``2/6``, or ``2`` where the number is not known ahead."""
+    return f"{event.done}/{event.total}" if event.total is not None else str(event.done)
 
 
 def format_seconds(seconds: float) -> str:
@@ -135,23 +162,25 @@ def format_seconds(seconds: float) -> str:
 
 def _live_progress(console: Console | None) -> Progress:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class LeftColumn(ProgressColumn):
+        """Time left, asked for at each refresh."""
+
+        def render(self, task: Task) -> Text:
+            left = task.fields.get("left")
+            return Text(left() if left is not None else "", style="cyan")
 
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        LeftColumn(),
         TextColumn("{task.fields[best]}", style="green"),
         TextColumn("{task.fields[message]}", style="dim"),
         console=console or Console(stderr=True),
+        refresh_per_second=2,
     )

@@ -1,0 +1,126 @@
+"""The stages of the long commands with the seconds they are expected to take, and what they took before on this machine.
+
+What a stage is expected to take is what it took in the last job of its kind under this state directory, or else what it
+takes on two cores of an ordinary machine without bfloat16 (docs/decisions/time-left.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import StoreError
+from data.home import home
+from data.kept import replacing
+from search.commands.time_left import StagePlan
+
+if TYPE_CHECKING:
+    from search.records import SearchOptions
+
+_FILE = "durations.json"
+_PROFILE_EVENTS = frozenset(
+    ["compile blocks", "measure blocks", "choose blocks", "compile models", "measure models", "train predictor"]
+)
+# Seconds on two AVX2 cores that others share.
+_TASK_S, _CACHED_TASK_S, _CHECK_S = 25.0, 2.0, 25.0
+_PROFILE_S, _REUSED_S, _FIRST_LOOK_S = 330.0, 2.0, 10.0
+_TEACHER_S, _OUTPUTS_S, _TRIAL_S, _FINALIST_S = 130.0, 45.0, 45.0, 100.0
+_STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command does from its beginning to its end: ``title`` is shown; ``kind`` tells jobs that last alike."""
+
+    title: str
+    kind: str
+    stages: tuple[StagePlan, ...]
+
+
+def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
+    """The job of a search: what it finds done already is expected to take no time."""
+    task_s = _CACHED_TASK_S if any((home() / "tasks").glob(f"{options.task}-*.json")) else _TASK_S
+    threads = options.threads or "default"
+    profile_s = _REUSED_S if _profiled(options.device, options.unit, options.threads, options.seq_len) else _PROFILE_S
+    stages = (
+        StagePlan("task", task_s, frozenset(["task"])),
+        StagePlan("check", _CHECK_S, frozenset(["check"])),
+        StagePlan("profile", profile_s, _PROFILE_EVENTS, paced=False),
+        StagePlan("first look", _FIRST_LOOK_S, frozenset(["admission"])),
+        StagePlan("teacher", _TEACHER_S, frozenset(["teacher"]), counts="teacher"),
+        StagePlan("teacher outputs", _OUTPUTS_S, frozenset(["teacher outputs"]), counts="teacher outputs"),
+        StagePlan(
+            "trials", _TRIAL_S, frozenset(["trials", "distillation", "admission"]), "trials", "distillation", trials_left
+        ),
+        StagePlan("final", _FINALIST_S, frozenset(["final", "distillation"]), "final", "distillation", finalists),
+    )
+    kind = f"search {options.device} {options.task} {options.teacher or 'default'} {threads} {options.seq_len}"
+    return expected("search", kind, stages)
+
+
+def profile_job(device: str, unit: str, threads: int | None, seq_len: int, again: bool, limit_s: float | None) -> Job:
+    """The job of a profiling."""
+    known = not again and _profiled(device, unit, threads, seq_len)
+    seconds = _REUSED_S if known else min(limit_s or _PROFILE_S, _PROFILE_S)
+    stage = StagePlan("profile", seconds, _PROFILE_EVENTS, paced=False)
+    return expected("profile", f"profile {device} {unit} {threads or 'default'} {seq_len}", (stage,))
+
+
+def study_job(devices: int, models: int) -> Job:
+    """The job of a portability study that measures its devices."""
+    measured = frozenset(["compile models", "measure models"])
+    stages = (
+        StagePlan("devices", _STUDY_DEVICE_S, measured, items=devices, paced=False),
+        StagePlan("transfer", _TRANSFER_S, frozenset(["transfer"]), counts="transfer"),
+    )
+    return expected("study", f"study {models}", stages)
+
+
+def expected(title: str, kind: str, stages: tuple[StagePlan, ...]) -> Job:
+    """The job, with each stage's seconds as they were last time where they are known."""
+    known = read_durations(home() / _FILE).get(kind, {})
+    planned = (replace(stage, seconds=known.get(stage.name, stage.seconds) * stage.items) for stage in stages)
+    return Job(title, kind, tuple(planned))
+
+
+def keep_durations(job: Job, seconds: Mapping[str, float]) -> None:
+    """Keeps what the job's stages took, an item, for the next job of its kind.
+
+    Raises:
+        StoreError: the state directory cannot be written.
+    """
+    items = {stage.name: stage.items for stage in job.stages}
+    took = {name: value / items[name] for name, value in seconds.items() if items.get(name)}
+    if not took:
+        return
+    path = home() / _FILE
+    known = read_durations(path)
+    known[job.kind] = known.get(job.kind, {}) | took
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def read_durations(path: Path) -> dict[str, dict[str, float]]:
+    """Seconds of an item by job and stage; nothing where there is no such file, or not what was written.
+
+    Raises:
+        StoreError: it is there and cannot be read.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(dict[str, dict[str, float]]).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _profiled(device: str, unit: str, threads: int | None, seq_len: int) -> bool:
+    """Whether a predictor is saved that is probably this device's: its fingerprint is known only once it is opened."""
+    count = str(threads) if threads else "*"
+    pattern = f"{Path(device).stem}-*/{unit}-{count}threads-{seq_len}tokens"
+    return any((home() / "predictors").glob(pattern))
