@@ -129,9 +129,13 @@ def untrained_student(options: SearchOptions, architecture: Architecture, folder
 
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
+    from search.distillation.hidden_states import prepare_states
     from search.distillation.teacher import prepare_teacher
 
-    return prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
+    teacher = prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
+    # Here rather than in the first trial, which would pass for a slow one.
+    prepare_states(teacher, task, progress)
+    return teacher
 
 
 def distil_short(

@@ -1,4 +1,4 @@
-"""The stages of the long commands with the seconds they are expected to take, and what they took before on this machine.
+"""The stages of the long commands with the seconds they are expected to take, and what they took before.
 
 What a stage is expected to take is what it took in the last job of its kind under this state directory, or else what it
 takes on two cores of an ordinary machine without bfloat16 (docs/decisions/time-left.md).
@@ -25,7 +25,7 @@ _PROFILE_EVENTS = frozenset(
     ["compile blocks", "measure blocks", "choose blocks", "compile models", "measure models", "train predictor"]
 )
 # Seconds on two AVX2 cores that others share.
-_TASK_S, _CACHED_TASK_S, _CHECK_S = 25.0, 2.0, 25.0
+_TASK_S, _GATHERED_S, _CHECK_S = 25.0, 2.0, 25.0
 _PROFILE_S, _REUSED_S, _FIRST_LOOK_S = 330.0, 2.0, 10.0
 _TEACHER_S, _OUTPUTS_S, _TRIAL_S, _FINALIST_S = 130.0, 45.0, 45.0, 100.0
 _STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
@@ -42,9 +42,13 @@ class Job:
 
 def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     """The job of a search: what it finds done already is expected to take no time."""
-    task_s = _CACHED_TASK_S if any((home() / "tasks").glob(f"{options.task}-*.json")) else _TASK_S
+    from data.tasks import DOCPAIRS
+
+    gathered = options.task != DOCPAIRS or any((home() / "tasks").glob(f"{DOCPAIRS}-*.json"))
+    task_s = _GATHERED_S if gathered else _TASK_S
     threads = options.threads or "default"
     profile_s = _REUSED_S if _profiled(options.device, options.unit, options.threads, options.seq_len) else _PROFILE_S
+    trial_events = frozenset(["trials", "distillation", "admission"])
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
         StagePlan("check", _CHECK_S, frozenset(["check"])),
@@ -52,9 +56,7 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
         StagePlan("first look", _FIRST_LOOK_S, frozenset(["admission"])),
         StagePlan("teacher", _TEACHER_S, frozenset(["teacher"]), counts="teacher"),
         StagePlan("teacher outputs", _OUTPUTS_S, frozenset(["teacher outputs"]), counts="teacher outputs"),
-        StagePlan(
-            "trials", _TRIAL_S, frozenset(["trials", "distillation", "admission"]), "trials", "distillation", trials_left
-        ),
+        StagePlan("trials", _TRIAL_S, trial_events, "trials", "distillation", trials_left),
         StagePlan("final", _FINALIST_S, frozenset(["final", "distillation"]), "final", "distillation", finalists),
     )
     kind = f"search {options.device} {options.task} {options.teacher or 'default'} {threads} {options.seq_len}"

@@ -132,13 +132,15 @@ def study_devices(names: Sequence[str], samples: Sequence[int], budget: float | 
     """The study of devices, measuring what is missing."""
     from data.errors import InputError
     from data.store import MeasurementStore
+    from search.commands.jobs import study_job
     from search.portability.portability import StudyDevice, measured_tables
     from surrogate.tables.portability import study
 
     devices = [StudyDevice.parse(name.strip()) for name in names]
     if len({device.label for device in devices}) < max(len(devices), 2):
         raise InputError("--devices needs at least two different devices, such as host:1,host:2")
-    with MeasurementStore.open() as store, ProgressPrinter() as progress:
+    job = study_job(len(devices), models)
+    with MeasurementStore.open() as store, ProgressPrinter(job) as progress:
         tables = measured_tables(devices, store, models, seed, progress)
         return study(
             {label: table.rows for label, table in tables.items()},

@@ -106,6 +106,7 @@ def main(
 
     from data.store import MeasurementStore
     from profiling.session import Care
+    from search.commands.jobs import profile_job
     from search.profiles.profile_pipeline import profile
 
     spec = specification(device, serial)
@@ -113,7 +114,8 @@ def main(
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     threads = check_threads(spec, threads)
     try:
-        with MeasurementStore.open() as store, ProgressPrinter() as progress:
+        job = profile_job(spec.name, unit, threads, seq_len, again, time_limit)
+        with MeasurementStore.open() as store, ProgressPrinter(job) as progress:
             outcome = profile(
                 opened,
                 store,

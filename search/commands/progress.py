@@ -73,9 +73,8 @@ class ProgressPrinter:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        if self._job is not None:
-            if kind is None:
-                self._left.end(self._clock())
+        if self._job is not None and kind is None:
+            self._left.end(self._clock())
             keep_durations(self._job, self._left.learned())
 
     def __call__(self, event: ProgressEvent) -> None:
@@ -122,8 +121,10 @@ class ProgressPrinter:
             return format_seconds(left_s) if left_s else ""
 
         best = f"best {event.best}" if event.best else ""
-        shown = {"count": count_of(event), "message": event.message, "best": best, "left": left}
-        live.update(task, completed=event.done, total=event.total, **shown)
+        count = count_of(event)
+        live.update(
+            task, completed=event.done, total=event.total, count=count, message=event.message, best=best, left=left
+        )
 
     def _print_plain(self, event: ProgressEvent, stage: _Stage, now: float) -> None:
         finished = event.total is not None and event.done >= event.total

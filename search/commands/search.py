@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,13 +153,21 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
 
 def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> SearchResult:
     """Runs the search in ``folder`` with live progress; on Ctrl-C says what is kept and how to go on."""
+    from search.commands.jobs import search_job
+    from search.passes.confirmation import FINALISTS
     from search.pipeline import run_search
+    from search.records import SearchResult
     from search.reports.summary import resume_command
     from search.study import holds_trials, open_study
 
     begun = holds_trials(folder)
     try:
-        with open_study(folder, options, resume=resume) as study, ProgressPrinter() as progress:
+        with ExitStack() as stack:
+            study = stack.enter_context(open_study(folder, options, resume=resume))
+            done = sum(trial.status != "proposed" for trial in study.trials())
+            finished = study.load("result", SearchResult) is not None
+            job = None if finished else search_job(options, max(options.trials - done, 0), FINALISTS)
+            progress = stack.enter_context(ProgressPrinter(job))
             if resume and not begun:
                 progress.note(f"{folder} holds no search that could go on: beginning one")
             return run_search(study, stages, progress, progress.note)

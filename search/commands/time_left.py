@@ -16,6 +16,8 @@ from data.progress import ProgressEvent
 _FIRST_TRUSTED_S, _EQUAL_WEIGHT_SHARE = 3.0, 0.1
 # What a stage takes that outlasts its expectation, as a share of what it took so far.
 _OVERDUE_SHARE = 0.1
+# A stage whose first event says that less is done was seen from its beginning: some tell of a step when it is over.
+_FROM_THE_BEGINNING = 0.05
 # Expected seconds of finished stages that weigh as much as the belief that this machine is as expected; the limits.
 _SPEED_PRIOR_S, _SLOWEST, _FASTEST = 60.0, 3.0, 0.4
 
@@ -24,9 +26,9 @@ _SPEED_PRIOR_S, _SLOWEST, _FASTEST = 60.0, 3.0, 0.4
 class StagePlan:
     """One stage of a job.
 
-    ``seconds`` is what its ``items`` are expected to take in all. ``events`` are the stages of the progress events that are told in it;
-    those named ``counts`` say how far it is, and those named ``within`` how far the current item is. A ``paced`` stage
-    takes longer on a slower machine; one that ends by the clock does not.
+    ``seconds`` is what its ``items`` are expected to take in all. ``events`` are the stages of the progress events that
+    are told in it; those named ``counts`` say how far it is, and those named ``within`` how far the current item is. A
+    ``paced`` stage takes longer on a slower machine; one that ends by the clock does not.
     """
 
     name: str
@@ -67,7 +69,7 @@ class StagePace:
         if self.expected_s is None:
             expected, weight = 0.0, 1.0
         else:
-            expected = self.expected_s * speed * (1.0 - self.share)
+            expected = self.expected_s * speed * (1.0 - self.share) / (1.0 - (self.started_share or 0.0))
         if weight == 0.0 or own is None:
             return None if self.expected_s is None else _without_news(expected, now_s - self._last_s)
         return _without_news(weight * own + (1.0 - weight) * expected, now_s - self._last_s)
@@ -122,7 +124,7 @@ class TimeLeft:
         whole = {}
         for index, ended_s in self._ended.items():
             plan, pace = self._plan[index], self._paces[index]
-            counted = pace.share >= 1.0 and not pace.started_share
+            counted = pace.share >= 1.0 and (pace.started_share or 0.0) <= _FROM_THE_BEGINNING
             if counted or not plan.counts:
                 whole[plan.name] = ended_s - pace.started_s
         return whole

@@ -18,7 +18,8 @@ import numpy as np
 
 from data.errors import StoreError
 from data.progress import Progress, ProgressEvent, no_progress
-from search.distillation.encoding import Encoded, batches_by_length, pad
+from data.tasks import Task
+from search.distillation.encoding import Encoded, batches_by_length, encode, pad
 from search.distillation.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -65,6 +66,21 @@ def teacher_states(teacher: Teacher, encoded: Encoded, progress: Progress = no_p
                     f"cannot write the teacher's outputs to {directory}: {error.strerror or error}"
                 ) from error
     return _read(directory, encoded)
+
+
+def prepare_states(teacher: Teacher, task: Task, progress: Progress = no_progress) -> None:
+    """Computes the teacher's outputs for a task's training texts where that was not done yet.
+
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    from transformers import AutoTokenizer
+
+    from fusion.checkpoints.loading import quiet_transformers
+
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
+        teacher_states(teacher, encode(tokenizer, task.train, teacher.max_tokens), progress)
 
 
 def _read(directory: Path, encoded: Encoded) -> TeacherStates:

@@ -8,23 +8,17 @@ import pytest
 from rich.console import Console
 
 from data.progress import ProgressEvent
-from search.commands.progress import ProgressPrinter, format_seconds, plain_line, time_left
+from search.commands.jobs import Job
+from search.commands.progress import ProgressPrinter, format_seconds, plain_line
+from search.commands.time_left import StagePlan
 
 
 def test_a_line_says_stage_count_best_and_time_left() -> None:
     event = ProgressEvent("trials", 2, 6, "4x192-h6-f512", "0.78")
-    assert plain_line(event, 190.0) == "trials 2/6, 4x192-h6-f512, best 0.78, 3m10s left"
-    assert plain_line(ProgressEvent("profile", 3, None), None) == "profile 3"
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "started", "left"),
-    [(3, 5, 1, 10.0), (1, 5, 1, None), (5, 5, 1, None), (3, None, 0, None)],
-)
-def test_time_left_follows_the_pace_since_the_stage_began(
-    done: int, total: int | None, started: int, left: float | None
-) -> None:
-    assert time_left(ProgressEvent("s", done, total), 10.0, started) == left
+    shown = "trials 2/6, 4x192-h6-f512, best 0.78"
+    assert plain_line(event, 190.0, None) == f"{shown}, 3m10s left"
+    assert plain_line(event, 190.0, 400.0) == f"{shown}, stage 3m10s, 6m40s left in all"
+    assert plain_line(ProgressEvent("profile", 3, None), None, None) == "profile 3"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.4, "8s"), (190, "3m10s"), (3900, "1h05m"), (59.7, "1m00s")])
@@ -59,6 +53,22 @@ def test_on_a_terminal_lines_are_live() -> None:
         printer.note("a [bracketed] note")
     assert "trials" in screen.getvalue()
     assert "a [bracketed] note" in screen.getvalue()
+
+
+def test_the_time_left_of_the_whole_job_is_shown_from_the_first_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    stages = (StagePlan("task", 20.0, frozenset(["task"])), StagePlan("trials", 100.0, frozenset(["trials"]), "trials"))
+    clock = iter((0.0, 0.0, 0.0, 20.0, 20.0, 70.0, 70.0, 120.0)).__next__
+    with ProgressPrinter(Job("search", "host", stages), clock=clock) as printer:
+        printer(ProgressEvent("task", 0, 1))
+        printer(ProgressEvent("task", 1, 1))
+        printer(ProgressEvent("trials", 0, 2))
+        printer(ProgressEvent("trials", 1, 2))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["search: 2m00s left in all", "task 0/1, 2m00s left in all"]
+    assert lines[-1] == "trials 1/2, 50s left in all"
 
 
 def test_it_can_be_silenced(capsys: pytest.CaptureFixture[str]) -> None:
