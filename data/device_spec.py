@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from data.errors import DataFileError, UnknownNameError
 from data.home import home
+from data.usable_processors import MOST_THREADS, usable_processors
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -100,12 +100,12 @@ class DeviceSpec:
     """What is known about a device before it is measured.
 
     ``target`` names the compiler's target (``host`` = detect); on an attached phone it is the least, and the best that
-    the phone reports is taken. ``threads`` is the default number of CPU threads, or ``all`` for every core that this
-    process may use; ``runs`` is how often each program is timed there, by default ``PUBLISHED_RUNS`` on phones and as
-    many as its size needs elsewhere. Nothing is measured while the battery is warmer than ``hottest_c`` (°C, by default
-    ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all for it to cool. An attached phone is
-    recognised by ``models``, how its ``ro.product.model`` begins, and ``socs``, how the name or code name of its chip
-    begins: one model may come with one of several chips.
+    the phone reports is taken. ``threads`` is the default number of CPU threads, or ``all`` for one on every core (on
+    this machine: every processor that this process may use); ``runs`` is how often each program is timed there, by
+    default ``PUBLISHED_RUNS`` on phones and as many as its size needs elsewhere. Nothing is measured while the battery
+    is warmer than ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in
+    all for it to cool. An attached phone is recognised by ``models``, how its ``ro.product.model`` begins, and
+    ``socs``, how the name or code name of its chip begins: one model may come with one of several chips.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -114,7 +114,7 @@ class DeviceSpec:
     title: str
     kind: Literal["host", "android"]
     target: str
-    threads: PositiveInt | Literal["all"] = "all"
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | Literal["all"] = "all"
     runs: PositiveInt | None = None
     hottest_c: Positive | None = None
     cooling_limit_s: NotNegative = 600.0
@@ -128,8 +128,9 @@ class DeviceSpec:
 
     @property
     def default_threads(self) -> int:
-        """Threads used where the user names none."""
-        return len(os.sched_getaffinity(0)) if self.threads == "all" else self.threads
+        """Threads used where the user names none; on this machine no more than can run all the time."""
+        most = usable_processors().threads if self.kind == "host" else min(len(self.cores), MOST_THREADS)
+        return most if self.threads == "all" else min(self.threads, most)
 
     @property
     def default_runs(self) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.home import home
+from data.usable_processors import MOST_THREADS
 from fusion.block import Block
 from fusion.build.execution import Execution, execution_of
 from fusion.build.library import NativeModel
@@ -26,7 +27,6 @@ from fusion.planning.cost import roofline_ms
 from fusion.planning.plan import BlockCost, Plan, plan_graph
 from fusion.target import Target, host_target
 
-_MOST_THREADS = 64  # PB_MAX_THREADS
 _LONGEST = 1 << 16
 _MOST_RUNS = 1_000_000
 
@@ -199,7 +199,7 @@ def compile_model(
             does not know.
         ToolchainError: the C compiler failed.
     """
-    seq_len, threads = whole_number("seq_len", seq_len, 1, _LONGEST), whole_number("threads", threads, 1, _MOST_THREADS)
+    seq_len, threads = whole_number("seq_len", seq_len, 1, _LONGEST), whole_number("threads", threads, 1, MOST_THREADS)
     if not isinstance(fuse, bool):
         raise InputError(f"fuse must be True or False, not {fuse!r}")
     if target is not None and not isinstance(target, Target):

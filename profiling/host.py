@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
 from data.measurement import Provenance
+from data.usable_processors import usable_processors
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
 
 if TYPE_CHECKING:
@@ -66,17 +67,19 @@ class HostDevice:
 
     @cached_property
     def _description(self) -> DeviceDescription:
-        details = _processor_details()
-        cores = len(os.sched_getaffinity(0))
-        known = {**details, "cores": str(cores), "target": self.target.name}
+        usable = usable_processors()
+        details = _processor_details() | {"target": self.target.name}
+        if usable.quota is not None:  # timings under another quota are of another device
+            details["quota"] = f"{usable.quota:g}"
+        known = {**details, "cores": str(usable.allowed)}
         identity = "|".join(f"{key}={value}" for key, value in sorted(known.items()))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return DeviceDescription(
             name=self.spec.name,
             fingerprint=f"{self.spec.name}-{digest}",
             processor=details["model"],
-            cores=cores,
-            details={**details, "target": self.target.name},
+            cores=usable.allowed,
+            details=details,
         )
 
     def prepare(self, runner: Runner) -> None:
@@ -103,7 +106,10 @@ class HostDevice:
 
         end = monotonic() + limit_s
         while monotonic() < end:
-            idle_cores = (1 - psutil.cpu_percent(interval=_WATCH_S) / 100) * (psutil.cpu_count() or 1)
+            idle = [1 - used / 100 for used in psutil.cpu_percent(interval=_WATCH_S, percpu=True)]
+            ours = os.sched_getaffinity(0)
+            # Some containers number the processors that they show anew: then all that they show count.
+            idle_cores = sum(idle[cpu] for cpu in ours) if max(ours) < len(idle) else sum(idle)
             if idle_cores > threads - _BUSY_SHARE:
                 return
 

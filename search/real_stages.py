@@ -13,6 +13,7 @@ from data.architecture import Architecture
 from data.errors import DataFileError
 from data.measurement import Measurement
 from data.progress import Progress
+from data.usable_processors import usable_processors
 from search.records import BlockShare, PredictorQuality, SearchOptions, Timing
 from search.stages import Stages
 
@@ -172,6 +173,7 @@ def max_difference(compiled: Any, onnx: Path, architecture: Architecture, seed: 
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = usable_processors().count
     # ONNX Runtime's threads spin after a run, which would slow the measurement that follows.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(onnx), settings, providers=["CPUExecutionProvider"])

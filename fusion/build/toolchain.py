@@ -18,6 +18,7 @@ from pathlib import Path
 from data.errors import StoreError, ToolchainError
 from data.home import home
 from data.kept import read_sealed, seal
+from data.usable_processors import usable_processors
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
@@ -83,7 +84,7 @@ class Toolchain:
         )
         result = self.cache_dir / f"{key}-{name}"
         if read_sealed(result) is None:
-            with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            with ThreadPoolExecutor(max_workers=usable_processors().count) as pool:
                 objects = list(pool.map(lambda unit: self._object(*unit), units))
             self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
         return result

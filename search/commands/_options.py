@@ -14,13 +14,14 @@ import sqlite3
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from data.errors import InputError, PocketBertError
+from data.errors import PocketBertError
+from data.usable_processors import usable_processors
 from search.commands.progress import ProgressPrinter
 from search.commands.standard_output import standard_output_kept, write_out
 
@@ -177,6 +178,7 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
+        hold_libraries(os.environ)
         try:
             with standard_output_kept():
                 function(*args, **kwargs)
@@ -192,6 +194,16 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
             _fail(f"the disk is full{where}; what was finished is kept, free some space and run it again", 1)
 
     return wrapper
+
+
+def hold_libraries(environment: MutableMapping[str, str]) -> None:
+    """Has numerical libraries that are loaded later (torch, scikit-learn) heed a CPU quota, unless the user says else.
+
+    They count processors only. Of 64 threads under a quota of 2, most wait in a loop that uses the quota up.
+    """
+    usable = usable_processors()
+    if usable.count < usable.allowed:
+        environment.setdefault("OMP_NUM_THREADS", str(usable.count))
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -218,15 +230,17 @@ def given_options(*, but: Iterable[str] = ()) -> list[str]:
 
 
 def check_threads(spec: DeviceSpec, threads: int | None) -> int:
-    """The number of threads to use; more than the device's cores would only wait for each other.
+    """The number of threads to use, with a line on standard error where it is not the one to expect.
 
     Raises:
-        InputError: more threads than cores.
+        InputError: more threads than cores, or than compiled models take.
     """
-    cores = len(os.sched_getaffinity(0)) if spec.kind == "host" else len(spec.cores) or spec.default_threads
-    if threads is not None and threads > cores:
-        raise InputError(f"--threads {threads}: device {spec.name} has {cores} cores")
-    return threads if threads is not None else spec.default_threads
+    from search.profiles.threads import choose_threads
+
+    chosen = choose_threads(spec, threads, f"--threads {threads}")
+    if chosen.note:
+        click.echo(chosen.note, err=True)
+    return chosen.count
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

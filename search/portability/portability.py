@@ -119,10 +119,11 @@ def _opened(devices: Sequence[StudyDevice], progress: Progress) -> Iterator[list
 def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDevice:
     """The device itself, or the analytic model of a phone that is not attached."""
     from profiling import open_device
+    from search.profiles.threads import choose_threads
 
-    cores = len(spec.cores) or spec.default_threads
-    if device.threads is not None and device.threads > cores:
-        raise InputError(f"device {device.label}: {spec.name} has {cores} cores")
+    threads = choose_threads(spec, device.threads, f"device {device.label}")
+    if threads.note:
+        progress(ProgressEvent(f"device {device.label}", 0, None, threads.note))
     try:
         opened = open_device(spec, instructions=device.instructions)
     except DeviceError as error:
@@ -130,7 +131,7 @@ def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDe
             ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
         )
         opened = open_device(spec, simulated=True)
-    return OpenedDevice(device.label, opened, device.threads or spec.default_threads)
+    return OpenedDevice(device.label, opened, threads.count)
 
 
 def _measure(
