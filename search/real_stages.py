@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _TIMED_RUNS, _WARMUP_RUNS = 100, 10
 # Enough for the shares of blocks, which are not compared with the budget.
 _SHARE_RUNS = 30
+# How many timings it takes to believe half of the difference that they show to the profile.
+_LEVEL_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def real_stages() -> Stages:
         open_device=open_device,
         predictor=predictor,
         quality=quality,
+        learned=learned,
         load_task=load_task,
         teacher_sizes=teacher_sizes,
         check_teacher=check_teacher,
@@ -80,12 +83,42 @@ def predictor(device: Device, options: SearchOptions, threads: int, progress: Pr
 
     # The profile's seed is its own default, so that searches with different seeds share one profile.
     with MeasurementStore.open() as store:
-        return profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
+        trained = profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
+    # What the device usually shows, as the timings will, rather than what it shows when it is left alone.
+    return _at_level(trained, trained.disturbance)
 
 
 def quality(predictor: DevicePredictor) -> PredictorQuality:
     errors = predictor.errors
     return PredictorQuality(errors.n, errors.mape, errors.within_10, errors.spearman, predictor.held_out)
+
+
+def learned(
+    predictor: DevicePredictor, device: Device, architectures: Sequence[Architecture], threads: int
+) -> DevicePredictor:
+    """The predictor at the level of these timings: the more there are, the less its own counts."""
+    import numpy as np
+
+    from data.store import MeasurementStore
+
+    with MeasurementStore.open() as store:
+        rows = store.measurements(
+            fingerprint=device.describe().fingerprint,
+            unit=device.unit,
+            subject="model",
+            threads=threads,
+            compiler=predictor.origin.compiler,
+        )
+    wanted = [architecture.to_json() for architecture in architectures]
+    timed_ms = [Timing.of([row for row in rows if row.signature == text]).median_ms for text in wanted]
+    ratios = np.log(np.array(timed_ms) / predictor.predict(architectures))
+    return _at_level(predictor, float(np.exp(ratios.sum() / (len(ratios) + _LEVEL_WEIGHT))))
+
+
+def _at_level(predictor: DevicePredictor, level: float) -> DevicePredictor:
+    remainder = predictor.remainder
+    scaled = {name: level * getattr(remainder, name) for name in ("factor", "per_block_ms", "constant_ms")}
+    return replace(predictor, remainder=replace(remainder, **scaled))
 
 
 def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
@@ -201,17 +234,14 @@ def random_inputs(random: np.random.Generator, architecture: Architecture, token
 def time_architectures(
     device: Device, architectures: Sequence[Architecture], threads: int, progress: Progress
 ) -> tuple[Timing, ...]:
-    """Times each architecture once with random weights, or takes the timing that the store has of it."""
-    from data.disturbance import most_trusted
+    """Times each architecture with random weights, or takes the timing that the store has of it."""
     from data.store import MeasurementStore
     from profiling.session import measure_models
 
     with MeasurementStore.open() as store:
         rows = measure_models(device, architectures, threads=threads, store=store, repeats=1, progress=progress)
     signatures = [architecture.to_json() for architecture in architectures]
-    return tuple(
-        Timing.of(most_trusted([row for row in rows if row.signature == signature])) for signature in signatures
-    )
+    return tuple(Timing.of([row for row in rows if row.signature == signature]) for signature in signatures)
 
 
 def time_model(device: Device, compiled: Any, architecture: Architecture, threads: int, since: str) -> Timing:
@@ -228,14 +258,13 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
         rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
         known = _known(rows, runner, architecture.to_json(), since)
         if known:
-            return Timing.of(most_trusted(known))
+            return Timing.of([most_trusted(known)])
         if runner is not None:
             device.prepare(runner)
-        return Timing.of(
-            measure_model(
-                device, runner, architecture, threads=threads, store=store, runs=_TIMED_RUNS, warmup=_WARMUP_RUNS
-            )
+        measured = measure_model(
+            device, runner, architecture, threads=threads, store=store, runs=_TIMED_RUNS, warmup=_WARMUP_RUNS
         )
+        return Timing.of([measured])
 
 
 def _known(rows: list[Measurement], runner: Runner | None, signature: str, since: str) -> list[Measurement]:

@@ -1,9 +1,11 @@
-"""What a search knows, as immutable records: its options, its feasible set, its trials, its finalists, its result."""
+"""What a search knows, as immutable records: its options, what was timed, its trials, its finalists, its result."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
+from math import sqrt
+from statistics import mean, median, quantiles
 from typing import TYPE_CHECKING, Literal
 
 from data.architecture import Architecture
@@ -11,7 +13,9 @@ from data.architecture import Architecture
 if TYPE_CHECKING:
     from data.measurement import Measurement
 
-Proposer = Literal["initial", "bayesian"]
+# The teacher itself; the teacher scaled uniformly (the baseline); a spread of first points; Bayesian optimisation; the
+# fastest of the space, where nothing else fits.
+Proposer = Literal["teacher", "uniform", "initial", "bayesian", "fastest"]
 Provenance = Literal["measured", "simulated", "published"]
 
 
@@ -39,7 +43,8 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture, its predicted latency with 90% interval (ms), and the probability that it meets the budget."""
+    """An architecture, its predicted latency with 90% interval (ms), and the probability that it is admitted: that its
+    median is within the budget, and so far within that a later measurement meets it as well."""
 
     architecture: Architecture
     predicted_ms: float
@@ -70,7 +75,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Timing:
-    """Raw samples (ms) of one model on one device; ``warmups_ms`` came before them."""
+    """Raw samples (ms) of one model on one device; ``warmups_ms`` came before them, ``visits_ms`` is the median of each
+    visit."""
 
     samples_ms: tuple[float, ...]
     warmups_ms: tuple[float, ...]
@@ -81,31 +87,55 @@ class Timing:
     session: str
     binary_hash: str
     created_at: str
+    visits_ms: tuple[float, ...]
 
     @classmethod
-    def of(cls, measurement: Measurement) -> Timing:
-        """The part of a stored measurement that a study keeps."""
+    def of(cls, visits: Sequence[Measurement]) -> Timing:
+        """The part of a model's stored measurements that a study keeps: one row for each visit, one at least."""
+        last = visits[-1]
         return cls(
-            samples_ms=tuple(measurement.samples_ms),
-            warmups_ms=tuple(measurement.warmups_ms),
-            provenance=measurement.provenance,
-            device=measurement.device,
-            fingerprint=measurement.fingerprint,
-            threads=measurement.threads,
-            session=measurement.session,
-            binary_hash=measurement.binary_hash,
-            created_at=measurement.created_at,
+            samples_ms=tuple(sample for visit in visits for sample in visit.samples_ms),
+            warmups_ms=tuple(sample for visit in visits for sample in visit.warmups_ms),
+            provenance=last.provenance,
+            device=last.device,
+            fingerprint=last.fingerprint,
+            threads=last.threads,
+            session=last.session,
+            binary_hash=last.binary_hash,
+            created_at=last.created_at,
+            visits_ms=tuple(visit.median_ms for visit in visits),
         )
 
     @property
     def median_ms(self) -> float:
-        """Median of the samples: what is compared with the budget."""
+        """Median of the samples of all visits: what is compared with the budget."""
         return median(self.samples_ms)
 
     @property
     def p90_ms(self) -> float:
         """90th percentile of the samples."""
         return quantiles(self.samples_ms, n=10, method="inclusive")[8] if len(self.samples_ms) > 1 else self.median_ms
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A candidate as it was predicted, timed on the device with random weights before any training.
+
+    Only what is ``admitted``, since it surely meets the budget, is trained.
+    """
+
+    candidate: Candidate
+    proposer: Proposer
+    timing: Timing
+    admitted: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Candidates that were compiled and timed together, when there were so many ``trials``."""
+
+    trials: int
+    admissions: tuple[Admission, ...]
 
 
 @dataclass(frozen=True)
@@ -139,22 +169,20 @@ class Checked:
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial that went into the final: what was predicted, measured and learned.
+    """What went into the final: learned, compiled, and measured with its real weights.
 
-    ``screening`` is the latency with the weights of the short distillation; a trial that misses the budget there is not
-    distilled further, and has no ``trained``, ``checked`` and ``timing``.
+    ``trial`` is the number of the trial, None for the teacher itself.
     """
 
-    trial: int
-    screening: Timing
-    trained: Trained | None = None
-    checked: Checked | None = None
-    timing: Timing | None = None
+    trial: int | None
+    trained: Trained
+    checked: Checked
+    timing: Timing
     shares: tuple[BlockShare, ...] = ()
 
     def meets(self, budget_ms: float) -> bool:
-        """Whether it is complete and has a median latency within the budget."""
-        return self.timing is not None and self.timing.median_ms <= budget_ms
+        """Whether its median latency is within the budget."""
+        return self.timing.median_ms <= budget_ms
 
 
 @dataclass(frozen=True)
@@ -212,15 +240,15 @@ class PredictorQuality:
 
 
 @dataclass(frozen=True)
-class FeasibleSet:
-    """The candidates which the predictor expects within the budget, or else those measured within it, and how many the
-    space had.
+class Outlook:
+    """What the predictor said of the space before anything was timed.
 
-    ``fastest`` is the fastest of the whole space; ``provenance`` is that of the predictor's measurements.
+    ``possible`` candidates of ``space_size`` had a chance to meet the budget that was worth a look, ``fastest`` was the
+    fastest of all; ``provenance`` is that of the predictor's measurements.
     """
 
-    candidates: tuple[Candidate, ...]
     space_size: int
+    possible: int
     fastest: Candidate
     quality: PredictorQuality
     provenance: Provenance
@@ -228,16 +256,21 @@ class FeasibleSet:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All that a search found. ``winner`` is the number of a trial; ``seconds`` is wall clock for each stage."""
+    """All that a search found.
+
+    ``admissions`` are all models timed on this device before any training, the teacher among them. ``winner`` is the
+    number of a trial, None where the teacher itself won; ``seconds`` is wall clock for each stage.
+    """
 
     options: SearchOptions
     device: DeviceSummary
     task: TaskSummary
     teacher: TeacherSummary
-    feasible: FeasibleSet
+    outlook: Outlook
+    admissions: tuple[Admission, ...]
     trials: tuple[Trial, ...]
     finalists: tuple[Finalist, ...]
-    winner: int
+    winner: int | None
     seconds: dict[str, float]
 
     @property
@@ -246,11 +279,66 @@ class SearchResult:
         return "confirmed" if self.device.attached else "pending"
 
     @property
-    def winning_trial(self) -> Trial:
-        """The trial whose architecture won."""
-        return self.trials[self.winner]
+    def winning_finalist(self) -> Finalist:
+        """The finalist that won."""
+        return next(finalist for finalist in self.finalists if finalist.trial == self.winner)
 
     @property
-    def winning_finalist(self) -> Finalist:
-        """The finalist that won; it is complete."""
-        return next(finalist for finalist in self.finalists if finalist.trial == self.winner)
+    def winning_candidate(self) -> Candidate:
+        """The winner as it was predicted."""
+        return self.admission_of(self.winner).candidate
+
+    def admission_of(self, trial: int | None) -> Admission:
+        """How a trial's architecture, or the teacher itself (None), was timed before any training."""
+        if trial is None:
+            return next(each for each in self.admissions if each.proposer == "teacher")
+        architecture = self.trials[trial].candidate.architecture
+        return next(
+            each
+            for each in self.admissions
+            if each.candidate.architecture == architecture and each.proposer != "teacher"
+        )
+
+    @property
+    def baseline(self) -> Admission | None:
+        """See :func:`baseline_of`."""
+        return baseline_of(self.admissions)
+
+    @property
+    def prediction_error(self) -> float:
+        """Mean |predicted / timed - 1| of all that was timed, each as predicted before its timing."""
+        return mean(abs(each.candidate.predicted_ms / each.timing.median_ms - 1) for each in self.admissions)
+
+    @property
+    def share_of_budget(self) -> float:
+        """How much of the budget the winner uses, as a fraction of 1."""
+        return self.winning_finalist.timing.median_ms / self.options.budget_ms
+
+    @property
+    def equals(self) -> tuple[Finalist, ...]:
+        """Finalists faster than the winner whose score is within one standard error of its own, fastest first.
+
+        The standard error of a share of right answers on the dev set, which other metrics come close to.
+        """
+        winner = self.winning_finalist
+        least = winner.trained.score - standard_error(winner.trained.score, self.task.dev_examples)
+        found = [
+            finalist
+            for finalist in self.finalists
+            if finalist.meets(self.options.budget_ms)
+            and finalist.trained.score >= least
+            and finalist.timing.median_ms < winner.timing.median_ms
+        ]
+        return tuple(sorted(found, key=lambda finalist: finalist.timing.median_ms))
+
+
+def baseline_of(admissions: Sequence[Admission]) -> Admission | None:
+    """The largest uniformly scaled teacher that was timed within the budget: what one has without a search."""
+    within = [each for each in admissions if each.proposer == "uniform" and each.admitted]
+    return max(within, key=lambda each: each.timing.median_ms, default=None)
+
+
+def standard_error(score: float, examples: int) -> float:
+    """Standard error of a share of right answers among so many examples."""
+    share = min(max(score, 0.0), 1.0)
+    return sqrt(share * (1 - share) / examples)

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 
 class Predictor(Protocol):
-    """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,), of a device that is
-    left alone. ``disturbance`` is what whole runs usually take over that."""
+    """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,), of the median that a
+    later measurement gives."""
 
     @property
     def provenance(self) -> Provenance: ...
-    @property
-    def disturbance(self) -> float: ...
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray: ...
     def interval(
         self, architectures: Sequence[Architecture], coverage: float = 0.9
@@ -50,6 +48,9 @@ class Stages:
     """(device, options, threads, progress) -> :class:`Predictor`; profiles the device where that was not done yet."""
     quality: Callable[[Any], PredictorQuality]
     """The predictor's error on held-out models."""
+    learned: Callable[[Any, Device, Sequence[Architecture], int], Any]
+    """(predictor, device, architectures, threads) -> :class:`Predictor` that knows the timings of these architectures,
+    which :attr:`time_architectures` has left in the store."""
     load_task: Callable[[str, Path | None, int], Task]
     """(name, folder of the data, seed) -> task."""
     teacher_sizes: Callable[[str | None], EncoderSizes]

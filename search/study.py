@@ -1,7 +1,8 @@
 """Durable state of a search: one JSON file for each finished piece of work, so that a killed search can go on.
 
     OUT/study/study.json            the options it was started with
-    OUT/study/NAME.json             a finished stage (feasible, teacher)
+    OUT/study/NAME.json             a finished stage (outlook, teacher)
+    OUT/study/batch-measured-000.json ...  what was timed together before training, by provenance
     OUT/study/trial-000.json        a trial, written when it is proposed and again when it is finished
     OUT/study/trained-000.json ...  what is known of a finalist
     OUT/study/models/               checkpoints of trials and finalists
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import DataFileError, InputError, PocketBertError
-from search.records import SearchOptions, Trial
+from search.records import Batch, SearchOptions, Trial
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -71,6 +72,14 @@ class Study:
             if trial.index != position:
                 raise DataFileError(path, f"trial {position} is missing; start again in another --out")
         return trials
+
+    def batches(self, provenance: str = "*") -> list[Batch]:
+        """All that was timed before training, in order; of one provenance, or of all.
+
+        Raises:
+            DataFileError: a record is damaged.
+        """
+        return [_read(path, Batch) for path in sorted(self.folder.glob(f"batch-{provenance}-*.json"))]
 
     def save_trial(self, trial: Trial) -> None:
         """Writes a trial; a finished or failed one replaces the proposed one."""

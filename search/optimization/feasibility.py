@@ -1,4 +1,4 @@
-"""Which candidates may meet the budget: those expected to, and a few whose measurement decides where those are few."""
+"""Which candidates are worth timing, and which timings admit a candidate to training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Sequence
 
 from data.architecture import Architecture
 from data.errors import InfeasibleBudgetError
+from data.order_statistics import median_interval
 from search.optimization.space import model_bytes
-from search.records import Candidate
+from search.records import Candidate, Timing
 
-# Where too few are expected within the budget, so many of the fastest others are measured at most.
-_MOST_MEASURED = 6
+# Timing takes seconds, so that a chance of one in ten is worth it.
+_WORTH_A_LOOK = 0.1
+# How far the median of one model moves from one process to a later one on a machine as it is found
+# (docs/decisions/measured-before-trained.md): what visits of one session cannot know of.
+_LATER_PROCESS = 0.03
+# Two-sided, so that the true median lies above the interval in one case of twenty.
+_CONFIDENCE = 0.9
 
 
 def small_enough(architectures: Sequence[Architecture], max_bytes: int | None) -> tuple[Architecture, ...]:
@@ -29,17 +35,25 @@ def small_enough(architectures: Sequence[Architecture], max_bytes: int | None) -
     return small
 
 
-def expected_within(candidates: Sequence[Candidate], budget_ms: float) -> tuple[Candidate, ...]:
-    """The candidates whose predicted upper bound is within the budget."""
-    return tuple(candidate for candidate in candidates if candidate.upper_ms <= budget_ms)
+def worth_timing(candidate: Candidate) -> bool:
+    """Whether the chance that the candidate is admitted is worth a look."""
+    return candidate.probability_within >= _WORTH_A_LOOK
 
 
-def worth_measuring(candidates: Sequence[Candidate], budget_ms: float) -> tuple[Candidate, ...]:
-    """The fastest of the candidates that could meet the budget though they are not expected to.
+def upper_ms(timing: Timing) -> float:
+    """Upper confidence bound (95%) of the median that a later process will measure, ms.
 
-    The fastest of all where none could: no prediction alone says that nothing fits.
+    The larger of two: the interval of the median between visits, from their order statistics, and what medians move by
+    from process to process.
     """
-    fastest = sorted(candidates, key=lambda candidate: candidate.predicted_ms)
-    possible = [candidate for candidate in fastest if candidate.lower_ms <= budget_ms]
-    uncertain = [candidate for candidate in possible if candidate.upper_ms > budget_ms]
-    return tuple(uncertain[:_MOST_MEASURED] if possible else fastest[:1])
+    return max(median_interval(timing.visits_ms, _CONFIDENCE)[1], timing.median_ms * (1 + _LATER_PROCESS))
+
+
+def admission_limit_ms(budget_ms: float) -> float:
+    """The largest median with which a model can be admitted, ms."""
+    return budget_ms / (1 + _LATER_PROCESS)
+
+
+def admits(timing: Timing, budget_ms: float) -> bool:
+    """Whether a model so timed is within the budget, and will be when it is confirmed."""
+    return upper_ms(timing) <= budget_ms

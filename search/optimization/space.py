@@ -27,6 +27,8 @@ _INTERMEDIATE_STEP = 128
 _HEAD_SIZE_STEP = 8
 _MIN_HEAD_SIZE = 16
 _MAX_HEAD_SIZE = 64
+# Steps in which the teacher is scaled: finer than any size's own.
+_SCALES = 64
 
 
 class EncoderSizes(Protocol):
@@ -104,6 +106,26 @@ class SearchSpace:
             for intermediate in self.intermediate
         )
 
+    def uniformly_scaled(self) -> tuple[Architecture, ...]:
+        """The teacher shrunk in all its sizes alike, smallest first: what one would try without a search.
+
+        Each size takes the value nearest to its share, and the head size stays the nearest to the teacher's.
+        """
+        found: dict[Architecture, None] = {}
+        teacher = self.template
+        for step in range(1, _SCALES + 1):
+            hidden = _nearest(self.hidden, teacher.hidden * step / _SCALES)
+            sizes = [size for size in self.head_sizes if hidden % size == 0]
+            found[
+                self._architecture(
+                    _nearest(self.layers, teacher.layers * step / _SCALES),
+                    hidden,
+                    hidden // _nearest(sizes, teacher.hidden / teacher.heads),
+                    _nearest(self.intermediate, teacher.intermediate * step / _SCALES),
+                )
+            ] = None
+        return tuple(found)
+
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Candidates as points of the unit cube, in the order of ``DIMENSIONS``.
 
@@ -131,6 +153,10 @@ class SearchSpace:
             token_types=self.template.token_types,
             labels=self.template.labels,
         )
+
+
+def _nearest(values: Sequence[int], wanted: float) -> int:
+    return min(values, key=lambda value: abs(value - wanted))
 
 
 def model_bytes(architecture: Architecture) -> int:

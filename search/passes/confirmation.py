@@ -1,19 +1,20 @@
 """The final: the best trials are distilled fully, exported, compiled, checked against ONNX Runtime, and measured.
 
-A trial's latency is measured with the weights of its short distillation first (they do not matter for it), so that no
-long distillation is spent on a model that misses the budget.
+Where the teacher itself fits the budget it takes part as it is. A finalist that misses the budget with its real
+weights, though it was admitted without them, gives way to the next best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import PocketBertError
 from data.progress import ProgressEvent
 from search.passes.bench import Bench, now, timed
-from search.records import Checked, Finalist, Timing, Trained, Trial
+from search.records import Admission, Checked, Finalist, Trained, Trial
 
 if TYPE_CHECKING:
     from data.architecture import Architecture
@@ -29,7 +30,7 @@ def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher
     """Takes trials in the order of ``ranking`` into the final until ``FINALISTS`` of them meet the budget.
 
     Returns:
-        All that were looked at, those included which missed the budget.
+        All that were measured, those included which missed the budget.
     """
     budget_ms = bench.study.options.budget_ms
     finalists: list[Finalist] = []
@@ -37,78 +38,80 @@ def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher
         meeting = sum(finalist.meets(budget_ms) for finalist in finalists)
         if meeting == FINALISTS:
             break
-        bench.progress(ProgressEvent("final", meeting, FINALISTS, trial.candidate.architecture.name))
-        finalists.append(_finalist(bench, trial, task, teacher))
+        architecture = trial.candidate.architecture
+        bench.progress(ProgressEvent("final", meeting, FINALISTS, architecture.name))
+
+        def train(trial: Trial = trial) -> Trained:
+            return _distil(bench, trial, task, teacher)
+
+        finalists.append(_finalist(bench, trial.index, architecture, train))
     meeting = sum(finalist.meets(budget_ms) for finalist in finalists)
     bench.progress(ProgressEvent("final", meeting, max(meeting, 1), f"{meeting} within the budget"))
     return tuple(finalists)
 
 
-def _finalist(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Finalist:
-    record = f"finalist-{bench.device.provenance}-{trial.index:03d}"
+def confirm_teacher(bench: Bench, admission: Admission, teacher: Teacher) -> Finalist:
+    """The fine-tuned teacher as it is, compiled, checked and measured like all others."""
+    return _finalist(bench, None, admission.candidate.architecture, lambda: _keep(bench, teacher))
+
+
+def _finalist(bench: Bench, trial: int | None, architecture: Architecture, train: Callable[[], Trained]) -> Finalist:
+    name = "teacher" if trial is None else f"{trial:03d}"
+    record = f"finalist-{bench.device.provenance}-{name}"
     kept = bench.study.load(record, Finalist)
     if kept is not None:
         return kept
-    screening = _screen(bench, trial)
-    finalist = Finalist(trial.index, screening)
-    if screening.median_ms <= bench.study.options.budget_ms:
-        finalist = _complete(bench, trial, screening, _train(bench, trial, task, teacher))
+    trained = bench.study.load(f"trained-{name}", Trained)
+    if trained is None:
+        trained = train()
+        bench.study.save(f"trained-{name}", trained)
+    finalist = _complete(bench, trial, architecture, trained)
     bench.study.save(record, finalist)
-    _tell(bench, trial, finalist)
+    _tell(bench, architecture, finalist)
     return finalist
 
 
-def _screen(bench: Bench, trial: Trial) -> Timing:
-    """The latency of the trial's architecture on the device."""
-    record = f"screening-{bench.device.provenance}-{trial.index:03d}"
-    kept = bench.study.load(record, Timing)
-    if kept is not None:
-        return kept
-    architecture = trial.candidate.architecture
-    with timed(bench.study, "measure"):
-        compiled = None
-        if bench.device.needs_runner:
-            compiled = _compile(bench, bench.study.out / trial.directory)[0]
-        timing = bench.stages.time_model(bench.device, compiled, architecture, bench.threads, trial.finished_at)
-    bench.study.save(record, timing)
-    return timing
-
-
-def _train(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained:
-    record = f"trained-{trial.index:03d}"
-    kept = bench.study.load(record, Trained)
-    if kept is not None:
-        return kept
+def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained:
     folder = bench.study.models(f"final-{trial.index:03d}")
     with timed(bench.study, "full distillation"):
         student = bench.stages.distil_full(
             teacher, task, trial.candidate.architecture, bench.study.options.seed, folder, bench.progress
         )
     directory = bench.study.relative(student.directory)
-    trained = Trained(student.score, dict(student.scores), student.seconds, directory, now())
-    bench.study.save(record, trained)
-    return trained
+    return Trained(student.score, dict(student.scores), student.seconds, directory, now())
 
 
-def _complete(bench: Bench, trial: Trial, screening: Timing, trained: Trained) -> Finalist:
-    """Exports, compiles, checks and measures the fully distilled model."""
-    architecture, stages = trial.candidate.architecture, bench.stages
+def _keep(bench: Bench, teacher: Teacher) -> Trained:
+    """A copy of the teacher's checkpoint, so that the study needs nothing outside of its folder."""
+    folder = bench.study.models("teacher")
+    partial = folder.with_name("teacher.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(teacher.directory, partial)
+    partial.rename(folder)
+    return Trained(teacher.score, dict(teacher.scores), 0.0, bench.study.relative(folder), now())
+
+
+def _complete(bench: Bench, trial: int | None, architecture: Architecture, trained: Trained) -> Finalist:
+    """Exports, compiles, checks and measures a fully trained model."""
+    stages = bench.stages
     with timed(bench.study, "compile"):
         compiled, onnx, difference = compile_checked(bench, bench.study.out / trained.directory, architecture)
     with timed(bench.study, "measure"):
         timing = stages.time_model(bench.device, compiled, architecture, bench.threads, trained.finished_at)
         shares = stages.block_shares(bench.device, compiled, bench.threads)
-    checked = Checked(bench.study.relative(onnx), difference)
-    return Finalist(trial.index, screening, trained, checked, timing, shares)
+    return Finalist(trial, trained, Checked(bench.study.relative(onnx), difference), timing, shares)
 
 
 def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) -> tuple[Any, Path, float]:
-    """The compiled model of a checkpoint, its ONNX file, and the largest |logit difference| from ONNX Runtime.
+    """The compiled model of a checkpoint, the ONNX file it was made of, and the largest |logit difference| of the two.
 
     Raises:
         PocketBertError: it does not compile, or the difference is too large.
     """
-    compiled, onnx = _compile(bench, checkpoint)
+    seq_len = bench.study.options.seq_len
+    onnx = bench.stages.export_onnx(checkpoint, checkpoint.with_name(f"{checkpoint.name}.onnx"), seq_len)
+    compiled = bench.stages.compile_model(onnx, seq_len, bench.threads)
     difference = bench.stages.max_difference(compiled, onnx, architecture, bench.study.options.seed)
     if not difference <= TOLERANCE:
         raise PocketBertError(
@@ -118,20 +121,15 @@ def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) 
     return compiled, onnx, difference
 
 
-def _compile(bench: Bench, checkpoint: Path) -> tuple[Any, Path]:
-    """The compiled model of a checkpoint, and the ONNX file beside the checkpoint that it was made of."""
-    seq_len = bench.study.options.seq_len
-    onnx = bench.stages.export_onnx(checkpoint, checkpoint.with_name(f"{checkpoint.name}.onnx"), seq_len)
-    return bench.stages.compile_model(onnx, seq_len, bench.threads), onnx
-
-
-def _tell(bench: Bench, trial: Trial, finalist: Finalist) -> None:
+def _tell(bench: Bench, architecture: Architecture, finalist: Finalist) -> None:
     """One line on what became of a finalist."""
-    name, budget_ms = trial.candidate.architecture.name, bench.study.options.budget_ms
-    timing = finalist.timing or finalist.screening
-    latency = f"{timing.median_ms:.3g} ms {timing.provenance}, predicted {trial.candidate.predicted_ms:.3g} ms"
-    if finalist.trained is None:
-        bench.note(f"{name} misses the budget of {budget_ms:g} ms: {latency}; going on to the next candidate")
+    budget_ms, timing = bench.study.options.budget_ms, finalist.timing
+    name = f"{'the teacher ' if finalist.trial is None else ''}{architecture.name}"
+    latency = f"{timing.median_ms:.3g} ms {timing.provenance}"
+    if finalist.meets(budget_ms):
+        bench.note(f"{name} meets the budget of {budget_ms:g} ms: {latency}, score {finalist.trained.score:.3f}")
     else:
-        verdict = "meets" if finalist.meets(budget_ms) else "misses"
-        bench.note(f"{name} {verdict} the budget of {budget_ms:g} ms: {latency}, score {finalist.trained.score:.3f}")
+        bench.note(
+            f"{name} misses the budget of {budget_ms:g} ms with its real weights, though it was admitted before: "
+            f"{latency}; the next best takes its place"
+        )

@@ -20,7 +20,7 @@ BEST, RESULT, REPORT = "best", "result.json", "report.html"
 class _Published:
     """Which model is in ``best/``, and for which compiler target it was compiled."""
 
-    winner: int
+    winner: int | None
     target: str
 
 
@@ -44,13 +44,11 @@ def publish(bench: Bench, result: SearchResult) -> None:
 def _assemble(bench: Bench, result: SearchResult) -> Path:
     """A folder with the winner's checkpoint, its ONNX file and its compiled form."""
     finalist = result.winning_finalist
-    if finalist.trained is None or finalist.checked is None:
-        raise ValueError(f"winner {finalist.trial} is not complete")
     folder = bench.study.folder / "best.partial"
     shutil.rmtree(folder, ignore_errors=True)
     checkpoint = bench.study.out / finalist.trained.directory
-    # Hugging Face's own files only: what distillation noted for itself is of no use to whoever takes the model.
-    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("distilled.json"))
+    # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model.
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("distilled.json", "teacher.json"))
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)

@@ -1,4 +1,4 @@
-"""The trials: candidates proposed by the optimiser and distilled briefly, to learn which of them are worth more."""
+"""The trials: admitted candidates distilled briefly, to learn which of them are worth more."""
 
 from __future__ import annotations
 
@@ -10,39 +10,124 @@ from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
-from search.optimization.optimizer import propose, untried
-from search.optimization.space import SearchSpace
+from search.optimization.optimizer import below, initial_count, near, propose
+from search.passes.admission import Prospects
 from search.passes.bench import Bench, now, timed
-from search.records import Candidate, Trial
+from search.records import Admission, Candidate, Proposer, Trial
 
 if TYPE_CHECKING:
     from data.tasks import Task
     from search.distillation.teacher import Teacher
 
+# At most so many candidates are compiled and timed together, and fewer where the chance that none of them is admitted
+# is small enough; so many times at most before one must be trained.
+_BATCH, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 6, 0.1
+# With fewer trials none is spent on the baseline.
+_FEWEST_FOR_BASELINE = 3
+# Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
+_FASTER_THAN_TEACHER = (0.75, 0.3)
 
-def run_trials(
-    bench: Bench, space: SearchSpace, feasible: Sequence[Candidate], total: int, task: Task, teacher: Teacher
-) -> list[Trial]:
-    """Proposes and briefly distils candidates until there are ``total`` trials, or none left to propose."""
+
+def look_first(bench: Bench, prospects: Prospects) -> None:
+    """Times the teacher, then candidates until one can be trained, before anything is.
+
+    Raises:
+        InfeasibleBudgetError: nothing is within the budget.
+    """
+    teacher = prospects.time_teacher()
+    if not bench.study.trials() and next_candidate(bench, prospects, []) is None and not teacher.admitted:
+        prospects.time_fastest()
+
+
+def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher) -> list[Trial]:
+    """Proposes, times and briefly distils candidates until there are as many trials as wanted, or none left to try.
+
+    A trial whose architecture misses the budget on the device does not count: that happens where trials ran on the
+    analytic model and the device is attached now.
+    """
     trials = bench.study.trials()
-    total = min(total, len(trials) + len(untried(feasible, trials)))
+    prospects.time_trials(trials)
     pending = [trial for trial in trials if trial.status == "proposed"]
-    while pending or len(trials) < total:
+    while pending or _missing(bench, prospects, trials) > 0:
         if not pending:
-            proposal = propose(
-                space, feasible, trials, total_trials=bench.study.options.trials, seed=bench.study.options.seed
-            )
-            if proposal is None:
+            admission = next_candidate(bench, prospects, trials)
+            if admission is None:
                 break
-            pending = [Trial(len(trials), *proposal)]
+            pending = [Trial(len(trials), admission.candidate, admission.proposer)]
             bench.study.save_trial(pending[0])
             trials.append(pending[0])
         trial = pending.pop(0)
+        total = len(trials) + max(0, _missing(bench, prospects, trials))
         report_trial(bench.progress, trials, trial.index, total, trial.candidate.architecture.name)
         trials[trial.index] = run_trial(bench, trial, task, teacher)
         bench.study.save_trial(trials[trial.index])
         report_trial(bench.progress, trials, trial.index + 1, total, "")
+    if trials:
+        report_trial(bench.progress, trials, len(trials), len(trials), "")
     return trials
+
+
+def _missing(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> int:
+    """How many trials there are still to be."""
+    return bench.study.options.trials - sum(trial.status == "failed" or prospects.stands(trial) for trial in trials)
+
+
+def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> Admission | None:
+    """The admitted candidate to train next, after timing what is proposed; None where none is admitted.
+
+    What it does depends on the study's records alone, so that a search that was killed goes on alike.
+    """
+    options, teacher = bench.study.options, prospects.teacher
+    baseline_wanted = not trials and not teacher.admitted
+
+    def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
+        return propose(prospects.space, candidates, trials, count=count, total_trials=options.trials, seed=options.seed)
+
+    for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
+        if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:
+            return prospects.baseline
+        pool = prospects.untried(trials)
+        if teacher.admitted:
+            pool = below(pool, _faster_ms(teacher, len(trials), options.trials))
+        else:
+            pool = near(pool, options.budget_ms)
+        ready = [each for each in pool if prospects.admission(each.architecture)]
+        first_points = max(0, initial_count(options.trials) - len(trials))
+        if ready and (batch or first_points):
+            return prospects.admission(proposals(ready, 1)[0][0].architecture)
+        wanted, proposer = proposals(pool, max(_BATCH, first_points))
+        if wanted and prospects.admission(wanted[0].architecture):
+            return prospects.admission(wanted[0].architecture)
+        unknown = [each for each in wanted if prospects.admission(each.architecture) is None]
+        together: list[tuple[Candidate, Proposer]] = [(each, proposer) for each in enough(unknown, first_points)]
+        if baseline_wanted and prospects.baseline is None:
+            scaled = prospects.uniform()
+            together = [(each, "uniform") for each in scaled] + [pair for pair in together if pair[0] not in scaled]
+        if not together:
+            break
+        prospects.time(together, len(trials))
+    ready = [each for each in prospects.untried(trials) if prospects.admission(each.architecture)]
+    slowest = max(ready, key=lambda candidate: candidate.predicted_ms, default=None)
+    return prospects.admission(slowest.architecture) if slowest else None
+
+
+def enough(candidates: Sequence[Candidate], least: int) -> list[Candidate]:
+    """The first of the candidates, ``least`` of them or more, until some of them is admitted with high probability."""
+    taken: list[Candidate] = []
+    none = 1.0
+    for candidate in candidates:
+        if len(taken) >= least and none <= _CHANCE_OF_NONE:
+            break
+        taken.append(candidate)
+        none *= 1 - candidate.probability_within
+    return taken
+
+
+def _faster_ms(teacher: Admission, tried: int, total: int) -> float:
+    """The latency below which the next trial should stay where the teacher itself fits, ms: ever less of its own."""
+    first, last = _FASTER_THAN_TEACHER
+    progress = min(1.0, tried / max(1, total - 1))
+    return teacher.timing.median_ms * first * (last / first) ** progress
 
 
 def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial:
@@ -82,8 +167,3 @@ def report_trial(progress: Progress, trials: Sequence[Trial], done: int, total: 
     best = max(scored, key=lambda trial: trial.score or 0.0, default=None)
     shown = f"{best.score:.3f} ({best.candidate.architecture.name})" if best else ""
     progress(ProgressEvent("trials", done, max(total, done), message, shown))
-
-
-def rank(trial: Trial) -> tuple[float, float]:
-    """Sorting key: best score first, and the faster one among equals."""
-    return -(trial.score if trial.score is not None else -math.inf), trial.candidate.predicted_ms

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.records import Finalist, SearchResult, Timing
+from search.records import SearchResult
 from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.summary import admission_line, baseline_trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,9 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
         "prediction": svg("prediction", lambda axes: _plot_prediction(axes, result)),
         "blocks": svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
     }
-    return environment.get_template("report.html").render(result=document, plots=plots)
+    return environment.get_template("report.html").render(
+        result=document, plots=plots, admission_line=admission_line(result)
+    )
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -45,32 +48,38 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
-    """Score against latency: trials at their predicted, finalists at their measured latency."""
+    """Score against measured latency: trials, finalists, the baseline, and the teacher, within the budget or beyond."""
     scored = [trial for trial in result.trials if trial.score is not None]
-    short = [(trial.candidate.predicted_ms, trial.score or 0.0) for trial in scored]
-    full = [
-        (finalist.timing.median_ms, finalist.trained.score)
-        for finalist in result.finalists
-        if finalist.timing and finalist.trained
-    ]
-    where = result.device.provenance
-    axes.scatter(*zip(*short, strict=True), color=QUIET, label="short distillation, latency predicted")
-    axes.scatter(*zip(*full, strict=True), color=ACCENT, label=f"full distillation, latency {where}", zorder=3)
-    front = pareto_front([*short, *full])
+    short = {trial.index: (_timed_ms(result, trial.index), trial.score or 0.0) for trial in scored}
+    full = [(finalist.timing.median_ms, finalist.trained.score) for finalist in result.finalists]
+    teacher = (_timed_ms(result, None), result.teacher.score)
+    if short:
+        axes.scatter(*zip(*short.values(), strict=True), color=QUIET, label="short distillation")
+    axes.scatter(*zip(*full, strict=True), color=ACCENT, label="in the final: trained fully", zorder=3)
+    axes.scatter(*teacher, color=INK, marker="s", label="teacher", zorder=3)
+    baseline = baseline_trial(result)
+    if baseline is not None and baseline.index in short:
+        axes.scatter(*short[baseline.index], color=WARM, marker="D", label="uniformly scaled teacher, short", zorder=3)
+    points = [*short.values(), *full, teacher]
+    front = pareto_front(points)
     axes.step(*zip(*front, strict=True), where="post", color=INK, linewidth=1, label="Pareto front")
     winner = result.winning_finalist
-    if winner.timing and winner.trained:
-        place = (winner.timing.median_ms, winner.trained.score)
-        axes.scatter(*place, s=160, facecolors="none", edgecolors=INK, zorder=4)
-        name = result.winning_trial.candidate.architecture.name
-        axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
-    _draw_budget(axes, result, max(latency for latency, _ in [*short, *full]))
+    place = (winner.timing.median_ms, winner.trained.score)
+    axes.scatter(*place, s=160, facecolors="none", edgecolors=INK, zorder=4)
+    name = result.winning_candidate.architecture.name
+    axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
+    _draw_budget(axes, result, max(latency for latency, _ in points))
     axes.axhline(result.teacher.score, color=INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
     axes.axhline(result.task.majority, color=QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"latency on {result.device.name}, ms")
+    axes.set_xlabel(f"{result.device.provenance} latency on {result.device.name}, ms")
     axes.set_ylabel(f"dev {result.task.metric}")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _timed_ms(result: SearchResult, trial: int | None) -> float:
+    """Latency before any training of a trial, or of the teacher."""
+    return result.admission_of(trial).timing.median_ms
 
 
 def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
@@ -82,26 +91,23 @@ def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
         axes.plot([], [], color=WARM, label=f"{label}, off to the right")
 
 
-def _timings(finalist: Finalist) -> list[Timing]:
-    return [timing for timing in (finalist.screening, finalist.timing) if timing is not None]
-
-
 def _plot_prediction(axes: Axes, result: SearchResult) -> None:
-    """Predicted latency with its interval against every measured one of the finalists."""
+    """Predicted latency with its interval against the measured one, of all that was timed before any training.
+
+    The teacher is left out where it would squeeze all else into a corner.
+    """
     highest = 0.0
-    for _, latency, predicted in result.feasible.quality.held_out:
+    for _, latency, predicted in result.outlook.quality.held_out:
         axes.scatter(latency, predicted, color=QUIET, s=12, label="models held out from the predictor")
         highest = max(highest, latency, predicted)
-    for finalist in result.finalists:
-        candidate = result.trials[finalist.trial].candidate
+    for admission in result.admissions:
+        candidate, x = admission.candidate, admission.timing.median_ms
+        if admission.proposer == "teacher" and x > _BUDGET_IN_SIGHT * result.options.budget_ms:
+            continue
         errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
-        for timing in _timings(finalist):
-            color, label = ACCENT, "finalists, fully distilled"
-            if timing is finalist.screening:
-                color, label = WARM, "finalists, before the full distillation"
-            x, y = timing.median_ms, candidate.predicted_ms
-            axes.errorbar(x, y, yerr=errors, fmt="o", capsize=3, color=color, label=label)
-            highest = max(highest, timing.median_ms, candidate.upper_ms)
+        color, label = (ACCENT, "admitted to training") if admission.admitted else (WARM, "missed, never trained")
+        axes.errorbar(x, candidate.predicted_ms, yerr=errors, fmt="o", capsize=3, color=color, label=label)
+        highest = max(highest, x, candidate.upper_ms)
     axes.plot([0, highest], [0, highest], color=QUIET, linewidth=1)
     _draw_budget(axes, result, highest)
     axes.set_xlim(left=0)

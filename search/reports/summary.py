@@ -6,15 +6,23 @@
     options                         what was asked for: device, budget_ms, task, unit, teacher, trials, seq_len, ...
     device                          name, title, processor, target, threads, fingerprint, provenance
     task                            name, metric, majority (score of the best constant answer), examples
-    teacher                         name, architecture, score (of the metric), scores (all)
+    teacher                         name, architecture, score (of the metric), scores (all), fits (size and budget),
+                                    timing (as below, before any training)
     predictor                       provenance; n, mape, within_10, spearman (fractions of 1) on held-out whole models;
                                     held_out[]: name, latency_ms, predicted_ms
-    space                           candidates, feasible, fastest (of all candidates)
-    trials[]                        index, name, architecture, proposer, status, score, scores, seconds,
+    space                           candidates, feasible (those worth timing), fastest (as predicted, of all candidates)
+    admission                       timed, admitted, missed: models timed on the device before any training;
+                                    prediction_error: mean |predicted / timed - 1| of them;
+                                    models[]: name, architecture, latency (as below), proposer, admitted, timing
+    baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
+                                    with its trial and that trial's score; null where the teacher itself fits
+    trials[]                        index, name, architecture, proposer, status, score, scores, seconds, timed_ms,
                                     latency: {predicted_ms, interval_ms, probability_within, provenance}
-    finalists[]                     trial, name, latency (as above), score, scores, max_logit_difference, meets_budget,
-                                    blocks, screening and timing: {median_ms, min_ms, p90_ms, n, samples_ms, provenance}
-    winner                          the finalist that won, with its weight_bytes
+    finalists[]                     trial (null: the teacher itself), name, latency (as above), score, scores,
+                                    max_logit_difference, meets_budget, blocks, screening (before any training) and
+                                    timing: {median_ms, min_ms, p90_ms, n, samples_ms, visits_ms, provenance, ...}
+    winner                          the finalist that won, with its weight_bytes, share_of_budget (fraction of 1), and
+                                    faster_equals: trials of faster finalists within a standard error of its score
     confirmation                    status (confirmed | pending), command that completes it where it is pending
     files                           what was written, relative to --out
     seconds                         wall clock of each stage, over all runs of a resumed search
@@ -29,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.optimization.space import model_bytes
-from search.records import Candidate, Finalist, SearchOptions, SearchResult, Timing, Trial
+from search.records import Admission, Candidate, Finalist, SearchOptions, SearchResult, Timing, Trial
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,24 +47,29 @@ SCHEMA = 1
 
 def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     """The content of ``result.json`` of the search in ``out``."""
-    provenance = result.feasible.provenance
-    trials = {trial.index: trial for trial in result.trials}
-    finalists = {f.trial: _finalist(result, f, trials[f.trial]) for f in result.finalists}
-    winner = finalists[result.winner] | {"weight_bytes": model_bytes(result.winning_trial.candidate.architecture)}
+    provenance = result.outlook.provenance
+    finalists = {finalist.trial: _finalist(result, finalist) for finalist in result.finalists}
+    winner = finalists[result.winner] | {
+        "weight_bytes": model_bytes(result.winning_candidate.architecture),
+        "share_of_budget": result.share_of_budget,
+        "faster_equals": [finalist.trial for finalist in result.equals],
+    }
     return {
         "schema": SCHEMA,
         "pocketbert": program_version(),
         "options": asdict(result.options),
         "device": asdict(result.device),
         "task": asdict(result.task),
-        "teacher": asdict(result.teacher) | {"provenance": "measured"},
-        "predictor": {"provenance": provenance} | asdict(result.feasible.quality),
+        "teacher": _teacher(result),
+        "predictor": {"provenance": provenance} | asdict(result.outlook.quality),
         "space": {
-            "candidates": result.feasible.space_size,
-            "feasible": len(result.feasible.candidates),
-            "fastest": _candidate(result.feasible.fastest, provenance),
+            "candidates": result.outlook.space_size,
+            "feasible": result.outlook.possible,
+            "fastest": _candidate(result.outlook.fastest, provenance),
         },
-        "trials": [_trial(trial, provenance) for trial in result.trials],
+        "admission": _admissions(result),
+        "baseline": _baseline(result),
+        "trials": [_trial(result, trial) for trial in result.trials],
         "finalists": list(finalists.values()),
         "winner": winner,
         "confirmation": {"status": result.confirmation, "command": pending_command(result, out)},
@@ -116,11 +129,51 @@ def _candidate(candidate: Candidate, provenance: str) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial, provenance: str) -> dict[str, Any]:
-    return _candidate(trial.candidate, provenance) | {
+def _teacher(result: SearchResult) -> dict[str, Any]:
+    admission = result.admission_of(None)
+    timing = _timing(admission.timing)
+    return asdict(result.teacher) | {"provenance": "measured", "fits": admission.admitted, "timing": timing}
+
+
+def _admissions(result: SearchResult) -> dict[str, Any]:
+    admitted = sum(each.admitted for each in result.admissions)
+    return {
+        "timed": len(result.admissions),
+        "admitted": admitted,
+        "missed": len(result.admissions) - admitted,
+        "prediction_error": result.prediction_error,
+        "models": [_admission(result, each) for each in result.admissions],
+    }
+
+
+def _admission(result: SearchResult, admission: Admission) -> dict[str, Any]:
+    return _candidate(admission.candidate, result.outlook.provenance) | {
+        "proposer": admission.proposer,
+        "admitted": admission.admitted,
+        "timing": _timing(admission.timing),
+    }
+
+
+def _baseline(result: SearchResult) -> dict[str, Any] | None:
+    if result.baseline is None:
+        return None
+    trial = baseline_trial(result)
+    found = {"trial": trial.index if trial else None, "score": trial.score if trial else None}
+    return _admission(result, result.baseline) | found
+
+
+def baseline_trial(result: SearchResult) -> Trial | None:
+    """The trial of the uniformly scaled teacher, where it had one."""
+    architecture = result.baseline.candidate.architecture if result.baseline else None
+    return next((trial for trial in result.trials if trial.candidate.architecture == architecture), None)
+
+
+def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
+    return _candidate(trial.candidate, result.outlook.provenance) | {
         "index": trial.index,
         "proposer": trial.proposer,
         "status": trial.status,
+        "timed_ms": result.admission_of(trial.index).timing.median_ms,
         "score": trial.score,
         "scores": trial.scores,
         "seconds": round(trial.seconds, 3),
@@ -128,16 +181,16 @@ def _trial(trial: Trial, provenance: str) -> dict[str, Any]:
     }
 
 
-def _finalist(result: SearchResult, finalist: Finalist, trial: Trial) -> dict[str, Any]:
-    trained, checked = finalist.trained, finalist.checked
-    return _candidate(trial.candidate, result.feasible.provenance) | {
+def _finalist(result: SearchResult, finalist: Finalist) -> dict[str, Any]:
+    admission = result.admission_of(finalist.trial)
+    return _candidate(admission.candidate, result.outlook.provenance) | {
         "trial": finalist.trial,
-        "screening": _timing(finalist.screening),
-        "timing": _timing(finalist.timing) if finalist.timing else None,
-        "score": trained.score if trained else None,
-        "scores": trained.scores if trained else None,
-        "seconds": round(trained.seconds, 3) if trained else None,
-        "max_logit_difference": checked.max_difference if checked else None,
+        "screening": _timing(admission.timing),
+        "timing": _timing(finalist.timing),
+        "score": finalist.trained.score,
+        "scores": finalist.trained.scores,
+        "seconds": round(finalist.trained.seconds, 3),
+        "max_logit_difference": finalist.checked.max_difference,
         "meets_budget": finalist.meets(result.options.budget_ms),
         "blocks": [asdict(share) for share in finalist.shares],
     }
@@ -154,33 +207,55 @@ def _timing(timing: Timing) -> dict[str, Any]:
 
 
 def final_table(result: SearchResult) -> Table:
-    """The finalists, the teacher and the majority, side by side."""
+    """The finalists, the baseline, the teacher and the majority, side by side; below, what was timed first."""
     from rich.table import Table
 
     metric = result.task.metric
     title = f"{result.task.name} on {result.device.title}, budget {result.options.budget_ms:g} ms"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, caption=admission_line(result), title_justify="left", caption_justify="left")
     for heading in ("model", "layers × hidden, heads, FFN"):
         table.add_column(heading)
     for heading in (f"dev {metric}", "predicted ms (90%)", f"{result.device.provenance} ms (p90)", "within budget"):
         table.add_column(heading, justify="right")
     for finalist in result.finalists:
-        table.add_row(*_finalist_cells(result, finalist), style="bold" if finalist.trial == result.winner else None)
-    table.add_row("teacher", _sizes(result.teacher.architecture), f"{result.teacher.score:.3f}", "", "", "")
+        won = finalist.trial == result.winner
+        if finalist.trial is None:
+            shown = "winner: teacher" if won else "teacher"
+        else:
+            shown = "winner" if won else f"trial {finalist.trial}"
+        meets, score = finalist.meets(result.options.budget_ms), f"{finalist.trained.score:.3f}"
+        cells = _cells(shown, result.admission_of(finalist.trial), score, finalist.timing, meets)
+        table.add_row(*cells, style="bold" if won else None)
+    if result.baseline is not None:
+        trial = baseline_trial(result)
+        score = f"{trial.score:.3f} (short)" if trial and trial.score is not None else ""
+        table.add_row(*_cells("scaled teacher", result.baseline, score, result.baseline.timing, True))
+    if all(finalist.trial is not None for finalist in result.finalists):
+        teacher = result.admission_of(None)
+        table.add_row(*_cells("teacher", teacher, f"{result.teacher.score:.3f}", teacher.timing, teacher.admitted))
     table.add_row("majority", "", f"{result.task.majority:.3f}", "", "", "")
     return table
 
 
-def _finalist_cells(result: SearchResult, finalist: Finalist) -> tuple[str, ...]:
-    trial = result.trials[finalist.trial]
-    candidate, timing = trial.candidate, finalist.timing or finalist.screening
+def admission_line(result: SearchResult) -> str:
+    """How many models were timed before training, how far predictions were off, and what the winner uses."""
+    admitted = sum(each.admitted for each in result.admissions)
     return (
-        "winner" if finalist.trial == result.winner else f"trial {finalist.trial}",
+        f"{len(result.admissions)} models were timed before any training: {admitted} admitted, "
+        f"{len(result.admissions) - admitted} missed; predictions were off by {result.prediction_error:.1%} in the "
+        f"mean; the winner uses {result.share_of_budget:.0%} of the budget"
+    )
+
+
+def _cells(name: str, admission: Admission, score: str, timing: Timing, within: bool) -> tuple[str, ...]:
+    candidate = admission.candidate
+    return (
+        name,
         _sizes(candidate.architecture),
-        f"{finalist.trained.score:.3f}" if finalist.trained else f"{trial.score:.3f} (short)",
+        score,
         f"{candidate.predicted_ms:.2f} ({candidate.lower_ms:.2f}–{candidate.upper_ms:.2f})",
         f"{timing.median_ms:.2f} ({timing.p90_ms:.2f})",
-        "yes" if finalist.meets(result.options.budget_ms) else "no",
+        "yes" if within else "no",
     )
 
 

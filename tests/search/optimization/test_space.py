@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,3 +67,15 @@ def test_a_sequence_longer_than_the_teachers_positions_is_refused() -> None:
 def test_size_in_bytes_counts_fp32_weights() -> None:
     architecture = SearchSpace.from_teacher(MINILM, seq_len=128, labels=2).architectures()[0]
     assert model_bytes(architecture) == 4 * architecture.parameters
+
+
+def test_the_teacher_is_scaled_in_all_sizes_alike() -> None:
+    space = SearchSpace.from_teacher(MINILM, seq_len=128, labels=2)
+    scaled = space.uniformly_scaled()
+    assert set(scaled) <= set(space.architectures())
+    assert scaled[-1] == space.template
+    assert len(scaled) > 15
+    sizes = [(a.layers, a.hidden, a.intermediate) for a in scaled]
+    for smaller, larger in pairwise(sizes):
+        assert all(low <= high for low, high in zip(smaller, larger, strict=True))
+    assert all(abs(a.hidden / 384 - a.intermediate / 1536) < 0.15 for a in scaled)

@@ -33,6 +33,7 @@ def test_result_json_holds_every_figure_with_its_provenance(result: SearchResult
     document = json.loads((out / "result.json").read_text())
     assert document == json.loads(json.dumps(result_document(result, out)))
     assert document["schema"] == 1
+    assert document["admission"]["timed"] == len(document["admission"]["models"]) > len(document["trials"])
     assert document["device"]["provenance"] == document["predictor"]["provenance"] == "measured"
     assert len(document["trials"]) == 3
     winner = document["winner"]
@@ -50,10 +51,10 @@ def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
     assert "<script" not in page
     text = html.unescape(page)
-    assert result.winning_trial.candidate.architecture.name in text
+    assert result.winning_candidate.architecture.name in text
     for trial in result.trials:
         assert trial.candidate.architecture.name in text
-    assert "budget 2 ms" in text
+    assert "budget 1 ms" in text
     assert "Pareto front" in text
     identifiers = re.findall(r'<clipPath id="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers)), "figures on one page must not share identifiers"
@@ -69,7 +70,7 @@ def test_what_is_simulated_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "simulated" in page
     assert "was not attached" in page
-    assert "search --device s20 --budget 2ms" in html.unescape(page)
+    assert "search --device s20 --budget 1ms" in html.unescape(page)
     assert "simulated ms" in shown(result)
 
 
@@ -81,7 +82,7 @@ def test_names_in_the_report_are_escaped(result: SearchResult, out: Path) -> Non
 
 def test_the_table_shows_winner_teacher_and_majority(result: SearchResult) -> None:
     text = shown(result)
-    for part in ("winner", "teacher", "majority", "0.900", "0.500", "yes"):
+    for part in ("winner", "scaled teacher", "teacher", "majority", "0.900", "0.500", "yes", "% of the budget"):
         assert part in text
 
 
@@ -93,7 +94,7 @@ def shown(result: SearchResult) -> str:
 
 def test_the_resuming_command_repeats_the_options(result: SearchResult) -> None:
     command = resume_command(result.options, Path("my runs/a"))
-    assert command.startswith("search --device host --budget 2ms")
+    assert command.startswith("search --device host --budget 1ms")
     assert "--out 'my runs/a'" in command
     assert command.endswith("--resume")
     assert "--max-size" not in command
