@@ -198,7 +198,7 @@ def parse_visit(text: str, program: str) -> RawSamples:
     """The JSON object that a runner prints about one visit.
 
     Raises:
-        DeviceError: the text is not that object, is of another schema, or holds impossible times.
+        DeviceError: the text is not that object, is of another schema or program, or holds impossible times.
     """
     try:
         document = json.loads(text)
@@ -218,6 +218,8 @@ def parse_visit(text: str, program: str) -> RawSamples:
         raise DeviceError(f"the runner of {program} printed no valid result: {text.strip()[:120]!r}") from error
     if document.get("schema") != RUNNER_SCHEMA or not samples.samples_ms:
         raise DeviceError(f"the runner of {program} printed a result of another schema: {text.strip()[:120]!r}")
+    if document.get("program") != program:
+        raise DeviceError(f"the runner of {program} printed the result of another program: {text.strip()[:120]!r}")
     return samples
 
 

@@ -119,7 +119,13 @@ static void make_visit(const pb_arguments *a, pb_model *model, const pb_visit *v
 
 /* What the command line asks for as visits: those of a round, or the one of its program. */
 static pb_visit *read_visits(const pb_arguments *a, int *count) {
-  if (a->round) return pb_read_round(a->round, count);
+  if (a->round) {
+    pb_visit *visits = pb_read_round(a->round, count);
+    for (int i = 0; i < *count; i++)
+      if (visits[i].rotate_bytes && !a->fill)
+        pb_fail("line %d of the round: bytes to rotate over are for --fill: weights of a file are there once", i + 1);
+    return visits;
+  }
   pb_visit *visit = pb_need(1, sizeof *visit);
   *visit = (pb_visit){pb_find_program(a->program), a->rotate, a->warmup, a->runs};
   if (!visit->program) pb_fail("no program %s", a->program);

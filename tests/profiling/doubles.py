@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import sys
 from collections.abc import Callable
@@ -48,9 +47,10 @@ def script(path: Path, body: str) -> FakeRunner:
     return FakeRunner(path)
 
 
-def printing(path: Path, document: object = RECORDED) -> FakeRunner:
-    """A runner that prints a JSON document at each visit."""
-    return script(path, f"for line in sys.stdin: print({json.dumps(document)!r})")
+def printing(path: Path, document: dict[str, object] = RECORDED) -> FakeRunner:
+    """A runner that prints a JSON document about the program of each visit."""
+    body = "import json\nfor line in sys.stdin:\n    warmup, runs, rotate, program = line.rstrip().split(' ', 3)\n"
+    return script(path, f"{body}    print(json.dumps({document!r} | {{'program': program}}), flush=True)")
 
 
 @dataclass

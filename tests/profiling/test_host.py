@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -68,6 +69,35 @@ def test_program_that_hangs_is_stopped(host: Device, tmp_path: Path) -> None:
 def test_program_that_fails_says_why(host: Device, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="status 3: no memory"):
         visited(host, script(tmp_path / "runner", "print('no memory', file=sys.stderr); sys.exit(3)"))
+
+
+def test_every_visit_of_a_round_gets_its_own_result(host: Device, tmp_path: Path) -> None:
+    visits = tuple(Visit(program, (), warmup=3, runs=5) for program in ("p", "another one", "p"))
+    raws = host.go_round(Round(visits, 2, printing(tmp_path / "runner")))  # type: ignore[arg-type]
+    assert [raw.samples_ms for raw in raws] == [tuple(RECORDED["samples_ms"])] * 3  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="line break: 'x"):
+        host.go_round(Round((Visit("x\n0 1 0 p", (), 0, 1),), 2, printing(tmp_path / "runner")))  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="without visits"):
+        visited(host, printing(tmp_path / "runner"), visits=0)
+
+
+GOOD = json.dumps(RECORDED | {"program": "p"})
+BROKEN_ROUNDS = [
+    (f"print({GOOD!r}); print('no memory', file=sys.stderr); sys.exit(3)", r"p \(visit 2 of 3\) ended .* 3: no memory"),
+    (f"print({GOOD!r}, flush=True); import os; os.abort()", r"p \(visit 2 of 3\) ended with status -6"),
+    (f"print({GOOD!r}, flush=True); import time; time.sleep(60)", r"p \(visit 2 of 3\) did not end within 2 s"),
+    (f"print({GOOD!r})", "the runner of p printed no valid result: ''"),
+    (f"print({GOOD!r}); print('{{'); print({GOOD!r})", "the runner of p printed no valid result: '{'"),
+    (f"for i in range(4): print({GOOD!r})", r"p \(visit 3 of 3\): the runner printed no valid result"),
+    (f"for i in range(3): print({GOOD!r}.replace('\"p\"', '\"q\"'))", "the result of another program"),
+]
+
+
+@pytest.mark.parametrize(("body", "problem"), BROKEN_ROUNDS)
+def test_a_round_that_breaks_says_where(host: Device, tmp_path: Path, body: str, problem: str) -> None:
+    with pytest.raises(DeviceError, match=problem) as caught:
+        visited(host, script(tmp_path / "runner", body), limit_s=2.0, visits=3)
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_runner_is_named(host: Device, tmp_path: Path) -> None:

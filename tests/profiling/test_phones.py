@@ -25,7 +25,8 @@ Attach = Callable[..., PhoneDouble]
 
 def shell_runner(path: Path, body: str = "", binary_hash: str = "b1n") -> FakeRunner:
     """A runner that is a shell script: at each visit ``body``, then what a real one printed."""
-    each = f"{body}\necho {shlex.quote(json.dumps(RECORDED))}"
+    before, after = json.dumps(RECORDED | {"program": "@"}).split("@")
+    each = f"{body}\nprintf '%s%s%s\\n' {shlex.quote(before)} \"$program\" {shlex.quote(after)}"
     path.write_text(f'#!/bin/sh\nwhile read -r warmup runs rotate program; do\n{each}\ndone < "$1"\n')
     path.chmod(0o755)
     return FakeRunner(path, binary_hash=binary_hash)

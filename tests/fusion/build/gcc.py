@@ -11,7 +11,8 @@ import pytest
 
 from fusion.build.toolchain import RUNTIME, RUNTIME_SOURCES
 from fusion.compiled import CompiledModel
-from fusion.emit.program import emit_table
+from fusion.emit.program import Program, emit_table
+from fusion.target import Target
 
 NATIVE = Path(__file__).parent / "native"
 MARCH = {
@@ -36,11 +37,16 @@ needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="G++ is not i
 
 def model_objects(model: CompiledModel, sanitizer: str | None, folder: Path) -> list[str]:
     """The model's generated code and the runtime, compiled with a sanitizer; link them with :func:`link`."""
-    sources = [*(unit.source for unit in model.program.units), emit_table([model.program])]
+    return program_objects([model.program], model.target, sanitizer, folder)
+
+
+def program_objects(programs: Sequence[Program], target: Target, sanitizer: str | None, folder: Path) -> list[str]:
+    """As :func:`model_objects`, of several programs."""
+    units = {unit.block.hash: unit.source for program in programs for unit in program.units}
+    sources = [*units.values(), emit_table(programs)]
     files = [folder / f"unit{index}.c" for index in range(len(sources))]
     for file, source in zip(files, sources, strict=True):
         file.write_text(source)
-    target = model.target
     flags = [f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-fno-math-errno"]
     runtime = [str(RUNTIME / name) for name in RUNTIME_SOURCES]
     _compile([*sanitizing(sanitizer), *flags, *RUNTIME_WARNINGS, "-c", *map(str, files), *runtime], folder)

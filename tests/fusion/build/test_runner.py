@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from fusion import compile_model
+from data.architecture import Architecture
+from fusion import Runner, build_model_suite, compile_model, host_target
+from fusion.build.runner import visit_line
 from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME, RUNTIME_SOURCES
 from fusion.planning.fused_block import MAX_INPUTS
 from tests.fusion.build.gcc import NATIVE, RUNTIME_WARNINGS, link, needs_gcc
@@ -121,6 +123,78 @@ def test_bad_words_are_one_line(words: list[str], problem: str, runner: list[str
 
 def test_words_with_line_breaks_stay_one_line(runner: list[str]) -> None:
     assert run([*runner, "--un\nknown", "1"]).stderr == "error: unknown option --un known; --help lists them\n"
+
+
+BAD_ROUNDS = [
+    ("", "holds no visit"),
+    ("0 1 0 model", "line 1 of the round has no end"),
+    ("0 1 0 model\n\n", "line 2 of the round is not WARMUP RUNS ROTATE PROGRAM"),
+    ("0 1 model\n", "line 1 of the round is not WARMUP RUNS ROTATE PROGRAM"),
+    ("0 1 model 0\n", "line 1 of the round: rotate takes a whole number"),
+    ("0 1 0\n", "line 1 of the round is not WARMUP RUNS ROTATE PROGRAM"),
+    ("0 1 0 \n", "line 1 of the round: no program "),
+    ("0 1 0 model \n", "line 1 of the round: no program model "),
+    ("0 1 0 model\r\n", "line 1 of the round: no program model"),
+    ("0  1 0 model\n", "line 1 of the round: runs takes a whole number from 1"),
+    ("0 0 0 model\n", "line 1 of the round: runs takes a whole number from 1"),
+    ("-1 1 0 model\n", "line 1 of the round: warmup takes a whole number from 0"),
+    ("0 1 0 model\n0 x 0 model\n", "line 2 of the round: runs takes a whole number"),
+    ("0 4294967297 0 model\n", "line 1 of the round: runs takes a whole number"),
+    ("0 1 0 mo\0del\n", "line 1 of the round holds a null character"),
+    ("0 1 5 model\n", "line 1 of the round: bytes to rotate over are for --fill"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), BAD_ROUNDS)
+def test_bad_rounds_are_one_line(text: str, problem: str, runner: list[str]) -> None:
+    words = [runner[0], "--round", "-", *runner[2:]]
+    done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and problem in line
+
+
+def test_a_round_is_all_that_is_said_of_its_visits(runner: list[str], tmp_path: Path) -> None:
+    executable, _, *weights = runner
+    for more in (["model"], ["--runs", "1"], ["--warmup", "0"], ["--rotate", "0"], IDS, ["--round", "other"]):
+        done = run([executable, "--round", "-", *weights, *more])
+        assert done.returncode == 2 and "--round" in done.stderr and done.stderr.count("\n") == 1
+    for path, problem in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
+        done = run([executable, "--round", str(path), *weights])
+        assert done.returncode == 2 and f"the round {path}: {problem}" in done.stderr
+
+
+def test_a_model_of_one_file_is_visited_again_and_again(runner: list[str], tmp_path: Path) -> None:
+    (tmp_path / "round").write_text("1 2 0 model\n0 3 0 model\n")
+    done = run([runner[0], "--round", str(tmp_path / "round"), *runner[2:]])
+    first, second = map(strict, done.stdout.splitlines())
+    assert done.returncode == 0 and first["model_bytes"] == second["model_bytes"]
+    assert [len(visit[key]) for visit in (first, second) for key in ("warmups_ms", "samples_ms")] == [1, 2, 0, 3]
+    assert 0 < first["began_ms"] < second["began_ms"]
+
+
+@pytest.fixture(scope="module")
+def two_models(shared_home: None) -> Runner:
+    """A runner of two models of unequal sizes."""
+    sizes = {"vocab_size": 50, "seq_len": 7}
+    return build_model_suite([Architecture(1, 32, 2, 64, **sizes), Architecture(2, 64, 4, 96, **sizes)], host_target())
+
+
+def test_programs_of_a_round_share_memory_and_keep_their_own_figures(two_models: Runner) -> None:
+    small, large = two_models.programs
+    order = (small, large, small, large)
+    text = "".join(visit_line(program, 1, 3, 16 << 20) for program in order)
+    command = two_models.round_command("-", threads=2)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    visits = [strict(line) for line in done.stdout.splitlines()]
+    assert [visit["program"] for visit in visits] == list(order), done.stderr
+    alone = [
+        strict(run(two_models.command(p, threads=2, warmup=1, runs=3, rotate_bytes=16 << 20)).stdout) for p in order
+    ]
+    for visit, single in zip(visits, alone, strict=True):
+        assert visit.keys() == single.keys() and visit["model_bytes"] == single["model_bytes"]
+        assert [block["hash"] for block in visit["blocks"]] == [block["hash"] for block in single["blocks"]]
+    assert visits[-1]["peak_memory_bytes"] < visits[0]["model_bytes"] + visits[1]["model_bytes"]
 
 
 def damaged_weights(folder: Path, good: Path) -> dict[str, Path]:

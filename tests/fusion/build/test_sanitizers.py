@@ -12,9 +12,13 @@ import pytest
 
 from data.architecture import Architecture
 from fusion import compile_model, host_target
+from fusion.block import make_block
+from fusion.build.runner import visit_line
 from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME
 from fusion.compiled import CompiledModel
-from tests.fusion.build.gcc import RUNTIME_WARNINGS, link, model_objects, needs_gcc
+from fusion.emit.program import block_plan, build_program
+from fusion.planning.architecture_plan import architecture_plan
+from tests.fusion.build.gcc import RUNTIME_WARNINGS, link, model_objects, needs_gcc, program_objects
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.heads import everything, export_head
 from tests.fusion.models import export, random_inputs, reference
@@ -82,3 +86,22 @@ def test_code_of_heads_is_clean(sanitizer: str, fuse: bool, tmp_path: Path) -> N
     inputs = ragged_inputs(how, 37, 20)
     model = compile_model(path, seq_len=37, fuse=fuse)
     assert_clean(model, sanitizer, inputs, runtime_outputs(how, path, inputs), tmp_path)
+
+
+@needs_gcc
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_a_round_of_unequal_programs_is_clean(sanitizer: str, tmp_path: Path) -> None:
+    plans = [block_plan(make_block("gemm", {"rows": 5, "inner": 60, "columns": 100}, ("bias", "gelu")))]
+    plans += [architecture_plan(ARCHITECTURES[name]) for name in ("odd", "short")]
+    programs = [build_program(plan, host_target(), f"program {number}") for number, plan in enumerate(plans)]
+    parts = [
+        *program_objects(programs, host_target(), sanitizer, tmp_path),
+        *(RUNTIME / name for name in RUNNER_SOURCES),
+    ]
+    runner = link(parts, tmp_path / "runner", sanitizer, RUNTIME_WARNINGS)
+    order = ["program 1", "program 0", "program 2", "program 1", "program 0", "program 0"]
+    (tmp_path / "round").write_text("".join(visit_line(name, 1, 3, 100_000) for name in order))
+    command = [str(runner), "--round", str(tmp_path / "round"), "--fill", "--threads", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["program"] for line in done.stdout.splitlines()] == order
