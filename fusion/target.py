@@ -65,7 +65,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         target.name: target
         for target in (
             Target("x86_64-avx512", "x86_64", 64, 32, 1 << 20, "x86_64_v4", _V4, _WIDE),
-            Target("x86_64-avx2", "x86_64", 32, 16, 1 << 20, "x86_64_v3", _V3),
+            Target("x86_64-avx2", "x86_64", 32, 16, 1 << 19, "x86_64_v3", _V3),
             Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2", _V2),
             Target("aarch64-lse", "aarch64", 16, 32, 1 << 18, _ARMV8.replace("-lse", ""), (*_V8, "atomics")),
             Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, _ARMV8, _V8),

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fusion.block import Block
 from fusion.emit.layout import round_up, row_stride
-from fusion.emit.tiling import Tiling, choose_tiling, packed_elements
+from fusion.emit.tiling import Tiling, choose_tiling, packed_elements, row_pieces
 from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.target import Target
+
+
+@dataclass(frozen=True)
+class _Loops:
+    """Sizes of a product, elements from row to row of its input, and whether steps are done in registers."""
+
+    rows: int
+    inner: int
+    columns: int
+    a_stride: int
+    tiling: Tiling
+    target: Target
+    finish: bool
 
 
 def emit_gemm(block: Block, target: Target) -> Unit:
@@ -20,12 +35,11 @@ def emit_gemm(block: Block, target: Target) -> Unit:
     panels = -(-columns // tiling.panel(target))
     row_blocks = -(-rows // tiling.row_block)
     code = epilogue_code(block, columns, target, packed_elements(inner, columns, target, tiling))
-    body = _body(rows, inner, columns, panels, tiling, target, code)
+    loops = _Loops(rows, inner, columns, operand_stride(block, 0, inner), tiling, target, bool(code.short))
+    helpers = _finish(code) + "".join(_panel_function(loops, width) for width in _widths(columns, tiling, target))
     return Unit(
         block,
-        wrap(
-            block, target, _panel_functions(rows, inner, columns, operand_stride(block, 0, inner), tiling, target), body
-        ),
+        wrap(block, target, helpers, _body(loops, panels, code)),
         tiles=panels * row_blocks,
         ready_count=row_blocks if code.norm else 0,
     )
@@ -38,56 +52,90 @@ def _widths(columns: int, tiling: Tiling, target: Target) -> list[int]:
     return list(dict.fromkeys(([tiling.vectors] if columns >= panel else []) + ([rest] if rest else [])))
 
 
-def _panel_functions(rows: int, inner: int, columns: int, a: int, tiling: Tiling, target: Target) -> str:
-    return "".join(
-        _panel_function(rows, inner, columns, a, tiling, width, target) for width in _widths(columns, tiling, target)
+def _finish(code: EpilogueCode) -> str:
+    """The steps of the epilogue that are done in registers."""
+    if not code.short:
+        return ""
+    statements = "".join(f"  {statement}\n" for statement in code.statements[: code.short])
+    return (
+        f"PB_INLINE pb_vec finish(const pb_operands *o, pb_vec x, const long r, const long n) {{\n"
+        f"  (void)o, (void)r, (void)n;\n{statements}  return x;\n}}\n\n"
     )
 
 
-def _panel_function(rows: int, inner: int, columns: int, a: int, tiling: Tiling, width: int, target: Target) -> str:
-    """A function that multiplies rows first .. last-1, ``a`` elements apart, with one panel of ``width`` vectors."""
-    c, b = row_stride(columns), width * target.lanes
-    heights = sorted({tiling.rows, rows % tiling.rows} - {0}, reverse=True)
-    text = f"static void panel_{width}(const pb_operands *o, const float *b, float *c, int first, int last) {{\n"
-    text += "  const float *a = o->inputs[0];\n"
-    blocked = tiling.depth_block < inner
-    if blocked:
-        text += f"  for (long k = 0; k < {inner}; k += {tiling.depth_block}) {{\n"
-        text += f"  const long depth = {inner} - k < {tiling.depth_block} ? {inner} - k : {tiling.depth_block};\n"
-    else:
-        text += "  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
-    offset, depth = ("k + ", "depth") if blocked else ("", str(inner))
-    line = f"b + k * {b}" if blocked else "b"
-    text += "  int r = first;\n"
-    for height in heights:
-        rows_in, rows_out = f"a + {offset}(long)r * {a}, {a}, 1", f"c + (long)r * {c}, {c}"
-        loop = f"for (; r + {height} <= last; r += {height})" if height == tiling.rows else f"if (r + {height} <= last)"
-        calls = [f"pb_tile({height}, {width}, {add}, {rows_in}, {line}, {b}, {rows_out}, {depth});" for add in (0, 1)]
-        if blocked:
-            text += f"  if (k == 0) {loop}\n    {calls[0]}\n  if (k > 0) {loop}\n    {calls[1]}\n"
-        elif height == tiling.rows:
+def _segments(loops: _Loops) -> list[tuple[int, int]]:
+    """(height of register tiles, row where they end)."""
+    segments, end = [], 0
+    for height, count in row_pieces(loops.rows, loops.tiling.rows):
+        end += height * count
+        segments.append((height, end))
+    return segments
+
+
+def _first_row(loops: _Loops, block: str) -> str:
+    """C of the first row of a block of rows, which is a number of register tiles: the higher ones come first."""
+    pieces, each = row_pieces(loops.rows, loops.tiling.rows), loops.tiling.row_block // loops.tiling.rows
+    if len(pieces) == 1:
+        return f"{block} * {each * pieces[0][0]}"
+    (_, high_count), (low, _) = pieces
+    return f"{block} * {each * low} + ({block} * {each} < {high_count} ? {block} * {each} : {high_count})"
+
+
+def _panel_function(loops: _Loops, width: int) -> str:
+    """A function that multiplies rows first .. last-1 with one panel of ``width`` vectors from ``column`` on."""
+    tiling, inner = loops.tiling, loops.inner
+    text = (
+        f"static void panel_{width}(const pb_operands *o, const float *b, const long column, const int first, "
+        f"const int last) {{\n"
+        f"  const float *a = o->inputs[0];\n"
+        f"  float *c = o->output + column;\n"
+        f"  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
+    )
+    if tiling.depth_block == inner:
+        return text + _rows_loops(loops, width, "0", str(inner), add=False, end=True, fetch=True) + "}\n\n"
+    whole, rest = divmod(inner - 1, tiling.depth_block)
+    text += _rows_loops(loops, width, "0", str(tiling.depth_block), add=False, end=False, fetch=True)
+    if whole > 1:
+        stop = whole * tiling.depth_block
+        text += f"  for (long k = {tiling.depth_block}; k < {stop}; k += {tiling.depth_block})\n"
+        text += _rows_loops(loops, width, "k", str(tiling.depth_block), add=True, end=False, fetch=False)
+    last = str(whole * tiling.depth_block)
+    return text + _rows_loops(loops, width, last, str(rest + 1), add=True, end=True, fetch=False) + "}\n\n"
+
+
+def _rows_loops(loops: _Loops, width: int, k: str, depth: str, *, add: bool, end: bool, fetch: bool) -> str:
+    """Loops over the rows for ``depth`` elements of the inner dimension from ``k`` on; the first ones fetch ahead."""
+    a, c, b = loops.a_stride, row_stride(loops.columns), width * loops.target.lanes
+    finish = "{finish, o, r, column}" if end and loops.finish else "{0}"
+    a_from, b_from = ("a", "b") if k == "0" else (f"a + {k}", f"b + {k} * {b}")
+    text = "  {\n    int r = first;\n"
+    for height, stop in _segments(loops):
+        call = (
+            f"pb_tile_to({height}, {width}, {int(add)}, {a_from} + (long)r * {a}, {a}, 1, {b_from}, {b}, "
+            f"c + (long)r * {c}, {c}, {depth}, "
+        )
+        rows = f"r < last && r < {stop}" if stop < loops.rows else "r < last"
+        if fetch and height == loops.tiling.rows:
             text += (
-                f"  for (; r + {height} <= last && lines > 0; r += {height}, ahead += {64 * inner}, lines -= {inner})\n"
-                f"    pb_tile_ahead({height}, {width}, 0, {rows_in}, {line}, {b}, {rows_out}, {depth}, ahead);\n"
+                f"    for (; {rows} && lines > 0; r += {height}, ahead += 64 * {depth}, lines -= {depth})\n"
+                f"      {call}1, ahead, (pb_end){finish});\n"
             )
-        if not blocked:
-            text += f"  {loop}\n    {calls[0]}\n"
-    text += "  }\n" if blocked else ""
-    return text + "}\n\n"
+        text += f"    for (; {rows}; r += {height})\n      {call}0, 0, (pb_end){finish});\n"
+    return text + "  }\n"
 
 
-def _body(rows: int, inner: int, columns: int, panels: int, tiling: Tiling, target: Target, code: EpilogueCode) -> str:
+def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
+    rows, inner, columns, tiling, target = loops.rows, loops.inner, loops.columns, loops.tiling, loops.target
     panel, stride = tiling.panel(target), row_stride(columns)
     row_blocks = -(-rows // tiling.row_block)
     widths = _widths(columns, tiling, target)
     text = (
         f"{_tile_order(panels, row_blocks, tiling)}"
-        f"  const int first = block * {tiling.row_block};\n"
-        f"  const int last = first + {tiling.row_block} < {rows} ? first + {tiling.row_block} : {rows};\n"
+        f"  const int first = {_first_row(loops, 'block')};\n"
+        f"  const int last = block < {row_blocks - 1} ? {_first_row(loops, '(block + 1)')} : {rows};\n"
         f"  const float *b = o->weights + (long)panel * {panel * inner};\n"
-        f"  float *c = o->output + panel * {panel};\n"
     )
-    calls = [f"panel_{width}(o, b, c, first, last);" for width in widths]
+    calls = [f"panel_{width}(o, b, panel * {panel}, first, last);" for width in widths]
     if len(calls) == 2:
         text += f"  if (panel < {panels - 1}) {calls[0]}\n  else {calls[1]}\n"
     else:
@@ -112,8 +160,9 @@ def _tile_order(panels: int, row_blocks: int, tiling: Tiling) -> str:
 
 
 def _elementwise(columns: int, panel: int, stride: int, target: Target, code: EpilogueCode) -> str:
-    """The loop over the tile that applies the element-wise steps; nothing when there are none."""
-    if not code.statements:
+    """The loop over the tile that applies the longer element-wise steps; nothing when there are none."""
+    statements = code.statements[code.short :]
+    if not statements:
         return ""
     width = round_up(columns, target.lanes)
     return (
@@ -121,5 +170,5 @@ def _elementwise(columns: int, panel: int, stride: int, target: Target, code: Ep
         f"  for (int r = first; r < last; r++)\n"
         f"    for (int n = left; n < right; n += {target.lanes}) {{\n"
         f"      float *p = o->output + (long)r * {stride} + n;\n"
-        f"      pb_vec x = pb_load(p);\n      " + "\n      ".join(code.statements) + "\n      pb_store(p, x);\n    }\n"
+        f"      pb_vec x = pb_load(p);\n      " + "\n      ".join(statements) + "\n      pb_store(p, x);\n    }\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fusion.emit.tiling import choose_tiling
+from fusion.emit.tiling import choose_tiling, row_pieces
 from fusion.target import Target
 
 
@@ -25,7 +25,6 @@ def product_function(
     tiling = choose_tiling(max(counts), columns, columns, target)
     vectors = -(-columns // target.lanes)
     whole, rest = divmod(vectors, tiling.vectors)
-    heights = sorted({tiling.rows, *(count % tiling.rows for count in counts)} - {0}, reverse=True)
     row_step, depth_step = ("1", "a_stride") if transposed else ("a_stride", "1")
     text = (
         f"static void {name}(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, "
@@ -36,11 +35,16 @@ def product_function(
             continue
         step = width * target.lanes
         text += f"  for (int n = {first * target.lanes}; n < {last * target.lanes}; n += {step}) {{\n    int r = 0;\n"
-        for height in heights:
-            text += (
-                f"    for (; r + {height} <= count; r += {height})\n"
-                f"      pb_tile({height}, {width}, {int(add)}, a + r * {row_step}, {row_step}, {depth_step}, b + n, "
-                f"b_stride, c + r * c_stride + n, c_stride, depth);\n"
-            )
+        for index, count in enumerate(sorted(set(counts))):
+            text += f"    {'else ' if index else ''}if (count == {count}) {{\n" if len(set(counts)) > 1 else ""
+            end = 0
+            for height, number in row_pieces(count, tiling.rows):
+                end += height * number
+                text += (
+                    f"    for (; r < {end}; r += {height})\n"
+                    f"      pb_tile({height}, {width}, {int(add)}, a + r * {row_step}, {row_step}, {depth_step}, "
+                    f"b + n, b_stride, c + r * c_stride + n, c_stride, depth);\n"
+                )
+            text += "    }\n" if len(set(counts)) > 1 else ""
         text += "  }\n"
     return text + "}\n\n"

@@ -10,7 +10,9 @@ from fusion.emit.layout import round_up
 from fusion.target import Target
 
 # Register tiles (rows, vectors) whose accumulators, one line of weights and a broadcast fit the registers.
-_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (5, 2), (4, 2))}
+_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (5, 2), (3, 3), (2, 5))}
+# Accumulators that hide the latency of two multiply-adds a cycle: four cycles each, five on older AVX2 processors.
+_IN_FLIGHT = {32: 8, 16: 10}
 # One row alone: as many accumulators as hide the latency of a multiply-add.
 _SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16
@@ -43,8 +45,8 @@ def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling
     """The register tile that wastes least, then row blocks small enough to share out and large enough to reuse
     the weights that they stream."""
     tiles = _REGISTER_TILES[target.registers] if rows > 1 else (_SINGLE_ROW_TILE,)
-    tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target.lanes))
-    tile_rows = min(tile_rows, rows)
+    tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target))
+    tile_rows = row_pieces(rows, tile_rows)[0][0]
     panels = -(-columns // (vectors * target.lanes))
     weight_bytes = inner * columns * FLOAT_BYTES
     fits = weight_bytes <= target.l2_bytes // 2
@@ -52,13 +54,23 @@ def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling
     row_block = round_up(wanted, tile_rows)
     while row_block > tile_rows and panels * -(-rows // row_block) < _MIN_TILES:
         row_block = round_up(row_block // 2, tile_rows)
-    depth_block = max(256, target.l2_bytes // 4 // (vectors * target.vector_bytes))
-    return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), min(depth_block, inner), not fits)
+    most_depth = max(256, target.l2_bytes // 4 // (vectors * target.vector_bytes))
+    depth_block = -(-inner // -(-inner // most_depth))
+    return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), depth_block, not fits)
+
+
+def row_pieces(rows: int, tile_rows: int) -> tuple[tuple[int, int], ...]:
+    """(height, how many) of register tiles that cover ``rows``: heights that differ by one at most, since a few rows
+    left over would keep too few multiply-adds in flight."""
+    count = -(-rows // tile_rows)
+    short, tall_count = divmod(rows, count)
+    pieces = ((short + 1, tall_count), (short, count - tall_count))
+    return tuple((height, number) for height, number in pieces if height and number)
 
 
 def product_cost(rows: int, columns: int, target: Target) -> float:
     """Cycles of one step along the inner dimension of a small product, with the best register tile."""
-    return min(_cost(rows, columns, tile, target.lanes) for tile in _REGISTER_TILES[target.registers])
+    return min(_cost(rows, columns, tile, target) for tile in _REGISTER_TILES[target.registers])
 
 
 def packed_elements(inner: int, columns: int, target: Target, tiling: Tiling) -> int:
@@ -68,18 +80,15 @@ def packed_elements(inner: int, columns: int, target: Target, tiling: Tiling) ->
     return inner * (whole * panel + round_up(rest, target.lanes))
 
 
-def _cost(rows: int, columns: int, tile: tuple[int, int], lanes: int) -> float:
-    """Cycles of one step along the inner dimension: multiply-adds, and loads where they are the limit."""
+def _cost(rows: int, columns: int, tile: tuple[int, int], target: Target) -> float:
+    """Cycles of one step along the inner dimension: multiply-adds, and loads or latency where they are the limit."""
     total = 0.0
     tile_rows, vectors = tile
-    for height, row_count in _pieces(rows, tile_rows):
-        for width, column_count in _pieces(-(-columns // lanes), vectors):
+    whole, rest = divmod(-(-columns // target.lanes), vectors)
+    for height, row_count in row_pieces(rows, tile_rows):
+        for width, column_count in ((vectors, whole), (rest, 1)):
             # Two loads and two multiply-adds a cycle; each row also broadcasts one element.
-            total += row_count * column_count * max(height * width, height + width, 8)
+            if width:
+                steps = max(height * width, height + width, _IN_FLIGHT[target.registers])
+                total += row_count * column_count * steps
     return total
-
-
-def _pieces(size: int, step: int) -> list[tuple[int, int]]:
-    """(piece, how many) of a size cut into steps and a remainder."""
-    whole, rest = divmod(size, step)
-    return [(piece, count) for piece, count in ((step, whole), (rest, 1)) if piece and count]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 
 from fusion.block import Block
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
+# Steps of an epilogue that take a load and an operation or two: done while the sums are still in registers.
+_SHORT_STEPS = frozenset({"bias", "add_rows", "no_norm", "residual", "relu"})
 _ROW_FUNCTIONS = frozenset({"row_softmax", "row_log_softmax", "l2_norm", "top", "pool", "mask_rows"})
 
 
@@ -62,11 +65,13 @@ def c_float(value: float) -> str:
 class EpilogueCode:
     """The element-wise steps of an epilogue as C statements on ``x`` at (row ``r``, vector column ``n``).
 
-    ``norm`` is the last step when it takes a whole row: a C function, and its arguments after row and columns.
+    The first ``short`` of them take an operation or two. ``norm`` is the last step when it takes a whole row: a C
+    function, and its arguments after row and columns.
     """
 
     statements: tuple[str, ...]
     norm: tuple[str, str] | None
+    short: int = 0
 
 
 def operand_stride(block: Block, operand: int, columns: int) -> int:
@@ -110,7 +115,8 @@ def epilogue_code(
             norm = (f"pb_{step}", "")
         else:
             statements.append(f"x = pb_{step}(x);")
-    return EpilogueCode(tuple(statements), norm)
+    short = len(list(takewhile(_SHORT_STEPS.__contains__, block.epilogue)))
+    return EpilogueCode(tuple(statements), norm, short)
 
 
 def norm_call(code: EpilogueCode, columns: int, row: str) -> str:

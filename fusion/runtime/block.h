@@ -8,19 +8,30 @@
 #define PB_MAX_ROWS 16
 #define PB_MAX_VECTORS 8
 
+/* What becomes of a vector of sums at row r and column n before it is stored. */
+typedef pb_vec (*pb_finish)(const pb_operands *o, pb_vec x, long r, long n);
+
+/* Where the sums of a tile go on: the operands, and the tile's first row and column. Without a function they stay. */
+typedef struct {
+  pb_finish function;
+  const pb_operands *operands;
+  long row, column;
+} pb_end;
+
 /* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES], where a(r, k) lies at r * a_stride +
-   k * a_step; rows, vectors and add are constants after inlining, so that the accumulators live in registers. With
-   `ahead`, a cache line from there on is fetched in each step of depth. */
-PB_INLINE void pb_tile_ahead(const int rows, const int vectors, const int add, const float *restrict a,
-                             const long a_stride, const long a_step, const float *restrict b, const long b_stride,
-                             float *restrict c, const long c_stride, const long depth, const char *ahead) {
+   k * a_step; rows, vectors, add and fetch are constants after inlining, so that the accumulators live in registers.
+   With `fetch`, a cache line from `ahead` on is fetched in each step of depth. */
+PB_INLINE void pb_tile_to(const int rows, const int vectors, const int add, const float *restrict a,
+                          const long a_stride, const long a_step, const float *restrict b, const long b_stride,
+                          float *restrict c, const long c_stride, const long depth, const int fetch, const char *ahead,
+                          const pb_end end) {
   pb_vec sums[PB_MAX_ROWS][PB_MAX_VECTORS];
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++)
       sums[r][v] = add ? pb_load(c + r * c_stride + v * PB_LANES) : pb_splat(0.0f);
   for (long k = 0; k < depth; k++) {
     pb_vec line[PB_MAX_VECTORS];
-    if (ahead) __builtin_prefetch(ahead + 64 * k, 0, 2);
+    if (fetch) __builtin_prefetch(ahead + 64 * k, 0, 2);
     PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
     PB_UNROLL for (int r = 0; r < rows; r++) {
       const float x = a[r * a_stride + k * a_step];
@@ -28,13 +39,17 @@ PB_INLINE void pb_tile_ahead(const int rows, const int vectors, const int add, c
     }
   }
   PB_UNROLL for (int r = 0; r < rows; r++)
-    PB_UNROLL for (int v = 0; v < vectors; v++) pb_store(c + r * c_stride + v * PB_LANES, sums[r][v]);
+    PB_UNROLL for (int v = 0; v < vectors; v++) {
+      pb_vec x = sums[r][v];
+      if (end.function) x = end.function(end.operands, x, end.row + r, end.column + v * PB_LANES);
+      pb_store(c + r * c_stride + v * PB_LANES, x);
+    }
 }
 
 PB_INLINE void pb_tile(const int rows, const int vectors, const int add, const float *restrict a, const long a_stride,
                        const long a_step, const float *restrict b, const long b_stride, float *restrict c,
                        const long c_stride, const long depth) {
-  pb_tile_ahead(rows, vectors, add, a, a_stride, a_step, b, b_stride, c, c_stride, depth, 0);
+  pb_tile_to(rows, vectors, add, a, a_stride, a_step, b, b_stride, c, c_stride, depth, 0, 0, (pb_end){0});
 }
 
 /* The row of a table that position r of the ids looks up, or zeros where there is no such position. */

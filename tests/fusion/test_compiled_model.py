@@ -39,7 +39,9 @@ def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_random_architectures_match_onnx_runtime(seed: int, tmp_path: Path) -> None:
     architecture = random_architecture(seed)
     path = export(architecture, tmp_path, seed)
-    model = compile_model(path, seq_len=architecture.seq_len, threads=1 + seed % 3)
+    targets = native_targets()
+    target = target_named(targets[seed % len(targets)])
+    model = compile_model(path, seq_len=architecture.seq_len, threads=1 + seed % 3, target=target)
     if architecture.seq_len > 1:  # the position of a single row is a plain bias
         assert model.blocks == plan_architecture(architecture)
     for used in {architecture.seq_len, max(1, architecture.seq_len // 3), 1}:

@@ -4,22 +4,20 @@
 static void scores(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, long depth, int count) {
   for (int n = 0; n < 40; n += 8) {
     int r = 0;
-    for (; r + 12 <= count; r += 12)
-      pb_tile(12, 2, 0, a + r * a_stride, a_stride, 1, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
-    for (; r + 4 <= count; r += 4)
-      pb_tile(4, 2, 0, a + r * a_stride, a_stride, 1, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
+    for (; r < 40; r += 10)
+      pb_tile(10, 2, 0, a + r * a_stride, a_stride, 1, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
   }
 }
 
 static void context(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, long depth, int count) {
   for (int n = 0; n < 12; n += 12) {
     int r = 0;
-    for (; r + 8 <= count; r += 8)
+    for (; r < 40; r += 8)
       pb_tile(8, 3, 0, a + r * 1, 1, a_stride, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
   }
   for (int n = 12; n < 20; n += 8) {
     int r = 0;
-    for (; r + 8 <= count; r += 8)
+    for (; r < 40; r += 8)
       pb_tile(8, 2, 0, a + r * 1, 1, a_stride, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
   }
 }

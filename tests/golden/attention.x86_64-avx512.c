@@ -4,7 +4,7 @@
 static void scores(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, long depth, int count) {
   for (int n = 0; n < 48; n += 48) {
     int r = 0;
-    for (; r + 8 <= count; r += 8)
+    for (; r < 40; r += 8)
       pb_tile(8, 3, 0, a + r * a_stride, a_stride, 1, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
   }
 }
@@ -12,7 +12,7 @@ static void scores(const float *a, long a_stride, const float *b, long b_stride,
 static void context(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, long depth, int count) {
   for (int n = 0; n < 32; n += 32) {
     int r = 0;
-    for (; r + 8 <= count; r += 8)
+    for (; r < 40; r += 8)
       pb_tile(8, 2, 0, a + r * 1, 1, a_stride, b + n, b_stride, c + r * c_stride + n, c_stride, depth);
   }
 }

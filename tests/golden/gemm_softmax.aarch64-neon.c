@@ -2,35 +2,35 @@
 #include "attention.h"
 #include "rows.h"
 
-static void panel_3(const pb_operands *o, const float *b, float *c, int first, int last) {
+PB_INLINE pb_vec finish(const pb_operands *o, pb_vec x, const long r, const long n) {
+  (void)o, (void)r, (void)n;
+  x += pb_load(o->weights + 480 + n);
+  return x;
+}
+
+static void panel_3(const pb_operands *o, const float *b, const long column, const int first, const int last) {
   const float *a = o->inputs[0];
+  float *c = o->output + column;
   const char *ahead = o->ahead;
   long lines = o->ahead_lines;
-  int r = first;
-  for (; r + 8 <= last && lines > 0; r += 8, ahead += 2560, lines -= 40)
-    pb_tile_ahead(8, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40, ahead);
-  for (; r + 8 <= last; r += 8)
-    pb_tile(8, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40);
-  if (r + 4 <= last)
-    pb_tile(4, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40);
+  {
+    int r = first;
+    for (; r < last && r < 14 && lines > 0; r += 7, ahead += 64 * 40, lines -= 40)
+      pb_tile_to(7, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40, 1, ahead, (pb_end){finish, o, r, column});
+    for (; r < last && r < 14; r += 7)
+      pb_tile_to(7, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40, 0, 0, (pb_end){finish, o, r, column});
+    for (; r < last; r += 6)
+      pb_tile_to(6, 3, 0, a + (long)r * 48, 48, 1, b, 12, c + (long)r * 16, 16, 40, 0, 0, (pb_end){finish, o, r, column});
+  }
 }
 
 void pb_b948f8b52e21e62e(const pb_operands *o, int tile);
 void pb_b948f8b52e21e62e(const pb_operands *o, int tile) {
   const int block = tile / 1, panel = tile % 1;
-  const int first = block * 8;
-  const int last = first + 8 < 20 ? first + 8 : 20;
+  const int first = block * 6 + (block * 1 < 2 ? block * 1 : 2);
+  const int last = block < 2 ? (block + 1) * 6 + ((block + 1) * 1 < 2 ? (block + 1) * 1 : 2) : 20;
   const float *b = o->weights + (long)panel * 480;
-  float *c = o->output + panel * 12;
-  panel_3(o, b, c, first, last);
-  const int left = panel * 12, right = left + 12 < 12 ? left + 12 : 12;
-  for (int r = first; r < last; r++)
-    for (int n = left; n < right; n += 4) {
-      float *p = o->output + (long)r * 16 + n;
-      pb_vec x = pb_load(p);
-      x += pb_load(o->weights + 480 + n);
-      pb_store(p, x);
-    }
+  panel_3(o, b, panel * 12, first, last);
   if (atomic_fetch_add_explicit(&o->ready[block], 1, memory_order_acq_rel) < 0) return;
   atomic_store_explicit(&o->ready[block], 0, memory_order_relaxed);
   for (int r = first; r < last; r++)
