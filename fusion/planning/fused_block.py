@@ -68,9 +68,11 @@ _Made = tuple[Block, tuple[str, ...], tuple[str, ...]]
 
 def _embeddings(graph: Graph, members: list[Operator], views: Mapping[str, View]) -> _Made:
     lookups = [member for member in members if member.kind == "gather"]
-    summed = max(
-        index for index, member in enumerate(members) if member.kind in {"gather", "window"} or _sums(members, index)
+    lookup_kinds = {"gather", "window"}
+    others = (
+        index for index in range(len(members)) if members[index].kind not in lookup_kinds and not _sums(members, index)
     )
+    summed = next(others, len(members)) - 1
     rows = [member.inputs[1] for member in members[: summed + 1] if member.kind == "add_rows"]
     type_ = graph.types[members[-1].output]
     steps, inputs, weights, attributes = _epilogue(graph, members[summed + 1 :], members[summed].output)

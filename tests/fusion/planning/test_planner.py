@@ -114,6 +114,17 @@ def test_compiled_graphs_compute_what_they_mean(graph: Graph, fuse: bool) -> Non
         assert np.allclose(first.reshape(second.shape), second, rtol=1e-3, atol=1e-3 * max(1.0, np.abs(second).max()))
 
 
+def test_a_step_between_sums_of_embeddings_keeps_its_place() -> None:
+    shapes = {"table": (20, WIDTH), "rows": (ROWS, WIDTH)}
+    types = {"input_ids": TensorType((1, ROWS), "int64")} | {name: TensorType(shape) for name, shape in shapes.items()}
+    kinds = (("gather", "table", "input_ids"), ("gelu", "t0"), ("add_rows", "t1", "rows"))
+    operators = tuple(Operator(kind, tuple(inputs), f"t{i}", (), f"t{i}") for i, (kind, *inputs) in enumerate(kinds))
+    types |= {operator.output: TensorType((1, ROWS, WIDTH)) for operator in operators}
+    constants = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    (fused,) = plan_graph(Graph(("input_ids",), ("t2",), operators, types, constants)).blocks
+    assert fused.block.epilogue == ("gelu", "add_rows") and fused.weights == ("table", "rows")
+
+
 def names(plan: Plan) -> list[str]:
     return [fused.block.name.split()[0] for fused in plan.blocks]
 
