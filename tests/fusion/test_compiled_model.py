@@ -57,6 +57,15 @@ def test_each_target_and_no_fusion_match(name: str, fuse: bool, small_onnx: Path
     assert np.abs(model.run(inputs)[0] - reference(small_onnx, inputs)).max() < TOLERANCE
 
 
+@pytest.mark.parametrize("name", native_targets())
+def test_inner_dimensions_in_several_blocks_match(name: str, tmp_path: Path) -> None:
+    deep = Architecture(1, 40, 2, 5000, vocab_size=50, seq_len=23)
+    path = export(deep, tmp_path)
+    model = compile_model(path, seq_len=deep.seq_len, target=target_named(name))
+    inputs = random_inputs(deep, 20)
+    assert np.abs(model.run(inputs)[0] - reference(path, inputs)).max() < TOLERANCE
+
+
 def run_program(argv: list[str]) -> np.ndarray:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env={})
     assert done.returncode == 0, done.stderr
