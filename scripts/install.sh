@@ -18,5 +18,13 @@ if [ ! -x "$venv/bin/pip" ]; then
 fi
 
 echo "installing pocketbert and what it needs into $venv (a few minutes the first time)" >&2
-# Bytecode is made when a module is first imported: of 25,000 modules that are installed, few ever are.
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --editable "$requirement"
+# Bytecode is made when a module is first imported: of 16,000 modules that are installed, few ever are.
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile)
+
+# The C compiler comes first: at its first use it builds its C library, half a minute of a core, while pip, which waits
+# for the network and fills one core, brings the rest.
+"${pip[@]}" "$(sed -n 's/^ *"\(ziglang[^"*]*\)",$/\1/p' pyproject.toml)"
+scripts/warm_compiler.sh "$venv" &
+warming=$!
+"${pip[@]}" --editable "$requirement"
+wait "$warming" || echo "the C compiler could not link a program (see above): compiling models will fail" >&2
