@@ -22,7 +22,7 @@ from data.usable_processors import usable_processors
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
-RUNTIME_SOURCES = ("model.c", "pool.c", "weights.c")
+RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", "weights.c")
 RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")
 _FLAGS = (
     "-std=c11",

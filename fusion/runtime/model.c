@@ -53,25 +53,23 @@ static void look_ahead(pb_model *m) {
   }
 }
 
-static void run_steps(void *context, int thread) {
+static int run_tiles(void *context, int thread, int s, int tile) {
   pb_model *m = context;
-  const pb_program *p = m->program;
+  const pb_step *step = &m->program->steps[s];
+  const ahead *ahead = &m->ahead[s];
   pb_operands o;
-  o.scratch = (float *)(m->scratch + thread * p->scratch_bytes);
+  for (int i = 0; i < step->input_count; i++) o.inputs[i] = m->arena + step->inputs[i];
+  o.output = (float *)(m->arena + step->output);
+  o.weights = (const float *)(m->current + step->weights);
+  o.scratch = (float *)(m->scratch + thread * m->program->scratch_bytes);
   o.ready = m->ready;
-  for (int s = 0; s < p->step_count; s++) {
-    const pb_step *step = &p->steps[s];
-    for (int i = 0; i < step->input_count; i++) o.inputs[i] = m->arena + step->inputs[i];
-    o.output = (float *)(m->arena + step->output);
-    o.weights = (const float *)(m->current + step->weights);
-    o.ahead_lines = m->ahead[s].lines;
-    int tile;
-    while ((tile = pb_pool_tile(&m->pool)) < step->tiles) {
-      o.ahead = m->current + m->ahead[s].weights + tile * o.ahead_lines * PB_LINE_BYTES;
-      step->kernel(&o, tile);
-    }
-    pb_pool_meet(&m->pool, &m->step_ends[s]);
+  o.ahead_lines = ahead->lines;
+  int count = 0;
+  for (; tile < step->tiles; tile = pb_pool_next(&m->pool, step->tiles), count++) {
+    o.ahead = m->current + ahead->weights + tile * ahead->lines * PB_LINE_BYTES;
+    step->kernel(&o, tile);
   }
+  return count;
 }
 
 const pb_program *pb_find_program(const char *name) {
@@ -104,13 +102,18 @@ static int allocate_memory(pb_model *m, const pb_program *p, char *error, size_t
   return 1;
 }
 
+static int start_pool(pb_model *m, int threads) {
+  const pb_tasks tasks = {m->program->steps, m->program->step_count, run_tiles, m, m->step_ends};
+  return pb_pool_start(&m->pool, tasks, threads);
+}
+
 /* Starts the pool, and lets calls come. */
 static int begin(pb_model *m) {
   m->ticket = 0;
   atomic_store(&m->serving, 0);
   pthread_mutex_init(&m->lock, NULL);
   pthread_cond_init(&m->turned, NULL);
-  return pb_pool_start(&m->pool, run_steps, m, m->threads);
+  return start_pool(m, m->threads);
 }
 
 static int start_threads(pb_model *m, char *error, size_t size) {
@@ -211,7 +214,7 @@ static int start_anew(pb_model *m, int seen) {
   if (seen == here) return 0;
   atomic_load(&m->serving); /* all runs that ended before the fork come before what follows */
   memset(m->ready, 0, sizeof(atomic_int) * (m->program->ready_count + 1));
-  if (begin(m)) pb_pool_start(&m->pool, run_steps, m, 1);
+  if (begin(m)) start_pool(m, 1);
   atomic_store(&m->process, here);
   return 0;
 }

@@ -68,7 +68,7 @@ PB_API int pb_time(pb_model *model, const int64_t *const *inputs, float *const *
                    double *run_ms, double *step_ms);
 
 /* Processor time of all the model's threads over (wall time x threads) in the timed runs of the last pb_time; threads
-   that wait for each other between steps spin, and so count. */
+   that wait for each other between steps spin for a moment, and so count. */
 PB_API double pb_utilisation(const pb_model *model);
 
 /* Bytes that the open model holds: weights, activations, scratch of all threads, counters. */

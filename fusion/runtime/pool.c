@@ -1,18 +1,22 @@
-/* The thread pool: waiting threads spin for a moment, then sleep; the threads of a run meet between steps. */
+/* The thread pool: a step ends with its last tile, whoever did it. Waiting threads spin for a moment, then sleep. */
 #define _GNU_SOURCE
 #include "pool.h"
 #include "clock.h"
 #include <errno.h>
-#include <sched.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#define PB_SPINS_BEFORE_YIELD 4096
-#define PB_SPINS_BEFORE_SLEEP 20000
+#define PB_SPIN_MS 0.05
+#define PB_SPINS_BETWEEN_LOOKS 32
+#define PB_CALLER 1u
+#define PB_WORKERS 2u
 
 typedef struct {
   pb_pool *pool;
   int index;
-  int cpu; /* where to start, or -1 */
 } worker_start;
 
 static inline void relax(void) {
@@ -23,6 +27,10 @@ static inline void relax(void) {
 #endif
 }
 
+static inline unsigned number_of(uint64_t place) { return (unsigned)(place >> 32); }
+
+static inline int has_tile(uint64_t place) { return (uint32_t)place < PB_NO_TILE; }
+
 double pb_pool_cpu_ms(pb_pool *pool) {
   double total = pb_clock_ms(CLOCK_THREAD_CPUTIME_ID);
   clockid_t clock;
@@ -31,111 +39,114 @@ double pb_pool_cpu_ms(pb_pool *pool) {
   return total;
 }
 
-void pb_pool_meet(pb_pool *pool, double *end) {
-  unsigned phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
-  if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
-    *end = pb_now_ms();
-    atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->tile, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
-    return;
+/* Wakes up to `most` sleepers after what they wait for was stored. Sequentially consistent, as in fall_asleep: either
+   this thread sees that the other is about to sleep, or the other sees that `openings` has changed. */
+static void wake(pb_pool *pool, unsigned who, int most) {
+  atomic_fetch_add(&pool->openings, 1);
+  const int callers = who & PB_CALLER ? atomic_load(&pool->asleep[0]) : 0;
+  const int workers = who & PB_WORKERS ? atomic_load(&pool->asleep[1]) : 0;
+  if (most > 0 && callers + workers)
+    syscall(SYS_futex, &pool->openings, FUTEX_WAKE_BITSET_PRIVATE, most, NULL, NULL, who);
+}
+
+/* Opens a step of so many tiles, or ends the run with none. What came before, in this thread and in all that finished
+   tiles, is seen by those who take the step's tiles: they acquire what is released here. */
+static void open_step(pb_pool *pool, unsigned number, int tiles) {
+  atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+  atomic_store_explicit(&pool->next, (uint64_t)number << 32 | (PB_NO_TILE - (uint32_t)tiles), memory_order_release);
+}
+
+/* Works on the step of a tile that the thread holds. Until it counts as done the step cannot end: what the thread reads
+   of the run belongs to it. The thread that counts the last tile has acquired all others', and opens the next step. */
+static void take_part(pb_pool *pool, int thread, uint64_t claim) {
+  pb_placement_keep_apart(&pool->placement, thread);
+  const pb_tasks *tasks = &pool->tasks;
+  const int step = (int)(number_of(claim) - pool->first), tiles = tasks->steps[step].tiles;
+  const int tile = (int)((uint32_t)claim - (PB_NO_TILE - (uint32_t)tiles));
+  const int count = tasks->work(tasks->context, thread, step, tile);
+  if (atomic_fetch_add_explicit(&pool->done, count, memory_order_acq_rel) + count < tiles) return;
+  tasks->step_ends[step] = pb_now_ms();
+  const int more = step + 1 < tasks->step_count ? tasks->steps[step + 1].tiles : 0;
+  open_step(pool, number_of(claim) + 1, more);
+  if (more) wake(pool, PB_CALLER | PB_WORKERS, more - 1);
+  else wake(pool, PB_CALLER, 1);
+}
+
+static int is_over(pb_pool *pool, unsigned number) {
+  return number_of(atomic_load_explicit(&pool->next, memory_order_acquire)) != number ||
+         atomic_load_explicit(&pool->stop, memory_order_relaxed);
+}
+
+static void fall_asleep(pb_pool *pool, int thread, unsigned number) {
+  const unsigned openings = atomic_load(&pool->openings);
+  atomic_fetch_add(&pool->asleep[thread > 0], 1);
+  if (!is_over(pool, number))
+    syscall(SYS_futex, &pool->openings, FUTEX_WAIT_BITSET_PRIVATE, openings, NULL, NULL, thread ? PB_WORKERS : PB_CALLER);
+  atomic_fetch_sub(&pool->asleep[thread > 0], 1);
+}
+
+/* Waits until a step other than `number` is open, or the pool stops: spins for a moment, unless that takes time from
+   another thread of the pool, then sleeps. */
+static void wait_for_step(pb_pool *pool, int thread, unsigned number) {
+  const double end = pb_now_ms() + PB_SPIN_MS;
+  while (pb_now_ms() < end && !pb_placement_shared(&pool->placement, thread))
+    for (int spins = 0; spins < PB_SPINS_BETWEEN_LOOKS; spins++) {
+      if (is_over(pool, number)) return;
+      relax();
+    }
+  pb_placement_leave(&pool->placement, thread);
+  while (!is_over(pool, number)) fall_asleep(pool, thread, number);
+}
+
+/* Takes part in all steps up to the one before `end`; a worker's end comes when the pool stops. Only those who saw that
+   the step has a tile ask for one, so each thread comes too late once a step at most. */
+static void run_until(pb_pool *pool, int thread, unsigned end) {
+  while (1) {
+    uint64_t place = atomic_load_explicit(&pool->next, memory_order_acquire);
+    if (has_tile(place)) place = atomic_fetch_add_explicit(&pool->next, 1, memory_order_acquire);
+    if (has_tile(place)) take_part(pool, thread, place);
+    else if (thread ? atomic_load_explicit(&pool->stop, memory_order_acquire) : number_of(place) == end) return;
+    else wait_for_step(pool, thread, number_of(place));
   }
-  for (int spins = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; spins++) {
-    if (spins < PB_SPINS_BEFORE_YIELD) relax();
-    else sched_yield();
-  }
-}
-
-/* Moves the calling thread to a processor, then lets it go again. Left alone, the system may start all threads of a
-   pool on one core, and need tens of milliseconds to notice. */
-static void move_to(int cpu) {
-  cpu_set_t all, one;
-  if (cpu < 0 || sched_getaffinity(0, sizeof all, &all)) return;
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  if (!sched_setaffinity(0, sizeof one, &one)) sched_setaffinity(0, sizeof all, &all);
-}
-
-/* The index-th processor that the process may use besides the caller's own, counted round and round; -1 if none. */
-static int other_cpu(int index) {
-  cpu_set_t all;
-  int others[CPU_SETSIZE], count = 0, here = sched_getcpu();
-  if (sched_getaffinity(0, sizeof all, &all)) return -1;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-    if (CPU_ISSET(cpu, &all) && cpu != here) others[count++] = cpu;
-  return count ? others[index % count] : -1;
-}
-
-/* A thread that sleeps may be woken on the processor of the one that waits for it; there it would get no time. */
-static void leave_caller(pb_pool *pool, int thread) {
-  if (sched_getcpu() == atomic_load_explicit(&pool->caller_cpu, memory_order_relaxed)) move_to(other_cpu(thread - 1));
-}
-
-/* Waits for a job other than `seen`: spins for some tens of microseconds, then sleeps. */
-static unsigned wait_for_job(pb_pool *pool, int thread, unsigned seen) {
-  for (int spins = 0; spins < PB_SPINS_BEFORE_SLEEP; spins++) {
-    unsigned job = atomic_load_explicit(&pool->job, memory_order_acquire);
-    if (job != seen) return job;
-    relax();
-  }
-  pthread_mutex_lock(&pool->lock);
-  atomic_fetch_add(&pool->sleepers, 1);
-  while (atomic_load(&pool->job) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
-  atomic_fetch_sub(&pool->sleepers, 1);
-  pthread_mutex_unlock(&pool->lock);
-  leave_caller(pool, thread);
-  return atomic_load(&pool->job);
 }
 
 static void *worker(void *argument) {
   worker_start start = *(worker_start *)argument;
   free(argument);
-  move_to(start.cpu);
-  unsigned seen = 0;
-  while (1) {
-    seen = wait_for_job(start.pool, start.index, seen);
-    if (atomic_load(&start.pool->stop)) return NULL;
-    start.pool->work(start.pool->context, start.index);
-  }
-}
-
-static void start_job(pb_pool *pool) {
-  atomic_store_explicit(&pool->caller_cpu, sched_getcpu(), memory_order_relaxed);
-  atomic_fetch_add(&pool->job, 1);
-  if (atomic_load(&pool->sleepers)) {
-    pthread_mutex_lock(&pool->lock);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
-  }
+  run_until(start.pool, start.index, 0);
+  return NULL;
 }
 
 void pb_pool_run(pb_pool *pool) {
-  if (pool->started) start_job(pool);
-  pool->work(pool->context, 0);
+  if (!pool->tasks.step_count) return;
+  /* Nobody holds a tile, so nobody reads what is written here before the step is open. */
+  pool->first = number_of(atomic_load_explicit(&pool->next, memory_order_acquire)) + 1;
+  pb_placement_shared(&pool->placement, 0);
+  open_step(pool, pool->first, pool->tasks.steps[0].tiles);
+  wake(pool, PB_WORKERS, INT_MAX);
+  run_until(pool, 0, pool->first + (unsigned)pool->tasks.step_count);
+  pb_placement_leave(&pool->placement, 0);
 }
 
 static int start_worker(pb_pool *pool, int index) {
   worker_start *start = malloc(sizeof *start);
   if (!start) return ENOMEM;
-  *start = (worker_start){pool, index, other_cpu(index - 1)};
+  *start = (worker_start){pool, index};
   int failed = pthread_create(&pool->workers[index], NULL, worker, start);
   if (failed) free(start);
   else pool->started = index;
   return failed;
 }
 
-int pb_pool_start(pb_pool *pool, pb_work work, void *context, int threads) {
-  pool->work = work;
-  pool->context = context;
+int pb_pool_start(pb_pool *pool, pb_tasks tasks, int threads) {
+  pool->tasks = tasks;
   pool->threads = threads;
   pool->started = 0;
-  pthread_mutex_init(&pool->lock, NULL);
-  pthread_cond_init(&pool->wake, NULL);
-  atomic_store(&pool->sleepers, 0);
+  pb_placement_start(&pool->placement, threads);
   atomic_store(&pool->stop, 0);
-  atomic_store(&pool->job, 0);
-  atomic_store(&pool->tile, 0);
-  atomic_store(&pool->arrived, 0);
+  atomic_store(&pool->asleep[0], 0);
+  atomic_store(&pool->asleep[1], 0);
+  open_step(pool, 0, 0);
   for (int i = 1; i < threads; i++) {
     int failed = start_worker(pool, i);
     if (failed) {
@@ -149,9 +160,7 @@ int pb_pool_start(pb_pool *pool, pb_work work, void *context, int threads) {
 void pb_pool_stop(pb_pool *pool) {
   if (!pool->threads) return;
   atomic_store(&pool->stop, 1);
-  if (pool->started) start_job(pool);
+  wake(pool, PB_WORKERS, INT_MAX);
   for (int i = 1; i <= pool->started; i++) pthread_join(pool->workers[i], NULL);
   pool->started = pool->threads = 0;
-  pthread_cond_destroy(&pool->wake);
-  pthread_mutex_destroy(&pool->lock);
 }

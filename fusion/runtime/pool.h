@@ -1,43 +1,54 @@
-/* A pool of threads that run one function together, with the caller's thread as the first. */
+/* A pool of threads that run the steps of a program together, with the caller's thread as the first. */
 #ifndef POCKETBERT_POOL_H
 #define POCKETBERT_POOL_H
-#include "pocketbert.h"
+#include "placement.h"
+#include "program.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
-typedef void (*pb_work)(void *context, int thread);
+#define PB_NO_TILE (1u << 31)
 
+/* Runs `tile` of a step, then others as pb_pool_next gives them; returns how many it ran. */
+typedef int (*pb_work)(void *context, int thread, int step, int tile);
+
+/* What a pool runs: all tiles of a step before the first one of the next. */
 typedef struct {
+  const pb_step *steps;
+  int step_count;
   pb_work work;
   void *context;
+  double *step_ends; /* receives milliseconds, one a step */
+} pb_tasks;
+
+typedef struct {
+  pb_tasks tasks;
   int threads; /* 0 while it is stopped */
   int started; /* besides the caller's */
   pthread_t workers[PB_MAX_THREADS];
-  pthread_mutex_t lock;
-  pthread_cond_t wake;
-  atomic_int sleepers;
-  atomic_int caller_cpu;
+  pb_placement placement;
   atomic_int stop;
-  _Alignas(64) atomic_uint job;
-  _Alignas(64) atomic_int tile; /* the next one of the current step */
-  _Alignas(64) atomic_int arrived;
-  _Alignas(64) atomic_uint phase;
+  unsigned first; /* number of the run's first step; read by those who hold one of its tiles */
+  /* Steps are numbered through all runs. The upper half is the open step's number, the lower half counts its tiles up
+     to 2^31, where none is left; between two runs it stands there. */
+  _Alignas(64) _Atomic uint64_t next;
+  _Alignas(64) atomic_int done; /* tiles of the open step */
+  _Alignas(64) atomic_uint openings; /* a futex: so many steps were opened or ended a run */
+  atomic_int asleep[2]; /* the caller; the workers */
 } pb_pool;
 
 /* Starts the threads beside the caller's, from whatever state the pool is in: a forked child's may be any. Returns 0,
    or the system's error number with no thread left running. */
-int pb_pool_start(pb_pool *pool, pb_work work, void *context, int threads);
+int pb_pool_start(pb_pool *pool, pb_tasks tasks, int threads);
 
-/* Runs the work once on all threads, the caller's as thread 0. */
+/* Runs all steps once. Returns when the last tile is done, whoever did it and whether all threads came or not. */
 void pb_pool_run(pb_pool *pool);
 
-/* The next tile of the current step. */
-static inline int pb_pool_tile(pb_pool *pool) {
-  return atomic_fetch_add_explicit(&pool->tile, 1, memory_order_relaxed);
+/* Another tile of the step that the caller is in, which has so many; no smaller number when none is left. Whoever comes
+   too late adds one to the count all the same, and only once, for then it waits for the next step: never 2^31 of them. */
+static inline int pb_pool_next(pb_pool *pool, int tiles) {
+  const uint64_t claim = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+  return (int)((uint32_t)claim - (PB_NO_TILE - (uint32_t)tiles));
 }
-
-/* All threads of a run meet here; the last one notes the time in `end` and opens the next step. */
-void pb_pool_meet(pb_pool *pool, double *end);
 
 /* Processor time of the calling thread and of the pool, milliseconds. */
 double pb_pool_cpu_ms(pb_pool *pool);

@@ -27,7 +27,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 RUNTIME_WARNINGS = ("-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-psabi")
 # Children end while the parent's threads and memory are theirs as well, which is no leak.
 SANITIZER_SETTINGS = {
-    "TSAN_OPTIONS": "die_after_fork=0:report_thread_leaks=0",
+    "TSAN_OPTIONS": "die_after_fork=0:report_thread_leaks=0:atexit_sleep_ms=0",
     "ASAN_OPTIONS": "detect_leaks=0",
 }
 

@@ -2,67 +2,18 @@
 
    threads_and_forks WEIGHTS POOL RUNS FORKS; prints "equal" and ends with 0, or says what differs. */
 #define _GNU_SOURCE
-#include "pocketbert.h"
+#include "runs.h"
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define INPUTS 4
 #define CALLERS 2
 
 static const char *weights;
 static int pool, runs;
 static pb_model *shared;
 static atomic_int forked; /* all children, so that threads run while the process forks */
-static int64_t **inputs[INPUTS];
-static float **expected[INPUTS];
-
-static pb_model *open_model(void) {
-  char error[512];
-  pb_model *model = pb_open("model", weights, pool, 0, error, sizeof error);
-  if (!model) fprintf(stderr, "%s\n", error);
-  return model;
-}
-
-static size_t bytes_of(const pb_port *port) { return sizeof(float) * (size_t)port->rows * (size_t)port->columns; }
-
-static float **make_outputs(const pb_program *program) {
-  float **outputs = calloc((size_t)program->output_count, sizeof *outputs);
-  for (int i = 0; i < program->output_count; i++) outputs[i] = calloc(1, bytes_of(&program->outputs[i]));
-  return outputs;
-}
-
-static void free_outputs(const pb_program *program, float **outputs) {
-  for (int i = 0; i < program->output_count; i++) free(outputs[i]);
-  free(outputs);
-}
-
-static int64_t **make_inputs(const pb_program *program, int which) {
-  int64_t **made = calloc((size_t)program->input_count, sizeof *made);
-  for (int i = 0; i < program->input_count; i++) {
-    const pb_port *port = &program->inputs[i];
-    made[i] = calloc((size_t)port->rows, sizeof **made);
-    for (int r = 0; r < port->rows; r++) made[i][r] = (r * 7 + which) % port->limit;
-  }
-  return made;
-}
-
-/* One run; whether its outputs are those that are expected. */
-static int equal(pb_model *model, int which, float **outputs) {
-  const pb_program *program = pb_program_of(model);
-  int result = pb_run(model, (const int64_t *const *)inputs[which], outputs);
-  if (result) fprintf(stderr, "pb_run returned %d\n", result);
-  for (int i = 0; !result && i < program->output_count; i++)
-    if (memcmp(outputs[i], expected[which][i], bytes_of(&program->outputs[i]))) {
-      fprintf(stderr, "output %d of inputs %d differs\n", i, which);
-      result = 1;
-    }
-  return !result;
-}
 
 static void *caller(void *number) {
   float **outputs = make_outputs(pb_program_of(shared));
@@ -79,7 +30,7 @@ static int child(int number) {
   if (pool > 1 && number % 2) exit(0);
 #endif
   if (number % 4 == 0) exit(0);
-  pb_model *model = number % 4 == 3 ? open_model() : shared;
+  pb_model *model = number % 4 == 3 ? open_model(weights, pool) : shared;
   if (!model) return 1;
   float **outputs = make_outputs(pb_program_of(model));
   int good = number % 4 == 2;
@@ -139,13 +90,8 @@ int main(int count, char **words) {
   weights = words[1];
   pool = atoi(words[2]);
   runs = atoi(words[3]);
-  shared = open_model();
-  if (!shared) return 2;
-  for (int i = 0; i < INPUTS; i++) {
-    inputs[i] = make_inputs(pb_program_of(shared), i);
-    expected[i] = make_outputs(pb_program_of(shared));
-    if (pb_run(shared, (const int64_t *const *)inputs[i], expected[i])) return 2;
-  }
+  shared = open_model(weights, pool);
+  if (!shared || expect_outputs(shared)) return 2;
   int failed = in_threads(caller, fork_children, atoi(words[4]));
   failed += in_threads(until_stopped, stop, 0);
   pb_close(shared);
