@@ -102,18 +102,13 @@ static int allocate_memory(pb_model *m, const pb_program *p, char *error, size_t
   return 1;
 }
 
-static int start_pool(pb_model *m, int threads) {
-  const pb_tasks tasks = {m->program->steps, m->program->step_count, run_tiles, m, m->step_ends};
-  return pb_pool_start(&m->pool, tasks, threads);
-}
-
 /* Starts the pool, and lets calls come. */
 static int begin(pb_model *m) {
   m->ticket = 0;
   atomic_store(&m->serving, 0);
   pthread_mutex_init(&m->lock, NULL);
   pthread_cond_init(&m->turned, NULL);
-  return start_pool(m, m->threads);
+  return pb_pool_start(&m->pool, m->threads);
 }
 
 static int start_threads(pb_model *m, char *error, size_t size) {
@@ -214,7 +209,7 @@ static int start_anew(pb_model *m, int seen) {
   if (seen == here) return 0;
   atomic_load(&m->serving); /* all runs that ended before the fork come before what follows */
   memset(m->ready, 0, sizeof(atomic_int) * (m->program->ready_count + 1));
-  if (begin(m)) start_pool(m, 1);
+  if (begin(m)) pb_pool_start(&m->pool, 1);
   atomic_store(&m->process, here);
   return 0;
 }
@@ -267,7 +262,7 @@ static int run_once(pb_model *m, const int64_t *const *inputs, float *const *out
     m->copy = (m->copy + 1) % m->weights.copies;
     m->current = m->weights.base + m->copy * m->weights.stride;
   }
-  pb_pool_run(&m->pool);
+  pb_pool_run(&m->pool, (pb_tasks){m->program->steps, m->program->step_count, run_tiles, m, m->step_ends});
   copy_out(m, outputs);
   return 0;
 }

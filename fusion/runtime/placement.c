@@ -1,19 +1,30 @@
-/* Placement of a pool's threads: moved where they would share a processor, and never pinned. */
+/* Placement of a pool's threads: moved where they would share a processor or wait for one, and never pinned. */
 #define _GNU_SOURCE
 #include "placement.h"
 #include "clock.h"
 #include <sched.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* A thread that the system keeps putting back is left alone for so long. */
 #define PB_MOVE_EVERY_MS 2.0
+#define PB_UNTOLD 1
 
 void pb_placement_start(pb_placement *placement, int threads) {
   placement->threads = threads;
+  atomic_store(&placement->moving, 0);
   for (int i = 0; i < PB_MAX_THREADS; i++) {
-    atomic_store_explicit(&placement->cpus[i], -1, memory_order_relaxed);
     placement->moved_ms[i] = 0;
+    atomic_store_explicit(&placement->ids[i], 0, memory_order_relaxed);
+    pb_placement_busy(placement, i, 0);
+    pb_placement_leave(placement, i);
   }
+}
+
+void pb_placement_enter(pb_placement *placement, int thread) {
+  atomic_store_explicit(&placement->ids[thread], (int)syscall(SYS_gettid), memory_order_relaxed);
+  pb_placement_shared(placement, thread);
 }
 
 static int is_taken(const pb_placement *placement, int thread, int cpu) {
@@ -22,20 +33,30 @@ static int is_taken(const pb_placement *placement, int thread, int cpu) {
   return 0;
 }
 
-/* How fast a processor is beside others of the machine: its capacity, its highest clock, or 0 where nothing is told. */
-static long speed_of(int cpu) {
+static int read_speed(int cpu) {
   const char *names[] = {"cpu_capacity", "cpufreq/cpuinfo_max_freq"};
   for (int i = 0; i < 2; i++) {
     char path[96];
-    long speed = 0;
+    int speed;
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/%s", cpu, names[i]);
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(path, "re");
     if (!file) continue;
-    const int found = fscanf(file, "%ld", &speed);
+    const int found = fscanf(file, "%d", &speed);
     fclose(file);
-    if (found == 1) return speed;
+    if (found == 1 && speed > 0) return speed;
   }
-  return 0;
+  return PB_UNTOLD;
+}
+
+/* How fast a processor is beside others of the machine: its capacity, or its highest clock; all alike where nothing is
+   told. Read once. */
+static int speed_of(pb_placement *placement, int cpu) {
+  if (cpu < 0 || cpu >= PB_KNOWN_PROCESSORS) return PB_UNTOLD;
+  int speed = atomic_load_explicit(&placement->speeds[cpu], memory_order_relaxed);
+  if (speed) return speed;
+  speed = read_speed(cpu);
+  atomic_store_explicit(&placement->speeds[cpu], speed, memory_order_relaxed);
+  return speed;
 }
 
 int pb_placement_shared(pb_placement *placement, int thread) {
@@ -45,22 +66,72 @@ int pb_placement_shared(pb_placement *placement, int thread) {
   return here >= 0 && is_taken(placement, thread, here);
 }
 
+/* Moves a thread (0 is the calling one) to a processor, and gives it back all that it may use. */
+static void move_to(int id, int cpu) {
+  cpu_set_t all, one;
+  if (sched_getaffinity(id, sizeof all, &all) || !CPU_ISSET(cpu, &all)) return;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  if (!sched_setaffinity(id, sizeof one, &one)) sched_setaffinity(id, sizeof all, &all);
+}
+
 /* Left alone, the system may keep two threads of a pool on one processor for tens of milliseconds. */
 void pb_placement_keep_apart(pb_placement *placement, int thread) {
   if (!pb_placement_shared(placement, thread)) return;
   const double now = pb_now_ms();
-  cpu_set_t all, one;
+  cpu_set_t all;
   if (now - placement->moved_ms[thread] < PB_MOVE_EVERY_MS || sched_getaffinity(0, sizeof all, &all)) return;
   placement->moved_ms[thread] = now;
   int best = -1;
-  long speed = -1;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &all) || is_taken(placement, thread, cpu)) continue;
-    if (speed_of(cpu) > speed) speed = speed_of(best = cpu);
-  }
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (CPU_ISSET(cpu, &all) && !is_taken(placement, thread, cpu))
+      if (best < 0 || speed_of(placement, cpu) > speed_of(placement, best)) best = cpu;
   if (best < 0) return;
-  CPU_ZERO(&one);
-  CPU_SET(best, &one);
-  if (!sched_setaffinity(0, sizeof one, &one)) sched_setaffinity(0, sizeof all, &all);
+  move_to(0, best);
   pb_placement_shared(placement, thread);
+}
+
+/* Processor time of a thread by its number in the system, which the clock's name is made of; -1 where it has ended. */
+static double cpu_ms_of(int id) {
+  struct timespec time;
+  const clockid_t clock = (clockid_t)(~(unsigned)id << 3 | 6);
+  return clock_gettime(clock, &time) ? -1 : time.tv_sec * 1e3 + time.tv_nsec * 1e-6;
+}
+
+pb_look pb_placement_look(pb_placement *placement, int thread, int last) {
+  for (int i = 1; i <= placement->threads; i++) {
+    const int other = (last + i) % placement->threads;
+    if (other == thread || !atomic_load_explicit(&placement->busy[other], memory_order_relaxed)) continue;
+    return (pb_look){other, cpu_ms_of(atomic_load_explicit(&placement->ids[other], memory_order_relaxed))};
+  }
+  return (pb_look){-1, 0};
+}
+
+int pb_placement_needs(pb_placement *placement, pb_look look) {
+  if (look.thread < 0 || !atomic_load_explicit(&placement->busy[look.thread], memory_order_relaxed)) return 0;
+  if (cpu_ms_of(atomic_load_explicit(&placement->ids[look.thread], memory_order_relaxed)) <= look.cpu_ms) return 1;
+  const int there = atomic_load_explicit(&placement->cpus[look.thread], memory_order_relaxed);
+  return 2 * speed_of(placement, there) <= speed_of(placement, sched_getcpu());
+}
+
+int pb_placement_begin(pb_placement *placement) {
+  const int moving = atomic_exchange(&placement->moving, 1);
+  atomic_thread_fence(memory_order_seq_cst);
+  return !moving;
+}
+
+void pb_placement_trade(pb_placement *placement, int thread, int other) {
+  const int here = sched_getcpu(), there = atomic_load_explicit(&placement->cpus[other], memory_order_relaxed);
+  if (here < 0 || there < 0 || here == there) return;
+  move_to(atomic_load_explicit(&placement->ids[other], memory_order_relaxed), here);
+  atomic_store_explicit(&placement->cpus[other], here, memory_order_relaxed);
+  move_to(0, there);
+  atomic_store_explicit(&placement->cpus[thread], sched_getcpu(), memory_order_relaxed);
+}
+
+void pb_placement_end(pb_placement *placement) { atomic_store_explicit(&placement->moving, 0, memory_order_release); }
+
+void pb_placement_settle(pb_placement *placement) {
+  atomic_thread_fence(memory_order_seq_cst);
+  while (atomic_load_explicit(&placement->moving, memory_order_acquire)) sched_yield();
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define PB_SPIN_MS 0.05
+#define PB_LOOK_MS 0.025 /* a thread that runs uses processor time meanwhile */
+#define PB_MOST_LOOKS 40 /* then it sleeps, a millisecond after its last tile */
 #define PB_SPINS_BETWEEN_LOOKS 32
 #define PB_CALLER 1u
 #define PB_WORKERS 2u
@@ -63,7 +65,9 @@ static void take_part(pb_pool *pool, int thread, uint64_t claim) {
   const pb_tasks *tasks = &pool->tasks;
   const int step = (int)(number_of(claim) - pool->first), tiles = tasks->steps[step].tiles;
   const int tile = (int)((uint32_t)claim - (PB_NO_TILE - (uint32_t)tiles));
+  pb_placement_busy(&pool->placement, thread, 1);
   const int count = tasks->work(tasks->context, thread, step, tile);
+  pb_placement_busy(&pool->placement, thread, 0);
   if (atomic_fetch_add_explicit(&pool->done, count, memory_order_acq_rel) + count < tiles) return;
   tasks->step_ends[step] = pb_now_ms();
   const int more = step + 1 < tasks->step_count ? tasks->steps[step + 1].tiles : 0;
@@ -85,15 +89,40 @@ static void fall_asleep(pb_pool *pool, int thread, unsigned number) {
   atomic_fetch_sub(&pool->asleep[thread > 0], 1);
 }
 
-/* Waits until a step other than `number` is open, or the pool stops: spins for a moment, unless that takes time from
-   another thread of the pool, then sleeps. */
-static void wait_for_step(pb_pool *pool, int thread, unsigned number) {
-  const double end = pb_now_ms() + PB_SPIN_MS;
+/* Whether a step other than `number` came within the time, or the pool stopped. */
+static int spin(pb_pool *pool, int thread, unsigned number, double ms) {
+  const double end = pb_now_ms() + ms;
   while (pb_now_ms() < end && !pb_placement_shared(&pool->placement, thread))
     for (int spins = 0; spins < PB_SPINS_BETWEEN_LOOKS; spins++) {
-      if (is_over(pool, number)) return;
+      if (is_over(pool, number)) return 1;
       relax();
     }
+  return is_over(pool, number);
+}
+
+/* Gives the processor, which has nothing to do, to a thread that waits for one with a tile in its hands: what others
+   compute on this machine takes time from whoever shares a processor with them, but then not from those who wait. */
+static int wait_for_others(pb_pool *pool, int thread, unsigned number) {
+  pb_placement *placement = &pool->placement;
+  pb_look look = {thread, 0};
+  for (int looks = 0; looks < PB_MOST_LOOKS; looks++) {
+    look = pb_placement_look(placement, thread, look.thread);
+    if (look.thread < 0) return 0;
+    if (spin(pool, thread, number, PB_LOOK_MS)) return 1;
+    if (pb_placement_shared(placement, thread)) return 0;
+    if (!pb_placement_needs(placement, look) || !pb_placement_begin(placement)) continue;
+    const int over = is_over(pool, number);
+    if (!over) pb_placement_trade(placement, thread, look.thread);
+    pb_placement_end(placement);
+    return over;
+  }
+  return 0;
+}
+
+/* Waits until a step other than `number` is open, or the pool stops: spins for a moment, unless that takes time from
+   another thread of the pool, a little longer while others work, then sleeps. */
+static void wait_for_step(pb_pool *pool, int thread, unsigned number) {
+  if (spin(pool, thread, number, PB_SPIN_MS) || wait_for_others(pool, thread, number)) return;
   pb_placement_leave(&pool->placement, thread);
   while (!is_over(pool, number)) fall_asleep(pool, thread, number);
 }
@@ -113,18 +142,21 @@ static void run_until(pb_pool *pool, int thread, unsigned end) {
 static void *worker(void *argument) {
   worker_start start = *(worker_start *)argument;
   free(argument);
+  pb_placement_enter(&start.pool->placement, start.index);
   run_until(start.pool, start.index, 0);
   return NULL;
 }
 
-void pb_pool_run(pb_pool *pool) {
-  if (!pool->tasks.step_count) return;
+void pb_pool_run(pb_pool *pool, pb_tasks tasks) {
+  if (!tasks.step_count) return;
   /* Nobody holds a tile, so nobody reads what is written here before the step is open. */
+  pool->tasks = tasks;
   pool->first = number_of(atomic_load_explicit(&pool->next, memory_order_acquire)) + 1;
-  pb_placement_shared(&pool->placement, 0);
-  open_step(pool, pool->first, pool->tasks.steps[0].tiles);
+  pb_placement_enter(&pool->placement, 0);
+  open_step(pool, pool->first, tasks.steps[0].tiles);
   wake(pool, PB_WORKERS, INT_MAX);
-  run_until(pool, 0, pool->first + (unsigned)pool->tasks.step_count);
+  run_until(pool, 0, pool->first + (unsigned)tasks.step_count);
+  pb_placement_settle(&pool->placement);
   pb_placement_leave(&pool->placement, 0);
 }
 
@@ -138,8 +170,7 @@ static int start_worker(pb_pool *pool, int index) {
   return failed;
 }
 
-int pb_pool_start(pb_pool *pool, pb_tasks tasks, int threads) {
-  pool->tasks = tasks;
+int pb_pool_start(pb_pool *pool, int threads) {
   pool->threads = threads;
   pool->started = 0;
   pb_placement_start(&pool->placement, threads);

@@ -11,7 +11,7 @@
 /* Runs `tile` of a step, then others as pb_pool_next gives them; returns how many it ran. */
 typedef int (*pb_work)(void *context, int thread, int step, int tile);
 
-/* What a pool runs: all tiles of a step before the first one of the next. */
+/* A run: all tiles of a step before the first one of the next. */
 typedef struct {
   const pb_step *steps;
   int step_count;
@@ -21,13 +21,13 @@ typedef struct {
 } pb_tasks;
 
 typedef struct {
-  pb_tasks tasks;
   int threads; /* 0 while it is stopped */
   int started; /* besides the caller's */
   pthread_t workers[PB_MAX_THREADS];
   pb_placement placement;
   atomic_int stop;
-  unsigned first; /* number of the run's first step; read by those who hold one of its tiles */
+  pb_tasks tasks; /* of the run, and the number of its first step: read by those who hold one of its tiles */
+  unsigned first;
   /* Steps are numbered through all runs. The upper half is the open step's number, the lower half counts its tiles up
      to 2^31, where none is left; between two runs it stands there. */
   _Alignas(64) _Atomic uint64_t next;
@@ -38,10 +38,10 @@ typedef struct {
 
 /* Starts the threads beside the caller's, from whatever state the pool is in: a forked child's may be any. Returns 0,
    or the system's error number with no thread left running. */
-int pb_pool_start(pb_pool *pool, pb_tasks tasks, int threads);
+int pb_pool_start(pb_pool *pool, int threads);
 
 /* Runs all steps once. Returns when the last tile is done, whoever did it and whether all threads came or not. */
-void pb_pool_run(pb_pool *pool);
+void pb_pool_run(pb_pool *pool, pb_tasks tasks);
 
 /* Another tile of the step that the caller is in, which has so many; no smaller number when none is left. Whoever comes
    too late adds one to the count all the same, and only once, for then it waits for the next step: never 2^31 of them. */
