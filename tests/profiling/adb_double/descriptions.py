@@ -40,7 +40,7 @@ class Description:
 LITTLE = (576000, 1209600, 1804800)
 
 
-def s20() -> Description:
+def s20(release: str = "13") -> Description:
     """Galaxy S20, international 5G."""
     big, prime = (710400, 1209600, 2419200), (844800, 1420800, 2841600)
     clusters = (
@@ -48,7 +48,7 @@ def s20() -> Description:
         Cluster(4, 3, big, "0xd0d", 256),
         Cluster(7, 1, prime, "0xd0d", 512),
     )
-    return Description("SM-G981B", "SM8250", "arm64-v8a", clusters)
+    return Description("SM-G981B", "SM8250", "arm64-v8a", clusters, release)
 
 
 def s10() -> Description:
@@ -136,16 +136,15 @@ def _write_files(description: Description, root: Path) -> None:
         policy.mkdir(parents=True)
         (policy / "related_cpus").write_text(" ".join(map(str, numbers)) + "\n")
         (policy / "cpuinfo_max_freq").write_text(f"{max(cluster.clocks_khz)}\n")
-        (policy / "scaling_cur_freq").write_text(f"{max(cluster.clocks_khz)}\n")
         if description.time_in_state:
             (policy / "stats").mkdir()
-            spend(description, root, 1.0)
         for number in numbers:
             cache = cpus / f"cpu{number}/cache/index2"
             cache.mkdir(parents=True)
             (cache / "size").write_text(f"{cluster.l2_kib}K\n")
             told = f"Features\t: {description.features}\n" if description.features else ""
             sections.append(f"processor\t: {number}\n{told}CPU implementer\t: 0x41\nCPU part\t: {cluster.part}\n")
+    spend(description, root, 1.0)
     (root / "proc").mkdir()
     (root / "proc/cpuinfo").write_text("\n".join(sections) + "\nHardware\t: Double\n")
 
@@ -153,14 +152,16 @@ def _write_files(description: Description, root: Path) -> None:
 def spend(description: Description, root: Path, seconds: float) -> None:
     """Let time pass at the present clock: time_in_state counts it in hundredths of a second."""
     for cluster in description.clusters:
-        path = root / f"sys/devices/system/cpu/cpufreq/policy{cluster.first}/stats/time_in_state"
+        policy = root / f"sys/devices/system/cpu/cpufreq/policy{cluster.first}"
+        aim = max(cluster.clocks_khz) * description.clock_share
+        nearest = min(cluster.clocks_khz, key=lambda clock: abs(clock - aim))
+        (policy / "scaling_cur_freq").write_text(f"{nearest}\n")
+        path = policy / "stats/time_in_state"
         if not path.parent.is_dir():
             continue
         spent = dict.fromkeys(cluster.clocks_khz, 0)
         if path.exists():
             spent = {int(line.split()[0]): int(line.split()[1]) for line in path.read_text().splitlines()}
-        aim = max(cluster.clocks_khz) * description.clock_share
-        nearest = min(cluster.clocks_khz, key=lambda clock: abs(clock - aim))
         spent[nearest] += max(1, round(seconds * 100))
         path.write_text("".join(f"{clock} {count}\n" for clock, count in spent.items()))
 

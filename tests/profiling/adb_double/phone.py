@@ -16,6 +16,7 @@ import psutil
 
 from tests.profiling.adb_double import descriptions
 from tests.profiling.adb_double.descriptions import Description
+from tests.profiling.adb_double.speed import Speed
 from tests.profiling.adb_double.stream import ClosedStreamError, Stream
 from tests.profiling.adb_double.sync import SyncService
 from tests.profiling.adb_double.wire import MAX_DATA, VERSION, Message, receive
@@ -33,7 +34,8 @@ class PhoneDouble:
     ``on_command`` sees each shell command and returns None to have it run, another command to run instead, or status,
     output and errors; ``refusal`` is why pushes fail; ``cut_push_at`` the bytes of a push after which it vanishes once;
     ``lose_bytes`` of each file do not arrive; ``locked`` never accepts the computer's key; ``silent`` accepts
-    connections and says nothing.
+    connections and says nothing. With a ``speed`` its runners take the time that it says, at a clock that its files and
+    its thermometer tell of.
     """
 
     def __init__(self, description: Description, root: Path, locked: bool = False, silent: bool = False) -> None:
@@ -42,6 +44,7 @@ class PhoneDouble:
         self.refusal = ""
         self.cut_push_at: int | None = None
         self.lose_bytes = 0
+        self.speed: Speed | None = None
         self.commands: list[str] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         self._connections: list[socket.socket] = []
@@ -169,6 +172,8 @@ class PhoneDouble:
         self._spend_time()
         answer = self.on_command(line)
         status, out, error = answer if isinstance(answer, tuple) else self._execute(answer or line)
+        if self.speed and status == 0 and "/runner " in line:
+            out = self._at_speed(self.speed, out)
         if not version2:
             stream.write(out + error)
             return
@@ -193,6 +198,14 @@ class PhoneDouble:
         self.processes.append(process)
         out, error = process.communicate()
         return (process.returncode if process.returncode >= 0 else 128 - process.returncode), out, error
+
+    def _at_speed(self, speed: Speed, printed: bytes) -> bytes:
+        """What the runner printed, with the phone's own times; its clock and temperature are then what they became."""
+        printed, self.description.clock_share = speed.retimed(printed)
+        self._spend_time()
+        self.description.clock_share = speed.share
+        self.description.temperature_tenths = speed.temperature_tenths
+        return printed
 
     def _spend_time(self) -> None:
         now = monotonic()
