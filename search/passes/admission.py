@@ -158,7 +158,7 @@ class Prospects:
         options = self._bench.study.options
         unknown = [each for each in self._candidates().values() if self.admission(each.architecture) is None]
         fastest = sorted(unknown, key=lambda candidate: candidate.predicted_ms)[:_FASTEST]
-        if fastest:
+        if fastest and not any(each.proposer == "fastest" for each in self.admissions):
             self._bench.note(f"nothing timed so far fits {options.budget_ms:g} ms: timing the fastest ({len(fastest)})")
             self.time([(candidate, "fastest") for candidate in fastest], 0)
         if any(each.admitted for each in self.admissions):

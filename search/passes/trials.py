@@ -52,6 +52,7 @@ def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher)
         if not pending:
             admission = next_candidate(bench, prospects, trials)
             if admission is None:
+                bench.note(f"nothing more is admitted: {len(trials)} of --trials {bench.study.options.trials}")
                 break
             pending = [Trial(len(trials), admission.candidate, admission.proposer)]
             bench.study.save_trial(pending[0])
