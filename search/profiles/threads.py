@@ -34,8 +34,11 @@ def choose_threads(spec: DeviceSpec, asked: int | None, option: str) -> ChosenTh
         raise InputError(f"{option}: device {spec.name} has {_counted(usable.allowed, 'core')}")
     if asked > MOST_THREADS:
         raise InputError(f"{option}: compiled models take at most {MOST_THREADS} threads")
-    warning = f"warning: {option}: {_quota(usable)}; beyond that the kernel halts them again and again"
-    return ChosenThreads(asked, warning if asked > usable.count else "")
+    if asked <= usable.count:
+        return ChosenThreads(asked)
+    return ChosenThreads(
+        asked, f"warning: {option}: {_quota(usable)}; beyond that the kernel halts them again and again"
+    )
 
 
 def _why_fewer(usable: UsableProcessors, threads: int) -> str:
