@@ -105,9 +105,7 @@ def _body(block: Block, blocking: _Blocking, target: Target, scratch: dict[str, 
         f"    const int n = j + {blocking.keys} < {keys} ? {blocking.keys} : {keys} - j;\n"
         f"    scores(k + (long)j * {strides[1]}, {strides[1]}, queries_s, {wide}, scores_s, {wide}, "
         f"{size}, n);\n"
-        f"    for (int c = 0; c < {blocking.width}; c += {lanes})\n"
-        f"      pb_online_softmax(scores_s + c, {blocking.width}, n, j == 0, {_mask(block)}, top_s + c, sums_s + c, "
-        f"factors_s + c);\n"
+        f"{_softmax_loops(block, blocking, lanes)}"
         f"    pb_copy_rows(v + (long)j * {strides[2]}, {strides[2]}, values_s, {padded}, n, {size});\n"
         + (
             f"    if (j == 0) {{\n"
@@ -123,6 +121,19 @@ def _body(block: Block, blocking: _Blocking, target: Target, scratch: dict[str, 
         f"  for (int r = 0; r < count; r++)\n"
         f"    pb_store_scaled(o->output + (long)(first + r) * {row_stride(width)} + head * {size}, "
         f"context_s + r * {padded}, 1.0f / sums_s[r], {size});\n"
+    )
+
+
+def _softmax_loops(block: Block, blocking: _Blocking, lanes: int) -> str:
+    """Two vectors of queries at a time, which share what the mask adds, then one that is left over."""
+    pairs, rest = divmod(blocking.width // lanes, 2)
+    loops = ((2, 0, pairs * 2 * lanes), (1, pairs * 2 * lanes, blocking.width))
+    return "".join(
+        f"    for (int c = {first}; c < {last}; c += {vectors * lanes})\n"
+        f"      pb_online_softmax({vectors}, scores_s + c, {blocking.width}, n, j == 0, {_mask(block)}, top_s + c, "
+        f"sums_s + c, factors_s + c);\n"
+        for vectors, first, last in loops[: 1 + rest]
+        if first < last
     )
 
 

@@ -26,23 +26,33 @@ PB_INLINE float pb_key_bias(const int *mask, const float masked, const int j) {
   return mask && !mask[j] ? masked : 0.0f;
 }
 
-/* One vector of queries: turns scores (keys x queries, stride apart) into exp(score + bias - top), where top is the
-   largest so far, and brings the running sums up to date; `factors` is what earlier results shrink by. */
-PB_INLINE void pb_online_softmax(float *scores, const long stride, const int keys, const int first, const int *mask,
-                                 const float masked, float *top, float *sums, float *factors) {
-  const pb_vec before = first ? pb_splat(-FLT_MAX) : pb_load(top);
-  pb_vec largest = before;
-  for (int j = 0; j < keys; j++) largest = pb_max(pb_load(scores + j * stride) + pb_key_bias(mask, masked, j), largest);
-  const pb_vec factor = pb_exp(before - largest);
-  pb_vec sum = first ? pb_splat(0.0f) : pb_load(sums) * factor;
+/* Some vectors of queries at once: turns scores (keys x queries, stride apart) into exp(score + bias - top), where top
+   is the largest so far, and brings the running sums up to date; `factors` is what earlier results shrink by. */
+PB_INLINE void pb_online_softmax(const int vectors, float *scores, const long stride, const int keys, const int first,
+                                 const int *mask, const float masked, float *top, float *sums, float *factors) {
+  pb_vec before[PB_MAX_VECTORS], largest[PB_MAX_VECTORS], sum[PB_MAX_VECTORS];
+  PB_UNROLL for (int v = 0; v < vectors; v++)
+    largest[v] = before[v] = first ? pb_splat(-FLT_MAX) : pb_load(top + v * PB_LANES);
   for (int j = 0; j < keys; j++) {
-    pb_vec x = pb_exp(pb_load(scores + j * stride) + pb_key_bias(mask, masked, j) - largest);
-    pb_store(scores + j * stride, x);
-    sum += x;
+    const float bias = pb_key_bias(mask, masked, j);
+    PB_UNROLL for (int v = 0; v < vectors; v++)
+      largest[v] = pb_max(pb_load(scores + j * stride + v * PB_LANES) + bias, largest[v]);
   }
-  pb_store(top, largest);
-  pb_store(sums, sum);
-  pb_store(factors, factor);
+  PB_UNROLL for (int v = 0; v < vectors; v++) {
+    const pb_vec factor = pb_exp(before[v] - largest[v]);
+    sum[v] = first ? pb_splat(0.0f) : pb_load(sums + v * PB_LANES) * factor;
+    pb_store(factors + v * PB_LANES, factor);
+    pb_store(top + v * PB_LANES, largest[v]);
+  }
+  for (int j = 0; j < keys; j++) {
+    const float bias = pb_key_bias(mask, masked, j);
+    PB_UNROLL for (int v = 0; v < vectors; v++) {
+      pb_vec x = pb_exp(pb_load(scores + j * stride + v * PB_LANES) + bias - largest[v]);
+      pb_store(scores + j * stride + v * PB_LANES, x);
+      sum[v] += x;
+    }
+  }
+  PB_UNROLL for (int v = 0; v < vectors; v++) pb_store(sums + v * PB_LANES, sum[v]);
 }
 
 PB_INLINE void pb_copy_rows(const float *from, const long stride, float *to, const long to_stride, const int rows,

@@ -11,6 +11,7 @@
 
 typedef float pb_vec __attribute__((vector_size(PB_VECTOR_BYTES)));
 typedef int pb_ivec __attribute__((vector_size(PB_VECTOR_BYTES)));
+typedef unsigned pb_uvec __attribute__((vector_size(PB_VECTOR_BYTES)));
 typedef float pb_vec_unaligned __attribute__((vector_size(PB_VECTOR_BYTES), aligned(4), may_alias));
 
 PB_INLINE pb_vec pb_load(const float *p) { return *(const pb_vec_unaligned *)p; }
@@ -69,7 +70,7 @@ PB_INLINE pb_vec pb_exp(pb_vec x) {
   x = pb_min(pb_max(x, pb_splat(-87.0f)), pb_splat(88.0f));
   const pb_vec shift = pb_splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
   pb_vec t = x * 1.44269504088896341f + shift;
-  pb_ivec exponent = ((pb_ivec)t - (pb_ivec)shift + 127) << 23;
+  pb_ivec exponent = (pb_ivec)((pb_uvec)t << 23); /* of the shift's own bits none is left */
   pb_vec n = t - shift;
   pb_vec r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
@@ -79,27 +80,33 @@ PB_INLINE pb_vec pb_exp(pb_vec x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  return (p * (r * r) + r + 1.0f) * (pb_vec)exponent;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return (pb_vec)((pb_ivec)p + exponent);
 }
 
-/* erf(x), absolute error below 5e-7: the rational approximation of Eigen and XLA, odd in x, clamped at 4. */
-PB_INLINE pb_vec pb_erf(pb_vec x) {
-  x = pb_min(pb_max(x, pb_splat(-4.0f)), pb_splat(4.0f));
+/* factor * erf(scale * x), absolute error below 5e-7 * factor: the rational approximation of Eigen and XLA, odd in x,
+   clamped at 4. Scale and factor are constants after inlining and go into the coefficients. */
+PB_INLINE pb_vec pb_scaled_erf(pb_vec x, const float scale, const float factor) {
+  const float s = scale * scale, first = scale * factor;
+  x = pb_min(pb_max(x, pb_splat(-4.0f / scale)), pb_splat(4.0f / scale));
   pb_vec y = x * x;
-  pb_vec p = pb_splat(-2.72614225801306e-10f);
-  p = p * y + 2.77068142495902e-08f;
-  p = p * y + -2.10102402082508e-06f;
-  p = p * y + -5.69250639462346e-05f;
-  p = p * y + -7.34990630326855e-04f;
-  p = p * y + -2.95459980854025e-03f;
-  p = p * y + -1.60960333262415e-02f;
-  pb_vec q = pb_splat(-1.45660718464996e-05f);
-  q = q * y + -2.13374055278905e-04f;
-  q = q * y + -1.68282697438203e-03f;
-  q = q * y + -7.37332916720468e-03f;
+  pb_vec p = pb_splat(-2.72614225801306e-10f * first * (s * s * s * s * s * s));
+  p = p * y + 2.77068142495902e-08f * first * (s * s * s * s * s);
+  p = p * y + -2.10102402082508e-06f * first * (s * s * s * s);
+  p = p * y + -5.69250639462346e-05f * first * (s * s * s);
+  p = p * y + -7.34990630326855e-04f * first * (s * s);
+  p = p * y + -2.95459980854025e-03f * first * s;
+  p = p * y + -1.60960333262415e-02f * first;
+  pb_vec q = pb_splat(-1.45660718464996e-05f * (s * s * s * s));
+  q = q * y + -2.13374055278905e-04f * (s * s * s);
+  q = q * y + -1.68282697438203e-03f * (s * s);
+  q = q * y + -7.37332916720468e-03f * s;
   q = q * y + -1.42647390514189e-02f;
   return x * p / q;
 }
+
+PB_INLINE pb_vec pb_erf(pb_vec x) { return pb_scaled_erf(x, 1.0f, 1.0f); }
 
 /* tanh(x), absolute error below 5e-7. */
 PB_INLINE pb_vec pb_tanh(pb_vec x) {
@@ -109,7 +116,7 @@ PB_INLINE pb_vec pb_tanh(pb_vec x) {
 
 PB_INLINE pb_vec pb_sigmoid(pb_vec x) { return 1.0f / (1.0f + pb_exp(-x)); }
 PB_INLINE pb_vec pb_silu(pb_vec x) { return x * pb_sigmoid(x); }
-PB_INLINE pb_vec pb_gelu(pb_vec x) { return x * 0.5f * (1.0f + pb_erf(x * 0.70710678118654752f)); }
+PB_INLINE pb_vec pb_gelu(pb_vec x) { return x * (0.5f + pb_scaled_erf(x, 0.70710678118654752f, 0.5f)); }
 PB_INLINE pb_vec pb_gelu_tanh(pb_vec x) {
   return x * 0.5f * (1.0f + pb_tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }

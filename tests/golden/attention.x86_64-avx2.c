@@ -37,8 +37,10 @@ void pb_1e5f5a917ba2c479(const pb_operands *o, int tile) {
   for (int j = 0; j < 40; j += 40) {
     const int n = j + 40 < 40 ? 40 : 40 - j;
     scores(k + (long)j * 48, 48, queries_s, 40, scores_s, 40, 20, n);
-    for (int c = 0; c < 40; c += 8)
-      pb_online_softmax(scores_s + c, 40, n, j == 0, (const int *)o->inputs[3] + j, -1000000000.0f, top_s + c, sums_s + c, factors_s + c);
+    for (int c = 0; c < 32; c += 16)
+      pb_online_softmax(2, scores_s + c, 40, n, j == 0, (const int *)o->inputs[3] + j, -1000000000.0f, top_s + c, sums_s + c, factors_s + c);
+    for (int c = 32; c < 40; c += 8)
+      pb_online_softmax(1, scores_s + c, 40, n, j == 0, (const int *)o->inputs[3] + j, -1000000000.0f, top_s + c, sums_s + c, factors_s + c);
     pb_copy_rows(v + (long)j * 48, 48, values_s, 24, n, 20);
     context(scores_s, 40, values_s, 24, context_s, 24, n, count);
   }
