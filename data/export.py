@@ -1,4 +1,4 @@
-"""Measurements as a table for other programs: Parquet or CSV, one row a measurement, every column documented."""
+"""Measurements as a table for other programs: Parquet or CSV, one row a visit, every column documented."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from data.disturbance import is_disturbed, is_slowed
 from data.errors import InputError, StoreError
 from data.measurement import Measurement
 
@@ -30,20 +29,18 @@ COLUMNS = MappingProxyType(
         "cpus": "processors that the program could use, as it says itself (list)",
         "provenance": "measured, simulated or published",
         "session": "one unbroken series of measurements; it begins with its UTC time",
+        "round": "number of the round in its session: its visits share what the machine did meanwhile",
         "position": "place of the row in its session, from 0",
         "created_at": "UTC time at which the row was committed (ISO 8601)",
         "median_ms": "median of samples_ms",
-        "undisturbed_ms": "time of a run whose every block is as fast as in its quietest runs: what predictors learn",
         "interval_low_ms": "lower end of the median's 95% confidence interval (order statistics)",
         "interval_high_ms": "upper end of that interval",
-        "reference_ms": "median of the reference block next to this row: drift is corrected by it",
-        "warmups_ms": "times of the runs before the program was steady (list)",
+        "reference_ms": "time of a reference block beside rows of before rounds, empty since",
+        "warmups_ms": "times of the visit's first runs (list)",
         "samples_ms": "times of all other runs, outliers included (list)",
-        "steps_ms": "lower decile of each block's times over the runs, in order (list)",
+        "steps_ms": "median over the runs of each block's times, in order (list)",
         "outliers": "indices of samples far from the median (list)",
         "marks": "what speaks against the row, such as clock dropped or hot (list; see data.measurement.Mark)",
-        "slowed": "whether the figures are not those of the undisturbed machine",
-        "disturbed": "slowed, or the median less certain than was asked for: such a row was to be taken again",
         "state_before": "clock, temperature, battery and load before, where readable (JSON object)",
         "state_after": "the same after, and preemptions_per_s while it ran (JSON object)",
         "binary_hash": "hash of the executable that ran, empty for an analytic model",
@@ -103,8 +100,6 @@ def _values(row: Measurement) -> dict[str, Any]:
     derived = {
         "interval_low_ms": low,
         "interval_high_ms": high,
-        "slowed": is_slowed(row),
-        "disturbed": is_disturbed(row),
         **{name: list(getattr(row, name)) for name in _LISTS},
         **{name: json.dumps(dict(getattr(row, name)), sort_keys=True) for name in _MAPS},
     }
@@ -115,7 +110,9 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"cpus": pa.int64(), "warmups_ms": pa.float64(), "samples_ms": pa.float64(), "outliers": pa.int64()}
+    kinds = dict.fromkeys(("warmups_ms", "samples_ms", "steps_ms"), pa.float64()) | dict.fromkeys(
+        ("cpus", "outliers"), pa.int64()
+    )
     arrays, columns = [], []
     for name, text in COLUMNS.items():
         kind = pa.list_(kinds.get(name, pa.string())) if name in _LISTS else None

@@ -43,12 +43,6 @@ def _cut(count: int, confidence: float) -> int:
     return cut
 
 
-def relative_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float:
-    """Width of the median's interval over the median."""
-    low, high = median_interval(values, confidence)
-    return (high - low) / median(values)
-
-
 def outlying(values: Sequence[float]) -> tuple[int, ...]:
     """Indices of the values that lie far from the median; none where more than half of them are equal."""
     middle = median(values)

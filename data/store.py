@@ -1,4 +1,4 @@
-"""The measurement store: SQLite in WAL mode, one committed row for each measurement.
+"""The measurement store: SQLite in WAL mode, one row for each visit; the rows of a round are committed together.
 
 Rows are only ever added. Several processes may read and write at once: each write is one short transaction, and
 SQLite makes the others wait.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from data.measurement import Measurement
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LOCK_WAIT_S = 30.0
 
 _SCHEMA = """
@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS measurements (
     outliers TEXT NOT NULL DEFAULT '[]',
     marks TEXT NOT NULL DEFAULT '[]',
     steps_ms TEXT NOT NULL DEFAULT '[]',
+    round INTEGER NOT NULL DEFAULT 0,
     UNIQUE (session, position)
 );
 CREATE INDEX IF NOT EXISTS by_subject ON measurements (fingerprint, unit, threads, subject, subject_hash);
@@ -67,6 +68,11 @@ _UPGRADES = {
         "ALTER TABLE measurements ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'",
     ),
     3: ("ALTER TABLE measurements ADD COLUMN steps_ms TEXT NOT NULL DEFAULT '[]'",),
+    # A row was a process of its own until then.
+    4: (
+        "ALTER TABLE measurements ADD COLUMN round INTEGER NOT NULL DEFAULT 0",
+        "UPDATE measurements SET round = position",
+    ),
 }
 _COLUMNS = tuple(field.name for field in fields(Measurement))
 _LISTS = ("warmups_ms", "samples_ms", "cpus", "outliers", "marks", "steps_ms")
@@ -136,8 +142,22 @@ class MeasurementStore:
         Raises:
             StoreError: the row cannot be written, or the session already holds a row at that position.
         """
+        self.add_all((measurement,))
+
+    def add_all(self, measurements: Sequence[Measurement]) -> None:
+        """Write the measurements of a round, all of them or none; on return they are on the disk.
+
+        Raises:
+            StoreError: a row cannot be written, or the session already holds a row at its position.
+        """
         with _clear_errors(self.path):
-            self._connection.execute(_INSERT, _to_row(measurement))
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(_INSERT, [_to_row(measurement) for measurement in measurements])
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def measurements(
         self,

@@ -1,36 +1,31 @@
-"""The measuring session: warm-up, temperature gate, a reference block for drift, one committed row per measurement.
+"""The measuring session: rounds of visits behind the temperature gate, the rows of a round committed together.
 
-The statistic is the median of a row's samples. Nothing is thrown away: runs before the program was steady count as
-warm-up, outliers stay and are marked, and so is a row that heat, a falling clock or an uncertain median speaks against.
+Nothing is thrown away: outliers stay and are marked, and so is a row that heat or a falling clock speaks against.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
-from time import monotonic
 from typing import TYPE_CHECKING
 
-from data.disturbance import PREEMPTIONS, is_slowed
 from data.errors import DeviceError, InputError
-from data.measurement import Mark, Measurement
-from data.order_statistics import outlying, relative_width
+from data.measurement import PREEMPTIONS, Mark, Measurement
+from data.order_statistics import outlying
 from data.store import MeasurementStore
-from profiling.adb import cpus_of
-from profiling.device import Device, DeviceState, RawSamples, Round, Visit
+from profiling.device import Device, DeviceState, RawSamples, Round
 from profiling.heat import TemperatureGate
-from profiling.items import REFERENCE_BLOCK, Item, block_item, compiler_of
-from profiling.steadiness import steady_from, without_warmup
+from profiling.items import Item
 
 if TYPE_CHECKING:
     from fusion import Runner
 
-REFERENCE_EVERY = 12
-_TRIES, _REFERENCE_TRIES = 2, 3
-# How long a session waits for quiet after disturbed rows: in all, and at a time, in seconds.
-_PATIENCE_S, _SETTLE_S = 30.0, 3.0
+_TRIES = 2
+# A round's wall-clock limit: at least so many seconds, for the program's start on a slow phone.
+_SHORTEST_LIMIT_S = 60.0
 # Below this share of the session's usual clock a phone has been slowed down, by heat or by a governor; from this
 # thermal status on, Android says so itself.
 _DROPPED, _THROTTLED = 0.85, 2.0
@@ -40,167 +35,76 @@ _DROPPED, _THROTTLED = 0.85, 2.0
 class Care:
     """How carefully is measured.
 
-    ``runs`` of each program (None: the device's own default); a row is taken again, with more runs, while the 95%
-    interval of its median is wider than ``interval_width`` times the median, for a limited number of rounds. What is
-    measured several times is measured further, ``most_repeats`` times in all, until the second lowest
-    undisturbed time lies within ``agreement`` of the lowest: only then the machine has shown twice how fast it is.
+    A visit is ``runs`` timed runs after ``warmup`` others. Every program gets at least ``least_visits`` and at most
+    ``most_visits``; between the two, measuring ends once random halves of the rounds agree within ``agreement``.
 
     Raises:
-        InputError: a figure is not positive.
+        InputError: a figure is not positive, or the least is more than the most.
     """
 
-    runs: int | None = None
-    interval_width: float = 0.05
-    agreement: float = 0.02
-    most_repeats: int = 10
+    runs: int = 4
+    warmup: int = 1
+    agreement: float = 0.01
+    least_visits: int = 8
+    most_visits: int = 96
 
     def __post_init__(self) -> None:
-        if min(self.interval_width, self.agreement) <= 0 or (self.runs is not None and self.runs < 1):
-            raise InputError("runs, agreement and the width of the interval must be positive")
+        if self.agreement <= 0 or min(self.runs, self.warmup, self.least_visits) < 1:
+            raise InputError("runs, visits and agreement must be positive")
+        if self.least_visits > self.most_visits:
+            raise InputError("there cannot be fewer visits at most than at least")
 
 
 CARE = Care()
 
 
 class Session:
-    """One unbroken series of measurements on one device at one number of threads.
+    """One unbroken series of rounds on one device at one number of threads, stored under one ``compiler``."""
 
-    ``reference`` is the runner of :func:`reference_runner`; None for devices that execute no code.
-    """
-
-    def __init__(
-        self,
-        device: Device,
-        store: MeasurementStore,
-        threads: int,
-        reference: Runner | None,
-        affinity: str = "",
-        care: Care = CARE,
-    ) -> None:
+    def __init__(self, device: Device, store: MeasurementStore, threads: int, compiler: str, care: Care = CARE) -> None:
         self.device = device
-        self.store = store
-        self.threads = threads
         self.id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        self._reference = reference
-        self._affinity = affinity
+        self._store = store
+        self._threads = threads
+        self._compiler = compiler
         self._care = care
         self._gate = TemperatureGate(device)
         self._clocks_mhz: list[float] = []
+        self._round = 0
         self._position = 0
-        self._since_reference = REFERENCE_EVERY
-        self._reference_ms: float | None = None
-        self._slowed = True
-        self._patience_s = _PATIENCE_S
 
-    def measure(self, item: Item, runner: Runner | None) -> Measurement:
-        """Measure one item, after the reference block where that is due, and store it."""
-        if self._since_reference >= REFERENCE_EVERY:
-            self._measure_reference()
-        self._since_reference += 1
-        return self._record(item, runner)
+    def go_round(self, items: Sequence[Item], runner: Runner | None) -> list[Measurement]:
+        """Visit each item once, in this order, in one process, and commit the rows together.
 
-    @property
-    def patient(self) -> bool:
-        """Whether waiting for quiet still makes sense: not on a machine that never calmed down."""
-        return self._patience_s > 0
-
-    def _measure_reference(self) -> None:
-        self._reference_ms = None
-        times = []
-        for _ in range(_REFERENCE_TRIES):
-            runs = self._care.runs or self.device.spec.default_runs
-            row = self._record(block_item(REFERENCE_BLOCK, runs), self._reference)
-            times.append(row.median_ms)
-            if not is_slowed(row):
-                times = times[-1:]
-                break
-        self._reference_ms = min(times)
-        self._since_reference = 0
-
-    def _record(self, item: Item, runner: Runner | None) -> Measurement:
-        """Measure an item now and commit the row."""
-        self._settle()
+        Raises:
+            DeviceError: the device was lost, or failed twice; nothing of this round is stored.
+            StoreError: the rows cannot be written.
+        """
         before = self._gate.state_when_cool()
-        raw = self._visit(item, runner)
+        made = self._make(self._work(items, runner))
         after = self.device.state()
-        row = self._row(item, runner, raw, before, after)
-        self.store.add(row)
-        self._slowed = is_slowed(row)
-        self._position += 1
-        return row
+        marks = self._marks(after)
+        created_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        rows = [
+            self._row(item, place, runner, raw, (before, after), marks, created_at)
+            for place, (item, raw) in enumerate(zip(items, made, strict=True))
+        ]
+        self._store.add_all(rows)
+        self._round += 1
+        self._position += len(rows)
+        return rows
 
-    def _visit(self, item: Item, runner: Runner | None) -> RawSamples:
-        visit = Visit(item.program, item.blocks, item.warmup, item.runs, item.rotate_bytes)
-        fill = runner is not None and runner.weights is None
-        (raw,) = self._go_round(Round((visit,), self.threads, runner, self._affinity, fill, item.time_limit_s))
-        return raw
-
-    def _row(
-        self, item: Item, runner: Runner | None, raw: RawSamples, before: DeviceState, after: DeviceState
-    ) -> Measurement:
-        steady = without_warmup(raw)
-        preempted = {} if raw.preemptions_per_s is None else {PREEMPTIONS: raw.preemptions_per_s}
-        return Measurement(
-            subject=item.kind,
-            subject_hash=item.hash,
-            signature=item.signature,
-            device=self.device.spec.name,
-            fingerprint=self.device.describe().fingerprint,
-            unit=self.device.unit,
-            threads=self.threads,
-            affinity=self._affinity,
-            session=self.id,
-            position=self._position,
-            warmups_ms=steady.warmups_ms,
-            samples_ms=steady.samples_ms,
-            reference_ms=self._reference_ms,
-            binary_hash=runner.binary_hash if runner else "",
-            compiler=compiler_of(self._reference),
-            provenance=self.device.provenance,
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            state_before=before.to_dict(),
-            state_after=after.to_dict() | preempted,
-            serial=self.device.describe().details.get("serial", ""),
-            cpus=raw.cpus,
-            outliers=outlying(steady.samples_ms),
-            marks=self._marks(raw, steady, after),
-            steps_ms=steady.steps_ms,
+    def _work(self, items: Sequence[Item], runner: Runner | None) -> Round:
+        warmup, runs = self._care.warmup, self._care.runs
+        return Round(
+            visits=tuple(item.visit(warmup, runs) for item in items),
+            threads=self._threads,
+            runner=runner,
+            fill_weights=runner is not None and runner.weights is None,
+            time_limit_s=_SHORTEST_LIMIT_S + sum(item.limit_s(warmup + runs) for item in items),
         )
 
-    def _marks(self, raw: RawSamples, steady: RawSamples, after: DeviceState) -> tuple[Mark, ...]:
-        """What speaks against a row."""
-        cores = set(raw.cpus)
-        found: dict[Mark, bool] = {
-            "clock dropped": self._clock_dropped(after.clock_mhz),
-            "hot": self._gate.too_warm(after) or (after.thermal_status or 0.0) >= _THROTTLED,
-            "unsteady": steady_from(raw.samples_ms) is None,
-            "wide interval": relative_width(steady.samples_ms) > self._care.interval_width,
-            "few cores": bool(cores) and len(cores) < self.threads,
-            "other cores": bool(cores and self._affinity) and cores != cpus_of(self._affinity),
-        }
-        return tuple(mark for mark, holds in found.items() if holds)
-
-    def _clock_dropped(self, clock_mhz: float | None) -> bool:
-        """Whether a phone's mean clock during a row (from time_in_state) lies well below the session's so far.
-
-        Other machines tell their clock at one moment only, which says nothing about the row.
-        """
-        if clock_mhz is None or self.device.spec.kind != "android":
-            return False
-        dropped = bool(self._clocks_mhz) and clock_mhz < _DROPPED * median(self._clocks_mhz)
-        if not dropped:
-            self._clocks_mhz.append(clock_mhz)
-        return dropped
-
-    def _settle(self) -> None:
-        """After a slowed row wait for quiet, as long as the session's patience lasts."""
-        if not self._slowed or self._patience_s <= 0:
-            return
-        began = monotonic()
-        self.device.settle(self.threads, min(_SETTLE_S, self._patience_s))
-        self._patience_s -= monotonic() - began
-
-    def _go_round(self, work: Round) -> tuple[RawSamples, ...]:
+    def _make(self, work: Round) -> tuple[RawSamples, ...]:
         """Make a round; a device that fails once gets a second chance."""
         for _ in range(_TRIES - 1):
             try:
@@ -208,3 +112,65 @@ class Session:
             except DeviceError:
                 continue
         return self.device.go_round(work)
+
+    def _row(
+        self,
+        item: Item,
+        place: int,
+        runner: Runner | None,
+        raw: RawSamples,
+        states: tuple[DeviceState, DeviceState],
+        marks: tuple[Mark, ...],
+        created_at: str,
+    ) -> Measurement:
+        before, after = states
+        description = self.device.describe()
+        preempted = {} if raw.preemptions_per_s is None else {PREEMPTIONS: raw.preemptions_per_s}
+        few: tuple[Mark, ...] = ("few cores",) if raw.cpus and len(set(raw.cpus)) < self._threads else ()
+        return Measurement(
+            subject="model",
+            subject_hash=item.hash,
+            signature=item.signature,
+            device=self.device.spec.name,
+            fingerprint=description.fingerprint,
+            unit=self.device.unit,
+            threads=self._threads,
+            affinity="",
+            session=self.id,
+            position=self._position + place,
+            warmups_ms=raw.warmups_ms,
+            samples_ms=raw.samples_ms,
+            reference_ms=None,
+            binary_hash=runner.binary_hash if runner else "",
+            compiler=self._compiler,
+            provenance=self.device.provenance,
+            created_at=created_at,
+            state_before=before.to_dict(),
+            state_after=after.to_dict() | preempted,
+            serial=description.details.get("serial", ""),
+            cpus=raw.cpus,
+            outliers=outlying(raw.samples_ms),
+            marks=marks + few,
+            steps_ms=tuple(time for _, time in raw.block_ms),
+            round=self._round,
+        )
+
+    def _marks(self, after: DeviceState) -> tuple[Mark, ...]:
+        """What speaks against all rows of a round."""
+        found: dict[Mark, bool] = {
+            "clock dropped": self._clock_dropped(after.clock_mhz),
+            "hot": self._gate.too_warm(after) or (after.thermal_status or 0.0) >= _THROTTLED,
+        }
+        return tuple(mark for mark, holds in found.items() if holds)
+
+    def _clock_dropped(self, clock_mhz: float | None) -> bool:
+        """Whether a phone's mean clock during a round (from time_in_state) lies well below the session's so far.
+
+        Other machines tell their clock at one moment only, which says nothing about the round.
+        """
+        if clock_mhz is None or self.device.spec.kind != "android":
+            return False
+        dropped = bool(self._clocks_mhz) and clock_mhz < _DROPPED * median(self._clocks_mhz)
+        if not dropped:
+            self._clocks_mhz.append(clock_mhz)
+        return dropped

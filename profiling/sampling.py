@@ -1,30 +1,15 @@
-"""What to measure: blocks and whole models that cover the search space.
-
-Architectures are drawn from a scrambled Sobol sequence; the blocks to measure are chosen from those of many such
-architectures, spread by farthest-point sampling in the logarithm of their sizes.
-"""
+"""What to measure: whole models that cover the search space, drawn from a scrambled Sobol sequence."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from itertools import zip_longest
+from dataclasses import dataclass
 
 import numpy as np
 
 from data.architecture import Architecture
 from data.errors import InputError
 from fusion.block import Block
-
-# How many architectures are planned to find the candidate blocks.
-_CANDIDATE_ARCHITECTURES = 1024
-# Blocks of a single row occur once in a model and take little of its time, so fewer of them are measured.
-_SINGLE_ROW_WEIGHT = 0.4
-# Equally distant blocks are told apart at random.
-_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -90,82 +75,8 @@ def _pick(values: Sequence[int], share: float) -> int:
     return values[min(int(share * len(values)), len(values) - 1)]
 
 
-@cache
-def candidate_blocks(space: SamplingRange, seed: int) -> tuple[Block, ...]:
-    """Distinct blocks of many architectures of the space, in a stable order."""
-    # Two layers hold every block that more layers hold; the last one differs, as only its first row is read.
-    shapes = {replace(arch, layers=2): None for arch in sample_architectures(space, _CANDIDATE_ARCHITECTURES, seed)}
-    return distinct_blocks(shapes)
-
-
 def distinct_blocks(architectures: Iterable[Architecture]) -> tuple[Block, ...]:
     """The distinct blocks of some architectures, in the order in which they first occur."""
     from fusion import plan_architecture
 
     return tuple({block: None for architecture in architectures for block in plan_architecture(architecture)})
-
-
-def choose_blocks(candidates: Sequence[Block], count: int, seed: int, given: Sequence[Block] = ()) -> tuple[Block, ...]:
-    """``count`` of the candidates, spread over kinds and sizes, away from the ``given`` ones.
-
-    Each kind (anchor, epilogue, one row or many) gets a number that grows with the square root of its candidates;
-    within a kind each next block is the one farthest, in the logarithm of the sizes, from all those chosen.
-    """
-    kinds: dict[tuple[str, tuple[str, ...], bool], list[Block]] = defaultdict(list)
-    for block in sorted(candidates, key=lambda block: block.signature):
-        kinds[_kind(block)].append(block)
-    taken: dict[tuple[str, tuple[str, ...], bool], list[Block]] = defaultdict(list)
-    for block in given:
-        taken[_kind(block)].append(block)
-    quotas = _quotas({kind: len(blocks) for kind, blocks in kinds.items()}, count + len(given))
-    random = np.random.default_rng(seed)
-    chosen = [
-        _farthest(kinds[kind], taken[kind], max(0, quota - len(taken[kind])), random) for kind, quota in quotas.items()
-    ]
-    # In turns, so that a number that suits no quota leaves out the last of each kind.
-    in_turns = [block for turn in zip_longest(*chosen) for block in turn if block is not None]
-    return tuple(in_turns[:count])
-
-
-def profile_blocks(
-    space: SamplingRange, fit_models: Sequence[Architecture], count: int, seed: int
-) -> tuple[Block, ...]:
-    """``count`` blocks: half of them from the fitted models, which are compiled anyway; the others fill the gaps."""
-    given = choose_blocks(distinct_blocks(fit_models), count // 2, seed)
-    return (*given, *choose_blocks(candidate_blocks(space, seed), count - len(given), seed, given))
-
-
-def _kind(block: Block) -> tuple[str, tuple[str, ...], bool]:
-    return block.anchor, block.epilogue, block.sizes["rows"] == 1
-
-
-def _quotas(
-    sizes: dict[tuple[str, tuple[str, ...], bool], int], count: int
-) -> dict[tuple[str, tuple[str, ...], bool], int]:
-    roots = {kind: np.sqrt(size) * (_SINGLE_ROW_WEIGHT if kind[2] else 1.0) for kind, size in sizes.items()}
-    total = sum(roots.values())
-    return {kind: min(sizes[kind], max(4, math.ceil(count * root / total))) for kind, root in roots.items()}
-
-
-def _farthest(blocks: list[Block], given: list[Block], count: int, random: np.random.Generator) -> list[Block]:
-    """Farthest-point sampling: each next block maximises the distance to the nearest taken one."""
-    points = _log_sizes(blocks)
-    if given:
-        distances = np.min(np.linalg.norm(points[:, None] - _log_sizes(given)[None], axis=2), axis=1)
-    else:
-        distances = np.full(len(blocks), np.inf)
-    chosen: list[Block] = []
-    while len(chosen) < count:
-        # Nothing taken yet: begin with the largest, so that predictions never extrapolate upwards.
-        ties = points.sum(axis=1) if np.isinf(distances).all() else distances + _TIE * random.random(len(blocks))
-        index = int(np.argmax(ties))
-        if distances[index] <= 0:
-            break
-        chosen.append(blocks[index])
-        distances = np.minimum(distances, np.linalg.norm(points - points[index], axis=1))
-    return chosen
-
-
-def _log_sizes(blocks: Sequence[Block]) -> np.ndarray:
-    """(blocks, sizes) natural logarithms of the sizes, in the order of their names."""
-    return np.log([[size for _, size in sorted(block.shape)] for block in blocks])

@@ -1,81 +1,47 @@
-"""Measuring sets of blocks or models in rounds: random order, what is stored counts, what was disturbed comes again.
+"""Measuring sets of whole models in rounds: many short visits to each, in random order, spread over the session.
 
-Whatever interrupts a session (Ctrl-C, SIGKILL, a lost phone), what was measured stays, and the next call measures only
-what is missing. A row whose median is not certain enough, or that was disturbed, is kept, marked, and taken again.
+Whatever interrupts a session (Ctrl-C, SIGKILL, a lost phone), finished rounds stay, and the next call goes on from what
+is stored. Measuring ends when random halves of the rounds agree, or the time is up.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Generator, Sequence
+from dataclasses import replace
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.architecture import Architecture
-from data.disturbance import is_disturbed, most_trusted
 from data.errors import DeviceError
 from data.measurement import Measurement
 from data.progress import Progress, ProgressEvent, no_progress
+from data.statistic import choose_statistic
 from data.store import MeasurementStore
-from fusion.block import Block
 from profiling.device import Device
 from profiling.fleet import Fleet
-from profiling.items import REFERENCE_BLOCK, Item, block_item, compiler_of, model_item, reference_runner
-from profiling.recording import CARE, REFERENCE_EVERY, Care, Session
+from profiling.items import Item, compiler_for, model_item
+from profiling.recording import CARE, Care, Session
 from profiling.shared_work import hand_out
 
 if TYPE_CHECKING:
     from fusion import Runner
 
-__all__ = [
-    "CARE",
-    "REFERENCE_BLOCK",
-    "REFERENCE_EVERY",
-    "Care",
-    "Session",
-    "measure_blocks",
-    "measure_model",
-    "measure_models",
-    "stored",
-]
+__all__ = ["CARE", "Care", "Session", "measure_model", "measure_models", "measure_until_steady", "stored"]
 
-# Extra rounds, with more runs, for what was never measured well, while patience lasts.
-_MODEL_TRIES, _EXTRA_ROUNDS = 3, 2
-
-
-def measure_blocks(
-    device: Device,
-    blocks: Sequence[Block],
-    *,
-    threads: int,
-    store: MeasurementStore,
-    repeats: int = 3,
-    seed: int = 0,
-    time_limit_s: float | None = None,
-    care: Care = CARE,
-    progress: Progress = no_progress,
-) -> list[Measurement]:
-    """Measure each block ``repeats`` times, spread over the session, and return all rows of these blocks.
-
-    Rows already in the store (same device, unit, threads and compiler) count. After ``time_limit_s`` seconds nothing
-    more is begun, so that every block has been measured once before any is measured twice.
-
-    Raises:
-        DeviceError: the device was lost; what was measured is stored.
-        StoreError: a row could not be written.
-        ToolchainError: a block could not be compiled.
-    """
-    runner = None
-    if device.needs_runner:
-        from fusion import build_suite
-
-        runner = build_suite(tuple(blocks), device.target)
-    items = [block_item(block, care.runs or device.spec.default_runs) for block in blocks]
-    rounds = _Rounds(device, items, runner, threads, store, care)
-    return rounds.measure(repeats, seed, time_limit_s, progress, "measure blocks")
+# How long one process should go round at most, in seconds, as far as it can be told: what it made is then stored.
+_ROUND_S = 8.0
+# A machine's moods last for seconds: a few visits in a row would all see the same one, so rounds that take less are
+# spread over about this time in all.
+_SPREAD_S = 4.0
+# Rounds between two looks at whether the halves agree.
+_LOOK_EVERY = 4
+# Visits of a search's timing, and rounds and runs of a confirmation.
+VISITS, CONFIRMING_ROUNDS, CONFIRMING_RUNS = 12, 12, 8
 
 
 def measure_models(
@@ -84,22 +50,77 @@ def measure_models(
     *,
     threads: int,
     store: MeasurementStore,
-    repeats: int = 3,
+    visits: int = VISITS,
     seed: int = 0,
     time_limit_s: float | None = None,
     care: Care = CARE,
     progress: Progress = no_progress,
 ) -> list[Measurement]:
-    """Measure whole models with random weights ``repeats`` times each; otherwise as :func:`measure_blocks`."""
-    runner = None
-    if device.needs_runner:
-        from fusion import build_model_suite
+    """Visit whole models with random weights until each has so many ``visits``, and return all of their rows.
 
-        runner = build_model_suite(tuple(architectures), device.target)
-    runs = care.runs or device.spec.default_runs
-    items = [model_item(architecture, runs=runs) for architecture in architectures]
-    rounds = _Rounds(device, items, runner, threads, store, care)
-    return rounds.measure(repeats, seed, time_limit_s, progress, "measure models")
+    Rows already in the store (same device, unit, threads and compiler) count. After ``time_limit_s`` seconds no round
+    is begun.
+
+    Raises:
+        DeviceError: the device was lost; finished rounds are stored.
+        StoreError: rows could not be written.
+        ToolchainError: a block could not be compiled.
+    """
+    rounds = _Rounds(device, architectures, threads, store, care, seed)
+    began, made, due_rounds = monotonic(), 0, visits - rounds.fewest
+    total = visits * len(rounds.items)
+    spread_s = _SPREAD_S if device.needs_runner else 0.0
+    for number in range(due_rounds):
+        for _ in rounds.go(visits, progress):
+            made += 1
+            note = f"{len(rounds.items)} models, round {number + 1} of {due_rounds}"
+            progress(ProgressEvent("measure models", min(rounds.visits, total), total, note))
+            if time_limit_s is not None and monotonic() - began > time_limit_s:
+                progress(ProgressEvent("measure models", rounds.visits, total, "stopped at the time limit"))
+                return rounds.rows
+        # Evenly over the time, and not at all after the last.
+        if number + 1 < due_rounds:
+            sleep(max(0.0, spread_s * (number + 1) / due_rounds - (monotonic() - began)))
+    return rounds.rows
+
+
+def measure_until_steady(
+    device: Device,
+    architectures: Sequence[Architecture],
+    *,
+    threads: int,
+    store: MeasurementStore,
+    usual_s: float,
+    again: bool = False,
+    seed: int = 0,
+    time_limit_s: float | None = None,
+    care: Care = CARE,
+    progress: Progress = no_progress,
+) -> list[Measurement]:
+    """Visit whole models until random halves of their rounds agree, and return all of their rows.
+
+    Measuring ends after ``usual_s`` seconds, though not before each model has ``care.least_visits``; after
+    ``time_limit_s`` seconds in any case. Visits that are stored count, unless ``again`` asks for as many beside them.
+    Otherwise as :func:`measure_models`.
+    """
+    rounds = _Rounds(device, architectures, threads, store, care, seed)
+    if again:
+        made = rounds.fewest
+        care = replace(care, least_visits=made + care.least_visits, most_visits=made + care.most_visits)
+    began, stage = monotonic(), "measure models"
+    end_s = usual_s if time_limit_s is None else min(usual_s, time_limit_s)
+    while not _enough(rounds, care):
+        for _ in rounds.go(rounds.fewest + 1, progress):
+            took = monotonic() - began
+            total = max(end_s, took * care.least_visits / max(rounds.fewest, 1) if time_limit_s is None else 0.0)
+            note = f"round {rounds.fewest + 1}: {len(rounds.items)} models, {rounds.visits} visits"
+            progress(ProgressEvent(stage, round(min(took, total)), round(total), note))
+            if time_limit_s is not None and took > time_limit_s:
+                progress(ProgressEvent(stage, round(took), round(took), "stopped at the time limit"))
+                return rounds.rows
+            if took > usual_s and rounds.fewest >= care.least_visits:
+                return rounds.rows
+    return rounds.rows
 
 
 def measure_model(
@@ -109,107 +130,27 @@ def measure_model(
     *,
     threads: int,
     store: MeasurementStore,
-    runs: int = 100,
-    warmup: int = 10,
+    rounds: int = CONFIRMING_ROUNDS,
+    runs: int = CONFIRMING_RUNS,
+    warmup: int = 2,
     program: str = "model",
-) -> Measurement:
-    """Measure one whole compiled model now, whatever the store holds, and store the row.
+) -> list[Measurement]:
+    """Visit one whole compiled model now, whatever the store holds, in ``rounds`` processes spread over some seconds.
 
-    A row that other programs disturbed is taken again, after waiting for quiet, up to three times; the first
-    undisturbed row is returned, or else the one of the lowest median. All are stored.
+    All rows are stored and returned; the model's figure is the median over all of their samples.
 
     Raises:
         DeviceError: the device was lost or the program failed.
     """
-    session = Session(device, store, threads, reference_runner(device))
+    care = Care(runs=runs, warmup=warmup)
+    session = Session(device, store, threads, compiler_for(device), care)
+    item = model_item(architecture, program)
+    began, spread_s = monotonic(), _SPREAD_S if device.needs_runner else 0.0
     rows: list[Measurement] = []
-    while len(rows) < _MODEL_TRIES and (not rows or is_disturbed(rows[-1])):
-        rows.append(session.measure(model_item(architecture, program, runs, warmup), model_runner))
-    return most_trusted(rows)
-
-
-class _Rounds:
-    """Measures what is missing of some items, round by round, each round in a random order."""
-
-    def __init__(
-        self,
-        device: Device,
-        items: Sequence[Item],
-        runner: Runner | None,
-        threads: int,
-        store: MeasurementStore,
-        care: Care,
-    ) -> None:
-        reference = reference_runner(device)
-        self._items = {item.hash: item for item in items}
-        self._runner = runner
-        self._rows = stored(device, store, threads, compiler_of(reference), self._items)
-        self._device, self._care = device, care
-        members = device.members if isinstance(device, Fleet) else (device,)
-        self._sessions = [Session(member, store, threads, reference, care=care) for member in members]
-
-    def measure(
-        self, repeats: int, seed: int, time_limit_s: float | None, progress: Progress, stage: str
-    ) -> list[Measurement]:
-        """All rows of the items, once each has ``repeats`` of them, or the time has run out."""
-        deadline = monotonic() + time_limit_s if time_limit_s is not None else float("inf")
-        for extra in range(max(_EXTRA_ROUNDS, self._care.most_repeats - repeats) + 1):
-            due = self._due(repeats, extra, seed)
-            if not due:
-                continue
-            measured = self._measured(due, progress, stage)
-            for done in range(len(due)):
-                if monotonic() > deadline:
-                    progress(ProgressEvent(stage, done, len(due), "stopped at the time limit"))
-                    measured.close()
-                    return self._rows
-                self._rows.append(next(measured))
-                item = self._items[self._rows[-1].subject_hash]
-                note = f"{'again: ' if extra else ''}{item.title}: {self._rows[-1].median_ms:.3g} ms"
-                progress(ProgressEvent(stage, done + 1, len(due), note))
-        return self._rows
-
-    def _measured(self, due: Sequence[Item], progress: Progress, stage: str) -> Generator[Measurement, None, None]:
-        """Rows of the items as they are made, one after another; several phones share them."""
-        sessions, fleet = list(self._sessions), self._device
-        measures = [partial(session.measure, runner=self._runner) for session in sessions]
-        if len(measures) == 1 or not isinstance(fleet, Fleet):
-            yield from map(measures[0], due)
-            return
-
-        def lost(number: int, error: DeviceError) -> None:
-            if len(self._sessions) > 1:
-                progress(ProgressEvent(stage, 0, None, f"the other phones go on without one: {error}"))
-                self._sessions.remove(sessions[number])
-                fleet.lose(sessions[number].device)
-
-        yield from hand_out(due, measures, lost)
-
-    def _due(self, repeats: int, extra: int, seed: int) -> list[Item]:
-        """What the round measures: an extra one, what is not certain yet."""
-        if not extra:
-            return _missing(self._items, Counter(row.subject_hash for row in self._rows), repeats, seed)
-        due = self._never_good(extra) | (self._unconfirmed() if repeats > 1 else {})
-        return _missing(due, Counter(), 1, seed + extra)
-
-    def _never_good(self, extra: int) -> dict[str, Item]:
-        """What was measured often enough but never well, to be run longer; nothing once no session is patient."""
-        if extra > _EXTRA_ROUNDS or not any(session.patient for session in self._sessions):
-            return {}
-        good = {row.subject_hash for row in self._rows if not is_disturbed(row)}
-        return {key: item.longer(1 + extra) for key, item in self._items.items() if key not in good}
-
-    def _unconfirmed(self) -> dict[str, Item]:
-        """What has not been measured twice at its lowest."""
-        lowest: dict[str, list[float]] = {key: [] for key in self._items}
-        for row in self._rows:
-            lowest[row.subject_hash].append(row.undisturbed_ms)
-        limit, most = 1 + self._care.agreement, self._care.most_repeats
-        return {
-            key: self._items[key]
-            for key, times in lowest.items()
-            if len(times) < most and (len(times) < 2 or sorted(times)[1] > limit * min(times))
-        }
+    for number in range(rounds):
+        sleep(max(0.0, spread_s * number / rounds - (monotonic() - began)))
+        rows += session.go_round([item], model_runner)
+    return rows
 
 
 def stored(
@@ -221,11 +162,82 @@ def stored(
     return [row for row in rows if row.subject_hash in items]
 
 
-def _missing(items: dict[str, Item], counts: Counter[str], repeats: int, seed: int) -> list[Item]:
-    """Items still to be measured: first those with the fewest rows, in random order within a round."""
-    random = np.random.default_rng(seed)
-    order: list[Item] = []
-    for round_number in range(repeats):
-        due = [items[key] for key in sorted(items) if counts[key] <= round_number]
-        order.extend(due[index] for index in random.permutation(len(due)))
-    return order
+class _Rounds:
+    """Goes round some models, and knows all of their rows; several phones share the work."""
+
+    def __init__(
+        self,
+        device: Device,
+        architectures: Sequence[Architecture],
+        threads: int,
+        store: MeasurementStore,
+        care: Care,
+        seed: int,
+    ) -> None:
+        self._runner: Runner | None = None
+        if device.needs_runner:
+            from fusion import build_model_suite
+
+            self._runner = build_model_suite(tuple(architectures), device.target)
+        found = [model_item(architecture) for architecture in architectures]
+        self.items = {item.hash: item for item in found}
+        compiler = compiler_for(device)
+        self.rows = stored(device, store, threads, compiler, self.items)
+        self._counts = Counter(dict.fromkeys(self.items, 0))
+        self._counts.update(row.subject_hash for row in self.rows)
+        self._device, self._care = device, care
+        self._random = np.random.default_rng([seed, len(self.rows)])
+        members = device.members if isinstance(device, Fleet) else (device,)
+        self._sessions = [Session(member, store, threads, compiler, care) for member in members]
+
+    @property
+    def fewest(self) -> int:
+        """Visits that every model has."""
+        return min(self._counts.values(), default=0)
+
+    @property
+    def visits(self) -> int:
+        """Visits to all models so far."""
+        return self._counts.total()
+
+    def go(self, visits: int, progress: Progress) -> Generator[None, None, None]:
+        """Visit once, in random order, every model that has fewer visits than this; yields after each process."""
+        due = [self.items[key] for key in sorted(self.items) if self._counts[key] < visits]
+        shuffled = [due[index] for index in self._random.permutation(len(due))]
+        for rows in self._made(self._parts(shuffled), progress):
+            self.rows += rows
+            self._counts.update(row.subject_hash for row in rows)
+            yield
+
+    def _parts(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """The items, shared evenly where one process would go round for too long, or where phones wait for work."""
+        runs = self._care.warmup + self._care.runs
+        processes = sum(item.seconds(runs) for item in items) / _ROUND_S
+        count = min(len(self._sessions) * math.ceil(processes / len(self._sessions)), len(items))
+        return [items[first::count] for first in range(count)]
+
+    def _made(self, parts: Sequence[Sequence[Item]], progress: Progress) -> Generator[list[Measurement], None, None]:
+        """Rows of each part as they are made; several phones share the parts."""
+        sessions, fleet = list(self._sessions), self._device
+        workers = [partial(session.go_round, runner=self._runner) for session in sessions]
+        if len(workers) == 1 or not isinstance(fleet, Fleet):
+            yield from map(workers[0], parts)
+            return
+
+        def lost(number: int, error: DeviceError) -> None:
+            if len(self._sessions) > 1:
+                progress(ProgressEvent("measure models", 0, None, f"the other phones go on without one: {error}"))
+                self._sessions.remove(sessions[number])
+                fleet.lose(sessions[number].device)
+
+        yield from hand_out(parts, workers, lost)
+
+
+def _enough(rounds: _Rounds, care: Care) -> bool:
+    """Whether every model has been visited often enough, or halves of the rounds agree."""
+    if rounds.fewest >= care.most_visits or not rounds.items:
+        return True
+    if rounds.fewest < care.least_visits or rounds.fewest % _LOOK_EVERY:
+        return False
+    agreement = choose_statistic(rounds.rows).agreement
+    return agreement is not None and agreement <= care.agreement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from search.distillation.teacher import Teacher
     from surrogate import DevicePredictor
 
-_TIMED_RUNS, _WARMUP_RUNS = 100, 10
 # Enough for the shares of blocks, which are not compared with the budget.
-_SHARE_RUNS = 30
-# How many timings it takes to believe half of the difference that they show to the profile.
-_LEVEL_WEIGHT = 2.0
+_SHARE_WARMUP, _SHARE_RUNS = 10, 30
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,7 @@ def predictor(device: Device, options: SearchOptions, threads: int, progress: Pr
 
     # The profile's seed is its own default, so that searches with different seeds share one profile.
     with MeasurementStore.open() as store:
-        trained = profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
-    # What the device usually shows, as the timings will, rather than what it shows when it is left alone.
-    return _at_level(trained, trained.disturbance)
+        return profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
 
 
 def quality(predictor: DevicePredictor) -> PredictorQuality:
@@ -96,11 +91,10 @@ def quality(predictor: DevicePredictor) -> PredictorQuality:
 def learned(
     predictor: DevicePredictor, device: Device, architectures: Sequence[Architecture], threads: int
 ) -> DevicePredictor:
-    """The predictor at the level of these timings: the more there are, the less its own counts."""
-    import numpy as np
-
+    """The predictor after the timings of these architectures."""
     from data.store import MeasurementStore
 
+    wanted = {architecture.to_json() for architecture in architectures}
     with MeasurementStore.open() as store:
         rows = store.measurements(
             fingerprint=device.describe().fingerprint,
@@ -109,16 +103,7 @@ def learned(
             threads=threads,
             compiler=predictor.origin.compiler,
         )
-    wanted = [architecture.to_json() for architecture in architectures]
-    timed_ms = [Timing.of([row for row in rows if row.signature == text]).median_ms for text in wanted]
-    ratios = np.log(np.array(timed_ms) / predictor.predict(architectures))
-    return _at_level(predictor, float(np.exp(ratios.sum() / (len(ratios) + _LEVEL_WEIGHT))))
-
-
-def _at_level(predictor: DevicePredictor, level: float) -> DevicePredictor:
-    remainder = predictor.remainder
-    scaled = {name: level * getattr(remainder, name) for name in ("factor", "per_block_ms", "constant_ms")}
-    return replace(predictor, remainder=replace(remainder, **scaled))
+    return predictor.learned([row for row in rows if row.signature in wanted])
 
 
 def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
@@ -239,7 +224,7 @@ def time_architectures(
     from profiling.session import measure_models
 
     with MeasurementStore.open() as store:
-        rows = measure_models(device, architectures, threads=threads, store=store, repeats=1, progress=progress)
+        rows = measure_models(device, architectures, threads=threads, store=store, progress=progress)
     signatures = [architecture.to_json() for architecture in architectures]
     return tuple(Timing.of([row for row in rows if row.signature == signature]) for signature in signatures)
 
@@ -249,22 +234,18 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
 
     That is the case when an earlier run was killed between the measurement and its record in the study.
     """
-    from data.disturbance import most_trusted
     from data.store import MeasurementStore
-    from profiling.session import measure_model
+    from profiling.session import CONFIRMING_ROUNDS, measure_model
 
     runner = compiled.runner(device.target) if device.needs_runner else None
     with MeasurementStore.open() as store:
         rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
         known = _known(rows, runner, architecture.to_json(), since)
-        if known:
-            return Timing.of([most_trusted(known)])
+        if len(known) >= CONFIRMING_ROUNDS:
+            return Timing.of(known[-CONFIRMING_ROUNDS:])
         if runner is not None:
             device.prepare(runner)
-        measured = measure_model(
-            device, runner, architecture, threads=threads, store=store, runs=_TIMED_RUNS, warmup=_WARMUP_RUNS
-        )
-        return Timing.of([measured])
+        return Timing.of(measure_model(device, runner, architecture, threads=threads, store=store))
 
 
 def _known(rows: list[Measurement], runner: Runner | None, signature: str, since: str) -> list[Measurement]:
@@ -281,7 +262,7 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
     from profiling import Round, Visit
 
     runner = compiled.runner(device.target) if device.needs_runner else None
-    visit = Visit("model", tuple(compiled.blocks), _WARMUP_RUNS, _SHARE_RUNS)
+    visit = Visit("model", tuple(compiled.blocks), _SHARE_WARMUP, _SHARE_RUNS)
     (raw,) = device.go_round(Round((visit,), threads, runner))
     times: Counter[str] = Counter()
     counts: Counter[str] = Counter()

@@ -33,7 +33,7 @@ Examples:
 
 A device is NAME[:THREADS][:INSTRUCTIONS]. Instructions (avx512, avx2, sse, neon) restrict the compiled code of this
 machine to less than it has. Every model is measured in two sessions on each device; an interrupted study goes on where
-it stopped, and a second one measures only what is missing, or was never measured undisturbed.
+it stopped, and a second one measures only what is missing.
 
 A table may also have the columns accuracy (of the model: then the most accurate model within a budget is the best, not
 the largest), session (rows of several sessions give the noise floor) and provenance (measured, simulated, published).

@@ -56,19 +56,21 @@ A second call measures only what is missing, and ends at once when nothing is.
 )
 @click.option("--allow-mismatch", is_flag=True, help="Measure a phone of another model than the device's.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
-@click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: until enough]")
+@click.option("--blocks", type=click.IntRange(min=40), help="Distinct blocks to measure.  [default: of 60 models]")
 @click.option("--time-limit", type=DURATION_S, help="Roughly how long it may take, such as 10m.")
-@click.option("--runs", type=click.IntRange(min=1), help="Runs of each program.  [default: 100 on phones]")
 @click.option(
-    "--interval-width",
+    "--runs", type=click.IntRange(min=1), default=4, show_default=True, help="Timed runs of a model at each visit."
+)
+@click.option(
+    "--agreement",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.05,
+    default=0.01,
     show_default=True,
-    help="Take again what has a 95% interval of its median wider than this share of it.",
+    help="Measure until halves of the rounds agree within this share, or the time is up.",
 )
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--simulated", is_flag=True, help="Take the analytic model of a phone that is not attached.")
-@click.option("--again", is_flag=True, help="Measure again what other programs disturbed, and train anew.")
+@click.option("--again", is_flag=True, help="Measure as much once more beside what is stored, and train anew.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of choice and order.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the device's rows (or all) as .parquet or .csv.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
@@ -82,8 +84,8 @@ def main(
     threads: int | None,
     blocks: int | None,
     time_limit: float | None,
-    runs: int | None,
-    interval_width: float,
+    runs: int,
+    agreement: float,
     seq_len: int,
     simulated: bool,
     again: bool,
@@ -125,7 +127,7 @@ def main(
                 seed=seed,
                 seq_len=seq_len,
                 again=again,
-                care=Care(runs, interval_width),
+                care=Care(runs=runs, agreement=agreement),
                 progress=progress,
             )
     finally:
@@ -217,7 +219,8 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
     """The outcome as a table for people, and as JSON where that is asked for."""
     from rich.table import Table
 
-    predictor, description = outcome.predictor, device.describe()
+    predictor, quality, description = outcome.predictor, outcome.quality, device.describe()
+    statistic = predictor.statistic
     table = Table(title=f"Latency predictor of {device.spec.title}", show_header=False)
     for name, value in _rows(device, threads, outcome):
         table.add_row(name, value)
@@ -239,21 +242,22 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "measured_blocks": predictor.measured_blocks,
                 "errors": predictor.errors.to_dict(),
                 "sum_of_blocks_mape": predictor.sum_mape,
-                "disturbance": predictor.disturbance,
+                "usual_over_statistic": predictor.usual,
+                "interval_90": predictor.relative_interval(0.9),
                 "held_out": [
                     {"architecture": name, "measured_ms": measured, "predicted_ms": predicted}
                     for name, measured, predicted in predictor.held_out
                 ],
                 "reused": outcome.reused,
-                "reference_drift": outcome.quality.drift,
-                "sample_spread": outcome.quality.spread,
-                "stable": outcome.quality.stable,
-                "disturbed": outcome.quality.disturbed,
-                "temperature_unknown": outcome.quality.blind,
-                "interval_width": outcome.quality.interval_width,
-                "marks": dict(outcome.quality.marks),
-                "disagreement": outcome.quality.disagreement,
-                "statistic": "sum over blocks of the quietest row's lower decile",
+                "statistic": statistic.name,
+                "agreement_of_halves": statistic.agreement,
+                "noise_floor": {"same_session": statistic.same_session, "later_session": statistic.later_session},
+                "rounds": quality.rounds,
+                "visits": quality.visits,
+                "stable": quality.stable,
+                "preempted": quality.preempted,
+                "temperature_unknown": quality.blind,
+                "marks": dict(quality.marks),
                 "seconds": round(outcome.seconds, 3),
                 "predictor": str(outcome.directory),
                 "report": str(outcome.page) if outcome.page.exists() else None,
@@ -263,17 +267,27 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
 
 def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str, str]]:
     predictor, errors, remainder = outcome.predictor, outcome.predictor.errors, outcome.predictor.remainder
+    statistic, quality = predictor.statistic, outcome.quality
     marked = "" if predictor.provenance == "measured" else f" ({predictor.provenance})"
+    low, high = predictor.relative_interval(0.9)
+    visits = (
+        f"at least {quality.visits} to each model, in {quality.rounds} rounds" if quality.rounds else "stored earlier"
+    )
     return (
         ("device", f"{device.describe().processor}, {device.unit}, {threads} threads{marked}"),
         ("fingerprint", device.describe().fingerprint),
-        ("distinct blocks measured", f"{predictor.measured_blocks}{marked}"),
+        ("distinct blocks measured", f"{predictor.measured_blocks}{marked}, inside of whole models"),
+        ("visits", visits),
+        ("steadiest figure", f"{statistic.name}: halves agree within {_share(statistic.agreement)}"),
+        ("noise, same session", _share(statistic.same_session)),
+        ("noise, a later session", f"{_share(statistic.later_session)}, estimated"),
         ("held-out whole models", str(errors.n)),
         ("mean absolute error", f"{errors.mape:.1%}{marked}"),
         ("without the remainder", f"{predictor.sum_mape:.1%} (the plain sum of blocks)"),
         ("within 10%", f"{errors.within_10:.0%}"),
         ("rank correlation (Spearman)", f"{errors.spearman:.3f}"),
-        ("usual over undisturbed time", f"{predictor.disturbance:.2f}"),
+        ("predicted is", f"the usual time (median), {predictor.usual:.3f} x the steadiest figure"),
+        ("90% interval", f"{low:+.1%} to {high:+.1%} of a later session's median"),
         (
             "model = ",
             f"{remainder.factor:.3f} x sum of blocks + {remainder.per_block_ms * 1e3:.1f} µs a block "
@@ -282,6 +296,10 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
         ("took", f"{outcome.seconds:.1f} s{', reused an earlier profile' if outcome.reused else ''}"),
         ("saved in", str(outcome.directory)),
     )
+
+
+def _share(value: float | None) -> str:
+    return "unknown (too few rounds)" if value is None else f"{value:.1%}"
 
 
 def list_devices(as_json: bool) -> None:

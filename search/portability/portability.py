@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from data.architecture import Architecture
 from data.errors import DeviceError, InputError
 from data.progress import Progress, ProgressEvent
+from data.statistic import choose_statistic, usual_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from data.store import MeasurementStore
     from profiling import Device
 
-# Rows of each model after each pass over all devices: a device's passes are sessions of their own, far enough apart in
-# time to show what a latency is worth there.
-PASSES = (2, 3)
+# Visits to each model after each pass over all devices: a device's passes are sessions of their own, far enough apart
+# in time to show what a latency is worth there.
+PASSES = (12, 24)
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def measured_tables(
     architectures = sample_architectures(SamplingRange(), models, seed)
     rows: dict[str, list[Measurement]] = {}
     with _opened(devices, progress) as all_opened:
-        for repeats in PASSES:
+        for visits in PASSES:
             for opened in all_opened:
-                rows[opened.label] = _measure(opened, architectures, repeats, store, seed, progress)
+                rows[opened.label] = _measure(opened, architectures, visits, store, seed, progress)
         return {opened.label: _table(opened.device, rows[opened.label]) for opened in all_opened}
 
 
@@ -137,12 +138,12 @@ def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDe
 def _measure(
     opened: OpenedDevice,
     architectures: Sequence[Architecture],
-    repeats: int,
+    visits: int,
     store: MeasurementStore,
     seed: int,
     progress: Progress,
 ) -> list[Measurement]:
-    """All rows of the models on one device, once each has ``repeats`` of them."""
+    """All rows of the models on one device, once each has so many ``visits``."""
     from profiling.session import measure_models
     from search.profiles.device_lock import alone
 
@@ -154,7 +155,7 @@ def _measure(
             architectures,
             threads=opened.threads,
             store=store,
-            repeats=repeats,
+            visits=visits,
             seed=seed,
             progress=lambda event: progress(replace(event, stage=stage)),
         )
@@ -177,9 +178,8 @@ def _table(device: Device, rows: Sequence[Measurement]) -> MeasuredTable:
 
 def _by_session(rows: Sequence[Measurement]) -> list[Mapping[str, float]]:
     """Milliseconds by model of each session, in the order in which the sessions began."""
-    from surrogate.blocks.training_data import corrected_ms
-
     sessions: dict[str, list[Measurement]] = defaultdict(list)
     for row in rows:
         sessions[row.session].append(row)
-    return [corrected_ms(group) for group in sessions.values()]
+    statistic = choose_statistic(rows)
+    return [usual_ms(group, statistic) for group in sessions.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,52 +14,55 @@ from data.errors import DataFileError, InputError, StoreError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.store import MeasurementStore
+from fusion.block import Block
 from profiling.device import Device
 from profiling.items import compiler_for
 from profiling.quality import SessionQuality, session_quality
-from profiling.sampling import SamplingRange, candidate_blocks, profile_blocks, sample_architectures
-from profiling.session import CARE, Care, measure_blocks, measure_models
+from profiling.sampling import SamplingRange, distinct_blocks, sample_architectures
+from profiling.session import CARE, Care, measure_until_steady
 from search.profiles.device_lock import alone
-from search.profiles.growing import measure_growing
 from search.reports.profile_report import PAGE, write_profile_page
 
 if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.measurement import Measurement
-    from fusion.block import Block
     from surrogate import DevicePredictor
 
-# Without a number asked for, so many blocks are spread over the space; then uncertain ones are added, up to the most.
-FIRST_BLOCKS, MOST_BLOCKS = 100, 240
-FIT_MODELS = 14
-HELD_OUT_MODELS = 16
-# Of a time limit, the share for measuring; a block takes about this long to compile and measure on two slow cores.
-_MEASURING_SHARE, _SECONDS_PER_BLOCK = 0.4, 0.5
-_FEWEST_BLOCKS = 40
-# Of what a time limit leaves, the share that blocks may take; whole models take the rest.
-_BLOCKS_SHARE = 0.6
+# Models whose blocks are learned from, and models kept aside to judge by.
+FIT_MODELS, HELD_OUT_MODELS = 40, 20
+_FEWEST_FIT_MODELS = 8
+# Measuring ends after so many seconds where the machine does not become steady before.
+MEASURING_S = 150.0
+# Of a time limit, what compiling and training may take: two slow cores need about so many seconds a model, and in all.
+_COMPILING_S, _TRAINING_S = 0.8, 20.0
+# No model can be learned from fewer visits; a visit takes about so long.
+_FEWEST_VISITS, _SECONDS_PER_VISIT = 2, 0.2
 # Above this error on held-out models, whoever reuses a profile is told how to get a better one.
 _POOR_ERROR = 0.15
 
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """What a profiling measures: blocks and models to fit to, and models kept aside to judge by."""
+    """What a profiling measures: models whose blocks are learned from, and models kept aside to judge by."""
 
-    blocks: tuple[Block, ...]
     fit_models: tuple[Architecture, ...]
     held_out: tuple[Architecture, ...]
+
+    @property
+    def models(self) -> tuple[Architecture, ...]:
+        """All of them."""
+        return (*self.fit_models, *self.held_out)
 
 
 @dataclass(frozen=True)
 class _Effort:
-    """How much is measured, and how: threads, seed of choice and order, seconds, care with each row, most blocks."""
+    """How much is measured: threads, seed of choice and order, seconds, care, and whether beside what is stored."""
 
     threads: int
     seed: int
     time_limit_s: float | None
     care: Care
-    most_blocks: int
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,12 @@ def profile(
     least as many blocks; measurements in the store are never repeated.
 
     Args:
-        blocks: number of blocks to measure, spread over the space; None begins with fewer and adds those of which the
-            predictor is most uncertain, until its error no longer falls or a short ``time_limit_s`` allows no more.
-        time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted.
+        blocks: number of distinct blocks to measure; as many models are timed as hold them. None takes sixty models.
+        time_limit_s: seconds for the whole, roughly; what is compiling is not interrupted. Without it, measuring ends
+            once the figures are steady, or after two and a half minutes.
         seq_len: sequence length of the models that will be predicted.
-        again: train anew, and measure again what was only ever measured while other programs disturbed it.
-        care: how often each program runs, and how certain its median must be.
+        again: visit all models as often once more, beside what is stored, and train anew.
+        care: how often each model is visited, and how well the halves of the rounds must agree.
 
     Raises:
         InputError: the time limit left too few measurements for a predictor; what was measured is stored.
@@ -139,20 +143,12 @@ def profile(
     with alone(device, report):
         known = None if again else _reusable(directory, device, blocks, report)
         if known is not None:
-            return Profile(known, directory, True, SessionQuality(0.0, 0.0), monotonic() - begin)
-        space = SamplingRange(seq_len=seq_len)
-        most = _affordable(blocks, time_limit_s)
-        plan = plan_profile(space, most if blocks else min(most, FIRST_BLOCKS), seed)
-        effort = _Effort(threads, seed, time_limit_s, care, most)
-        block_rows, fit_rows, held_rows = _measure(device, store, plan, space, effort, report)
-        report(ProgressEvent("train predictor", 0, 1, f"{len({row.subject_hash for row in block_rows})} blocks"))
-        rows = [*block_rows, *fit_rows, *held_rows]
-        try:
-            predictor = _train(device, block_rows, fit_rows, held_rows, seed)
-        except InputError as error:
-            if time_limit_s is None:
-                raise
-            raise InputError(_too_short(time_limit_s, plan, rows, monotonic() - begin, error)) from error
+            return Profile(known, directory, True, SessionQuality(), monotonic() - begin)
+        plan = plan_profile(SamplingRange(seq_len=seq_len), blocks, seed)
+        rows = _measure(device, store, plan, _Effort(threads, seed, time_limit_s, care, again), report)
+        _check_enough(plan, rows, time_limit_s, monotonic() - begin)
+        report(ProgressEvent("train predictor", 0, 1, f"{len(plan.models)} models"))
+        predictor = _train(device, plan, rows, seed)
         _save(predictor, directory)
         limited = device.spec.temperature_limit_c is not None and device.provenance == "measured"
         quality = session_quality(rows, limited)
@@ -173,19 +169,21 @@ def predictor_directory(device: Device, threads: int, seq_len: int) -> Path:
     return home() / "predictors" / device.describe().fingerprint / f"{device.unit}-{threads}threads-{seq_len}tokens"
 
 
-def plan_profile(space: SamplingRange, blocks: int, seed: int) -> ProfilePlan:
-    """Blocks that cover the space, and models at random; equal arguments give equal plans."""
-    architectures = sample_architectures(space, FIT_MODELS + HELD_OUT_MODELS, seed)
-    fit_models, held_out = architectures[:FIT_MODELS], architectures[FIT_MODELS:]
-    return ProfilePlan(profile_blocks(space, fit_models, blocks, seed), fit_models, held_out)
-
-
-def _affordable(blocks: int | None, time_limit_s: float | None) -> int:
-    if blocks is not None:
-        return blocks
-    if time_limit_s is None:
-        return MOST_BLOCKS
-    return min(MOST_BLOCKS, max(_FEWEST_BLOCKS, int(time_limit_s * (1 - _MEASURING_SHARE) / _SECONDS_PER_BLOCK)))
+def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> ProfilePlan:
+    """Models spread over the space that hold at least so many distinct ``blocks``, those kept aside among them; equal
+    arguments give equal plans."""
+    architectures = sample_architectures(space, HELD_OUT_MODELS + FIT_MODELS, seed)
+    if blocks is None:
+        return ProfilePlan(architectures[HELD_OUT_MODELS:], architectures[:HELD_OUT_MODELS])
+    if len(distinct_blocks(architectures)) < blocks:
+        # Every model beyond brings some blocks of its own.
+        architectures = sample_architectures(space, len(architectures) + blocks, seed)
+    fewest, known = HELD_OUT_MODELS + _FEWEST_FIT_MODELS, set[Block]()
+    for count, architecture in enumerate(architectures, 1):
+        known |= set(distinct_blocks([architecture]))
+        if count >= fewest and len(known) >= blocks:
+            return ProfilePlan(architectures[HELD_OUT_MODELS:count], architectures[:HELD_OUT_MODELS])
+    return ProfilePlan(architectures[HELD_OUT_MODELS:], architectures[:HELD_OUT_MODELS])
 
 
 def _reusable(directory: Path, device: Device, blocks: int | None, report: Progress) -> DevicePredictor | None:
@@ -217,80 +215,55 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
 
 
 def _measure(
-    device: Device, store: MeasurementStore, plan: ProfilePlan, space: SamplingRange, effort: _Effort, report: Progress
-) -> tuple[list[Measurement], list[Measurement], list[Measurement]]:
-    """Rows of the blocks, of the models to fit to, and of the models kept aside."""
-    from surrogate.blocks.features import Setting
-
-    begin = monotonic()
-
-    def left(share: float) -> float | None:
-        limit_s = effort.time_limit_s
-        return None if limit_s is None else max(0.0, limit_s * share - (monotonic() - begin))
-
-    def measure(blocks: Sequence[Block]) -> list[Measurement]:
-        report(ProgressEvent("compile blocks", 0, None, f"{len(blocks)} blocks"))
-        return measure_blocks(
-            device,
-            blocks,
-            threads=effort.threads,
-            store=store,
-            seed=effort.seed,
-            time_limit_s=left(_BLOCKS_SHARE),
-            care=effort.care,
-            progress=report,
-        )
-
-    block_rows = measure_growing(
-        measure,
-        plan.blocks,
-        () if len(plan.blocks) >= effort.most_blocks else candidate_blocks(space, effort.seed),
-        effort.most_blocks,
-        setting=Setting(device.target, effort.threads),
-        seed=effort.seed,
-        out_of_time=lambda: left(_BLOCKS_SHARE) == 0.0,
-        report=report,
-    )
-    models = (*plan.fit_models, *plan.held_out)
-    report(ProgressEvent("compile models", 0, None, f"{len(models)} whole models"))
-    model_rows = measure_models(
+    device: Device,
+    store: MeasurementStore,
+    plan: ProfilePlan,
+    effort: _Effort,
+    report: Progress,
+) -> list[Measurement]:
+    """Rows of all models of the plan."""
+    limit_s = effort.time_limit_s
+    left_s = None if limit_s is None else max(0.0, limit_s - _TRAINING_S - _COMPILING_S * len(plan.models))
+    report(ProgressEvent("compile models", 0, None, f"{len(plan.models)} whole models"))
+    return measure_until_steady(
         device,
-        models,
+        plan.models,
         threads=effort.threads,
         store=store,
+        usual_s=MEASURING_S if left_s is None else left_s,
+        time_limit_s=left_s,
+        again=effort.again,
         seed=effort.seed,
-        time_limit_s=left(1.0),
         care=effort.care,
         progress=report,
     )
-    fit_texts = {architecture.to_json() for architecture in plan.fit_models}
-    fit_rows = [row for row in model_rows if row.signature in fit_texts]
-    return block_rows, fit_rows, [row for row in model_rows if row.signature not in fit_texts]
 
 
-def _train(
-    device: Device,
-    block_rows: Sequence[Measurement],
-    fit_rows: Sequence[Measurement],
-    held_rows: Sequence[Measurement],
-    seed: int,
-) -> DevicePredictor:
+def _train(device: Device, plan: ProfilePlan, rows: Sequence[Measurement], seed: int) -> DevicePredictor:
     from surrogate import DevicePredictor
 
-    return DevicePredictor.fit(block_rows, fit_rows, held_rows, target=device.target, seed=seed)
+    kept = {architecture.to_json() for architecture in plan.held_out}
+    fitting = [row for row in rows if row.signature not in kept]
+    judging = [row for row in rows if row.signature in kept]
+    return DevicePredictor.fit(fitting, judging, target=device.target, seed=seed)
 
 
-def _too_short(
-    time_limit_s: float, plan: ProfilePlan, rows: Sequence[Measurement], took_s: float, error: InputError
-) -> str:
-    """What to say where a time limit left too few measurements to fit to: what is kept, and how long is needed."""
-    planned = {"block": len(plan.blocks), "model": len(plan.fit_models) + len(plan.held_out)}
-    measured = {kind: len({row.subject_hash for row in rows if row.subject == kind}) for kind in planned}
-    missing = sum(planned.values()) - sum(measured.values())
-    needed_s = 10 * math.ceil((took_s + missing * _SECONDS_PER_BLOCK) / 10)
-    return (
-        f"a time limit of {time_limit_s:g} s is too short ({error}): {measured['block']} of {planned['block']} blocks "
-        f"and {measured['model']} of {planned['model']} whole models are measured, and kept; the same command goes on "
+def _check_enough(plan: ProfilePlan, rows: Sequence[Measurement], time_limit_s: float | None, took_s: float) -> None:
+    """Refuses to learn from too little: every model needs two visits.
+
+    Raises:
+        InputError: some have fewer; it says what is kept, and how long is needed.
+    """
+    counts = Counter(row.signature for row in rows)
+    visits = [min(counts[model.to_json()], _FEWEST_VISITS) for model in plan.models]
+    if min(visits) >= _FEWEST_VISITS or time_limit_s is None:
+        return
+    measured = sum(count > 0 for count in visits)
+    missing_s = _TRAINING_S + _SECONDS_PER_VISIT * (_FEWEST_VISITS * len(visits) - sum(visits))
+    needed_s = 10 * math.ceil((took_s + missing_s + _COMPILING_S * len(visits)) / 10)
+    raise InputError(
+        f"a time limit of {time_limit_s:g} s is too short: {measured} of {len(visits)} whole models were visited, "
+        f"{sum(count >= _FEWEST_VISITS for count in visits)} of them twice; that is kept, the same command goes on "
         f"from there, and --time-limit {needed_s}s should do"
     )
 

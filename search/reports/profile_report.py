@@ -65,6 +65,8 @@ def render_profile(
         description=device.describe(),
         unit=device.unit,
         predictor=predictor,
+        statistic=predictor.statistic,
+        interval=predictor.relative_interval(),
         held_out=held_out,
         quality=quality,
         rows=len(rows),

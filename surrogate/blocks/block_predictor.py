@@ -31,12 +31,21 @@ class BlockPredictor:
     setting: Setting
 
     @classmethod
-    def fit(cls, blocks: Sequence[Block], times_ms: np.ndarray, setting: Setting, *, seed: int = 0) -> BlockPredictor:
+    def fit(
+        cls,
+        blocks: Sequence[Block],
+        times_ms: np.ndarray,
+        setting: Setting,
+        *,
+        seed: int = 0,
+        like: BlockPredictor | None = None,
+    ) -> BlockPredictor:
         """Fit to measured blocks and their times (n,) in ms.
 
         The base minimises the relative error under non-negative coefficients (Lawson and Hanson's NNLS). The number and
         depth of the trees are chosen by cross-validation, none being a choice; base and trees are both refitted in
-        each fold, and blocks of equal sizes, which differ in their epilogue only, are never parted.
+        each fold, and blocks of equal sizes, which differ in their epilogue only, are never parted. Where the
+        predictor is to be ``like`` another one of fewer blocks, that one's choice is taken.
 
         Raises:
             InputError: fewer than four blocks.
@@ -45,7 +54,10 @@ class BlockPredictor:
             raise InputError(f"a block predictor needs at least {_FEWEST_FOR_A_LAW} measured blocks, not {len(blocks)}")
         times_ms = np.asarray(times_ms, dtype=np.float64)
         laws = fit_laws(blocks, times_ms, setting)
-        choice, error = _choose_trees(blocks, times_ms, setting, seed)
+        if like is None:
+            choice, error = _choose_trees(blocks, times_ms, setting, seed)
+        else:
+            choice, error = like.residual.choice, like.residual.cross_validated
         if choice is None:
             return cls(laws, replace(NO_TREES, cross_validated=error), setting)
         left = np.log(times_ms / apply_laws(laws, blocks, setting))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,60 +12,88 @@ import numpy as np
 from data.architecture import Architecture
 from data.errors import DataFileError, InputError
 from data.measurement import Measurement, Provenance
+from data.statistic import Statistic, choose_statistic, figures_ms, median_drift, medians_ms, steps_ms
 from fusion.block import Block
 from fusion.target import Target
 from surrogate.arguments import check_coverage, check_seed, positive_number
 from surrogate.blocks.block_predictor import BlockPredictor
 from surrogate.blocks.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.blocks.plans import count_blocks
-from surrogate.blocks.training_data import Origin, corrected_ms, disturbance, model_latencies, origin_of
+from surrogate.blocks.remainder import Remainder, fit_remainder, predict_left_out, remainder_terms
+from surrogate.blocks.training_data import Origin, architectures_of, block_targets, origin_of
 from surrogate.boosting import Residual
 from surrogate.metrics import PredictionErrors, prediction_errors
 from surrogate.saved import read_document, write_document
 
 _DOCUMENT, _TREES = "predictor.json", "block_residual.json"
-# How strongly the factor on the sum of the blocks is held at one, in units of one model's squared relative error.
-_FACTOR_PRIOR = 0.3
-_FACTOR_RANGE = (0.5, 2.0)
-_FEWEST_MODELS = 3
+# Fields that JSON holds as they are.
+_PLAIN = (
+    "usual",
+    "later",
+    "level",
+    "held_out_residuals",
+    "learned_residuals",
+    "held_out",
+    "sum_mape",
+    "measured_blocks",
+    "ranges",
+)
 _SMALLEST_DEVIATION = 0.003
+_FEWEST_HELD_OUT = 2
+# How many timings it takes to believe half of the difference that they show to the profile.
+_LEVEL_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
-class Remainder:
-    """A model's time = ``factor`` x sum of its blocks + ``per_block_ms`` x number of blocks + ``constant_ms``."""
+class FittedModel:
+    """A whole model that the remainder is fitted to: its blocks' sum and number, and what it took, ms.
 
-    factor: float = 1.0
-    per_block_ms: float = 0.0
-    constant_ms: float = 0.0
+    ``learned`` ones were timed after the profile: ``latency_ms`` is then the median that was seen.
+    """
 
-    def apply(self, terms: np.ndarray) -> np.ndarray:
-        """(n,) ms of models with :func:`remainder_terms` (n, 3)."""
-        return np.asarray(terms @ np.array([self.factor, self.per_block_ms, self.constant_ms]))
+    name: str
+    sum_ms: float
+    length: float
+    latency_ms: float
+    learned: bool = False
 
 
 @dataclass(frozen=True)
 class DevicePredictor:
     """The latency predictor of one device, unit and number of threads.
 
-    ``log_residuals`` are the logarithms of measured over predicted latency of the held-out models: the intervals and
-    probabilities come from them, since their blocks were not used for fitting, and each is predicted with a remainder
-    fitted to all other models. ``held_out`` keeps (name, measured ms, predicted ms) of each for the report, and
-    ``sum_mape`` is the error of the plain sum of blocks there: what the remainder has to make up for. ``ranges`` are
-    the (least, largest) rows, inner, columns and heads of the measured blocks by kind. ``disturbance`` is what whole
-    runs usually took over the undisturbed time that is predicted, 1 on a machine that is left alone.
+    What it predicts is what a user sees: the median latency that a later measurement shows. Blocks and remainder are
+    fitted to the ``statistic`` that was steadiest in the profile's session; ``usual`` is what medians were over it, and
+    ``level`` what timings after the profile were over its predictions, both factors.
+
+    ``held_out_residuals`` are the logarithms of seen medians over predicted ones of the held-out models, and
+    ``learned_residuals`` those of models timed later, each as predicted without its own timing; ``later`` is the
+    standard deviation that another session adds to them, as this one's halves show. ``held_out`` keeps (name, measured
+    ms, predicted ms) of each held-out model for the report, by the statistic times ``usual``; they are judged by blocks
+    fitted without them, ``blocks`` are then fitted to all. ``sum_mape`` is the error of the plain sum of blocks there.
+    ``ranges`` are the (least, largest) rows, inner, columns and heads of the measured blocks by kind.
     """
 
     blocks: BlockPredictor
     remainder: Remainder
     origin: Origin
+    statistic: Statistic
+    usual: float
+    later: float
     errors: PredictionErrors
-    log_residuals: tuple[float, ...]
+    held_out_residuals: tuple[float, ...]
     held_out: tuple[tuple[str, float, float], ...]
     sum_mape: float
     measured_blocks: int
     ranges: dict[str, tuple[tuple[int, int], ...]]
-    disturbance: float
+    models: tuple[FittedModel, ...]
+    level: float = 1.0
+    learned_residuals: tuple[float, ...] = ()
+
+    @property
+    def log_residuals(self) -> tuple[float, ...]:
+        """Of all models that the prediction had not seen, in order of size."""
+        return tuple(sorted((*self.held_out_residuals, *self.learned_residuals)))
 
     @property
     def provenance(self) -> Provenance:
@@ -75,81 +103,137 @@ class DevicePredictor:
     @classmethod
     def fit(
         cls,
-        block_measurements: Sequence[Measurement],
-        model_measurements: Sequence[Measurement],
+        models: Sequence[Measurement],
         held_out: Sequence[Measurement] | None = None,
         *,
         target: Target,
         seed: int = 0,
     ) -> DevicePredictor:
-        """Fit blocks, then the remainder on whole models, then judge on held-out whole models.
+        """Fit blocks to the steps of whole models, then the remainder, then judge on held-out whole models.
 
         Args:
-            block_measurements: rows of blocks.
-            model_measurements: rows of whole models for the remainder.
-            held_out: rows of whole models for the errors and intervals; None holds out every other one of
-                ``model_measurements``.
+            models: rows of whole models.
+            held_out: rows of whole models for the errors and intervals; None holds out every other one of ``models``.
             target: what the blocks were compiled for.
             seed: seed of cross-validation and trees.
 
         Raises:
-            InputError: too few rows, or rows of different devices.
+            InputError: too few rows, or rows of different devices, or rows that do not tell their blocks.
         """
         seed = check_seed(seed)
-        origin = origin_of([*block_measurements, *model_measurements, *(held_out or ())])
-        times = corrected_ms(block_measurements)
-        signatures = {row.subject_hash: row.signature for row in block_measurements}
-        distinct = [Block.from_signature(signatures[key]) for key in sorted(times)]
-        measured = np.array([times[key] for key in sorted(times)])
-        blocks = BlockPredictor.fit(distinct, measured, Setting(target, origin.threads), seed=seed)
-        fitting, judging = (_model_targets(rows) for rows in _split(model_measurements, held_out))
-        terms = remainder_terms(blocks, [*fitting[0], *judging[0]])
-        latencies = np.concatenate([fitting[1], judging[1]])
-        predicted = _predict_left_out(terms, latencies, len(fitting[0]))
-        architectures, truth = judging
+        rows = [*models, *(held_out or ())]
+        origin, statistic, architectures = origin_of(rows), choose_statistic(rows, seed), architectures_of(rows)
+        steps, figures, medians = steps_ms(rows, statistic), figures_ms(rows, statistic), medians_ms(rows)
+        fitting, judging = _split(models, held_out)
+        setting = Setting(target, origin.threads)
+        judged = BlockPredictor.fit(*_targets(architectures, steps, fitting), setting, seed=seed)
+        subjects = [*fitting, *judging]
+        terms = remainder_terms(judged, [architectures[key] for key in subjects])
+        latencies = np.array([figures[key] for key in subjects])
+        seen = np.array([medians[key] for key in subjects])
+        usual = float(np.exp(np.median(np.log(seen / latencies))))
+        first = len(fitting)
+        predicted = usual * predict_left_out(terms, latencies, first)
+        truth = usual * latencies[first:]
+        blocks, times_ms = _targets(architectures, steps, subjects)
         return cls(
-            blocks=blocks,
+            blocks=BlockPredictor.fit(blocks, times_ms, setting, seed=seed, like=judged),
             remainder=fit_remainder(terms, latencies),
             origin=origin,
+            statistic=statistic,
+            usual=usual,
+            later=median_drift(rows) or 0.0,
             errors=prediction_errors(truth, predicted),
-            log_residuals=tuple(float(value) for value in np.sort(np.log(truth / predicted))),
+            held_out_residuals=tuple(np.log(seen[first:] / predicted).tolist()),
             held_out=tuple(
-                (architecture.name, float(time_ms), float(guess))
-                for architecture, time_ms, guess in zip(architectures, truth, predicted, strict=True)
+                (architectures[key].name, float(time_ms), float(guess))
+                for key, time_ms, guess in zip(judging, truth, predicted, strict=True)
             ),
-            sum_mape=prediction_errors(truth, terms[len(fitting[0]) :, 0]).mape,
-            measured_blocks=len(distinct),
-            ranges=_ranges(distinct),
-            disturbance=disturbance([*model_measurements, *(held_out or ())]),
+            sum_mape=prediction_errors(truth, terms[first:, 0]).mape,
+            measured_blocks=len(blocks),
+            ranges=_ranges(blocks),
+            models=tuple(
+                FittedModel(architectures[key].name, sum_ms, length, latency_ms)
+                for key, (sum_ms, length, _), latency_ms in zip(
+                    subjects, terms.tolist(), latencies.tolist(), strict=True
+                )
+            ),
+        )
+
+    def learned(self, rows: Sequence[Measurement]) -> DevicePredictor:
+        """The predictor after more rows of whole models on the same device, such as a search's own timings.
+
+        The level of the day is learned at once, as far as the timings agree in it; the remainder is fitted to all
+        models, and the timed ones' residuals, each by what it had not seen, join those of the held-out models. A model
+        that was learned before counts once, as timed last.
+
+        Raises:
+            InputError: rows of another device, number of threads or compiler.
+        """
+        if not rows:
+            return self
+        if origin_of(rows) != self.origin:
+            raise InputError("a predictor learns on from timings of its own device, threads and compiler only")
+        medians, architectures = medians_ms(rows), architectures_of(rows)
+        terms = remainder_terms(self.blocks, [architectures[key] for key in medians])
+        timed = {model.name: model for model in self.models if model.learned}
+        for key, (sum_ms, length, _) in zip(medians, terms.tolist(), strict=True):
+            name = architectures[key].name
+            timed[name] = FittedModel(name, sum_ms, length, medians[key], learned=True)
+        profiled = [model for model in self.models if not model.learned]
+        old_terms, old_ms = _arrays(profiled)
+        new_terms, seen_ms = _arrays(list(timed.values()))
+        usual_ms = seen_ms / self.usual
+        shifts = np.log(usual_ms / fit_remainder(old_terms, old_ms).apply(new_terms))
+        level = float(np.exp(_level(shifts)))
+        left_out = [shift - _level(np.delete(shifts, index)) for index, shift in enumerate(shifts)]
+        return replace(
+            self,
+            remainder=fit_remainder(np.vstack([old_terms, new_terms]), np.concatenate([old_ms, usual_ms / level])),
+            level=level,
+            models=(*profiled, *timed.values()),
+            learned_residuals=tuple(float(value) for value in left_out),
         )
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """(n,) predicted milliseconds of whole models; each distinct block is predicted once."""
-        return self.remainder.apply(remainder_terms(self.blocks, architectures))
+        """(n,) predicted medians of whole models, ms; each distinct block is predicted once."""
+        return self.usual * self.level * self.remainder.apply(remainder_terms(self.blocks, architectures))
 
     def interval(self, architectures: Sequence[Architecture], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), each (n,) ms: split-conformal on the relative error of the held-out models.
+        """(lower, upper), each (n,) ms, that hold a later session's median with the probability ``coverage``.
 
-        Where the held-out models are too few for the coverage, Student's t takes the place of the order statistic.
-
-        Source: Lei et al., Distribution-free predictive inference for regression, 2018.
+        Student's t on the logarithm: the spread of the errors on models that were not seen, and of what a later session
+        adds. A few dozen errors have no trustworthy order statistic so far out.
         """
-        half = _half_width(np.array(self.log_residuals), coverage)
+        low, high = self.relative_interval(coverage)
         predicted = self.predict(architectures)
-        return predicted * np.exp(-half), predicted * np.exp(half)
+        return predicted * (1 + low), predicted * (1 + high)
+
+    def relative_interval(self, coverage: float = 0.9) -> tuple[float, float]:
+        """How far below and above a prediction a later median lies: (-0.05, 0.06) is from 5% less to 6% more."""
+        from scipy.stats import t
+
+        half = float(t.ppf((1 + check_coverage(coverage)) / 2, df=self._freedom)) * self._deviation
+        return float(np.expm1(-half)), float(np.expm1(half))
 
     def probability_within(self, architectures: Sequence[Architecture], budget_ms: float) -> np.ndarray:
-        """(n,) probability that a model's measured latency is at most ``budget_ms``.
-
-        Student's t on the logarithm, with the centre and spread of the held-out models' errors.
-        """
+        """(n,) probability that a model's median, measured later, is at most ``budget_ms``; as :meth:`interval`."""
         from scipy.stats import t
 
         budget_ms = positive_number("a budget is a positive number of milliseconds", budget_ms)
+        distance = np.log(budget_ms / self.predict(architectures))
+        return np.asarray(t.cdf(distance / self._deviation, df=self._freedom))
+
+    @property
+    def _freedom(self) -> int:
+        return max(len(self.log_residuals), 1)
+
+    @property
+    def _deviation(self) -> float:
+        """Of a later median about its prediction, on the logarithm; never taken for less than the clock's own noise."""
         residuals = np.array(self.log_residuals)
-        spread = _deviation(residuals) * np.sqrt(1 + 1 / len(residuals))
-        distance = np.log(budget_ms / self.predict(architectures)) - residuals.mean()
-        return np.asarray(t.cdf(distance / spread, df=max(len(residuals) - 1, 1)))
+        squares = float(np.mean(residuals**2)) * (1 + 1 / len(residuals))
+        return max(float(np.sqrt(squares + self.later**2)), _SMALLEST_DEVIATION)
 
     def outside(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """(n,) whether a model holds a block beyond what was measured: of another kind, or of a size smaller or larger
@@ -168,15 +252,12 @@ class DevicePredictor:
             "blocks": self.blocks.to_dict(),
             "trees": self.blocks.residual.trees is not None,
             "cross_validated": self.blocks.residual.cross_validated,
+            **{name: getattr(self, name) for name in _PLAIN},
             "remainder": asdict(self.remainder),
             "origin": asdict(self.origin),
+            "statistic": asdict(self.statistic),
             "errors": self.errors.to_dict(),
-            "log_residuals": self.log_residuals,
-            "held_out": self.held_out,
-            "sum_mape": self.sum_mape,
-            "measured_blocks": self.measured_blocks,
-            "ranges": self.ranges,
-            "disturbance": self.disturbance,
+            "models": [asdict(model) for model in self.models],
         }
         write_document(directory / _DOCUMENT, SCHEMA_HASH, document, directory / _TREES)
 
@@ -195,12 +276,17 @@ class DevicePredictor:
                 blocks=BlockPredictor.from_dict(document["blocks"], residual),
                 remainder=Remainder(**document["remainder"]),
                 origin=Origin(**document["origin"]),
+                statistic=Statistic(**document["statistic"]),
+                usual=float(document["usual"]),
+                later=float(document["later"]),
+                level=float(document["level"]),
                 errors=PredictionErrors(**document["errors"]),
-                log_residuals=tuple(document["log_residuals"]),
+                held_out_residuals=tuple(document["held_out_residuals"]),
+                learned_residuals=tuple(document["learned_residuals"]),
                 held_out=tuple((name, truth, guess) for name, truth, guess in document["held_out"]),
                 sum_mape=float(document["sum_mape"]),
                 measured_blocks=document["measured_blocks"],
-                disturbance=float(document["disturbance"]),
+                models=tuple(FittedModel(**model) for model in document["models"]),
                 ranges={
                     str(kind): tuple((int(low), int(high)) for low, high in sizes)
                     for kind, sizes in document["ranges"].items()
@@ -210,41 +296,31 @@ class DevicePredictor:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
 
 
-def remainder_terms(blocks: BlockPredictor, architectures: Sequence[Architecture]) -> np.ndarray:
-    """(n, 3) sum of the predicted blocks in ms, number of blocks, and one, of each model."""
-    if not architectures:
-        return np.zeros((0, 3))
-    counted = count_blocks(architectures)
-    sums_ms = counted.totals(blocks.predict(counted.blocks))
-    return np.column_stack([sums_ms, counted.lengths, np.ones(len(architectures))])
+def _arrays(models: Sequence[FittedModel]) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 3) terms of the remainder, and (n,) ms."""
+    terms = np.array([(model.sum_ms, model.length, 1.0) for model in models])
+    return terms.reshape(-1, 3), np.array([model.latency_ms for model in models])
 
 
-def fit_remainder(terms: np.ndarray, latencies_ms: np.ndarray) -> Remainder:
-    """Non-negative remainder that minimises the relative error of models with :func:`remainder_terms` (n, 3); the
-    factor on the sum is held near one.
+def _level(shifts: np.ndarray) -> float:
+    """What timings (n,) share, logarithms of seen over predicted: their median, held at zero while they are few."""
+    if not len(shifts):
+        return 0.0
+    return float(np.median(shifts)) * len(shifts) / (len(shifts) + _LEVEL_WEIGHT)
+
+
+def _targets(
+    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray], subjects: Sequence[str]
+) -> tuple[list[Block], np.ndarray]:
+    """Blocks and their ms (n,) as steps of some of the models.
 
     Raises:
-        InputError: fewer than three models.
+        InputError: these models do not tell their blocks.
     """
-    from scipy.optimize import lsq_linear
-
-    if len(terms) < _FEWEST_MODELS:
-        raise InputError(f"a device predictor needs at least {_FEWEST_MODELS} whole models, not {len(terms)}")
-    prior = np.sqrt(_FACTOR_PRIOR) * np.array([[1.0, 0.0, 0.0]])
-    matrix = np.vstack([terms / latencies_ms[:, None], prior])
-    goal = np.append(np.ones(len(latencies_ms)), prior[0, 0])
-    bounds = ([_FACTOR_RANGE[0], 0.0, 0.0], [_FACTOR_RANGE[1], np.inf, np.inf])
-    solution = lsq_linear(matrix, goal, bounds).x
-    return Remainder(*(float(value) for value in solution))
-
-
-def _predict_left_out(terms: np.ndarray, latencies_ms: np.ndarray, first: int) -> np.ndarray:
-    """(n - first,) ms of the models from ``first`` on, each by a remainder fitted to all models but itself."""
-    predicted = []
-    for index in range(first, len(terms)):
-        others = np.arange(len(terms)) != index
-        predicted.append(float(fit_remainder(terms[others], latencies_ms[others]).apply(terms[index])))
-    return np.array(predicted)
+    known = {key: steps[key] for key in subjects if key in steps}
+    if not known:
+        raise InputError("a device predictor needs whole models that were timed block by block")
+    return block_targets(architectures, known)
 
 
 def _sizes(block: Block) -> tuple[int, int, int, int]:
@@ -269,39 +345,15 @@ def _within(ranges: tuple[tuple[int, int], ...] | None, block: Block) -> bool:
     )
 
 
-def _split(
-    models: Sequence[Measurement], held_out: Sequence[Measurement] | None
-) -> tuple[Sequence[Measurement], Sequence[Measurement]]:
-    """(rows to fit, rows to judge); without rows kept aside, every other model is."""
-    if held_out is not None:
-        return models, held_out
+def _split(models: Sequence[Measurement], held_out: Sequence[Measurement] | None) -> tuple[list[str], list[str]]:
+    """(subjects to fit, subjects to judge); without rows kept aside, every other model is.
+
+    Raises:
+        InputError: too few to judge by.
+    """
     names = sorted({row.subject_hash for row in models})
-    kept = set(names[1::2])
-    return [row for row in models if row.subject_hash not in kept], [row for row in models if row.subject_hash in kept]
-
-
-def _model_targets(rows: Sequence[Measurement]) -> tuple[list[Architecture], np.ndarray]:
-    """As :func:`model_latencies`, refused where there are too few."""
-    architectures, latencies = model_latencies(rows)
-    if len(architectures) < 2:
+    judging = names[1::2] if held_out is None else sorted({row.subject_hash for row in held_out})
+    kept = set(judging)
+    if len(judging) < _FEWEST_HELD_OUT:
         raise InputError("a device predictor needs at least two held-out whole models")
-    return architectures, latencies
-
-
-def _half_width(residuals: np.ndarray, coverage: float) -> float:
-    """Half width of the interval on the logarithm."""
-    from scipy.stats import t
-
-    coverage = check_coverage(coverage)
-    n = len(residuals)
-    rank = int(np.ceil((n + 1) * coverage))
-    if rank <= n:
-        return float(np.sort(np.abs(residuals))[rank - 1])
-    quantile = t.ppf((1 + coverage) / 2, df=max(n - 1, 1))
-    return float(abs(residuals.mean()) + quantile * _deviation(residuals) * np.sqrt(1 + 1 / n))
-
-
-def _deviation(residuals: np.ndarray) -> float:
-    """Standard deviation, never taken for less than the clock's own noise."""
-    spread = float(residuals.std(ddof=1)) if len(residuals) > 1 else 0.0
-    return max(spread, _SMALLEST_DEVIATION)
+    return [name for name in names if name not in kept], judging

@@ -1,17 +1,19 @@
-"""From raw measurements to training targets: drift corrected, repeated rows combined, provenance checked."""
+"""From raw measurements to training targets: blocks as they ran inside of models, and models; provenance checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.architecture import Architecture
-from data.drift import drift_of
 from data.errors import InputError
 from data.measurement import Measurement, Provenance
+from data.statistic import Statistic, choose_statistic, usual_ms
+from fusion.block import Block
 
 
 @dataclass(frozen=True)
@@ -38,36 +40,46 @@ def origin_of(rows: Sequence[Measurement]) -> Origin:
     return origins.pop()
 
 
-def corrected_ms(rows: Sequence[Measurement]) -> dict[str, float]:
-    """Undisturbed milliseconds by subject hash: of each of its blocks the quietest row's time, summed.
+def architectures_of(rows: Sequence[Measurement]) -> dict[str, Architecture]:
+    """Distinct architectures of whole-model rows by subject hash."""
+    return {row.subject_hash: Architecture.from_dict(json.loads(row.signature)) for row in rows}
 
-    Each time is corrected for the row's drift where that helps. The quietest, since what others do to a machine only
-    ever adds time: on a virtual one, two of its cores may be two threads of one real core for a while, which no counter
-    inside shows and which doubles every figure. Block by block, since a long model is hardly ever left alone for a
-    whole run. Where blocks are unknown, it is the lowest of the rows' medians.
+
+def block_targets(
+    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray]
+) -> tuple[list[Block], np.ndarray]:
+    """Distinct blocks of whole models, in a stable order, and their milliseconds (n,) as steps of these models.
+
+    A block runs otherwise inside of a model than alone: its inputs were just written, its weights lie among others. One
+    that occurs more than once, or in several models, gets the median of its times.
+
+    Args:
+        architectures: by subject hash.
+        steps: milliseconds of each model's blocks in order, by subject hash.
+
+    Raises:
+        InputError: there are other steps than the planner makes of an architecture.
     """
-    drift = drift_of(rows)
-    quietest: dict[str, np.ndarray] = {}
-    for row in rows:
-        times = np.array(row.steps_ms or (row.median_ms,)) / drift.factor(row)
-        known = quietest.get(row.subject_hash)
-        # Rows that tell their blocks count for more than those that do not.
-        if known is None or len(times) > len(known):
-            quietest[row.subject_hash] = times
-        elif len(times) == len(known):
-            quietest[row.subject_hash] = np.minimum(times, known)
-    return {subject: float(times.sum()) for subject, times in quietest.items()}
+    from fusion import plan_architecture
+
+    times: dict[Block, list[float]] = defaultdict(list)
+    for subject, taken in steps.items():
+        architecture = architectures[subject]
+        blocks = plan_architecture(architecture)
+        if len(blocks) != len(taken):
+            raise InputError(f"{architecture.name} was measured with {len(taken)} blocks, not {len(blocks)}")
+        for block, step_ms in zip(blocks, taken, strict=True):
+            times[block].append(float(step_ms))
+    # A step may end within the clock's tick.
+    known = {block: float(np.median(found)) for block, found in times.items() if np.median(found) > 0}
+    ordered = sorted(known, key=lambda block: block.hash)
+    return ordered, np.array([known[block] for block in ordered])
 
 
-def model_latencies(rows: Sequence[Measurement]) -> tuple[list[Architecture], np.ndarray]:
-    """Distinct architectures of whole-model rows and their undisturbed ms (n,)."""
-    times = corrected_ms(rows)
-    signatures = {row.subject_hash: row.signature for row in rows}
-    architectures = [Architecture.from_dict(json.loads(signatures[key])) for key in times]
-    return architectures, np.array(list(times.values()))
-
-
-def disturbance(rows: Sequence[Measurement]) -> float:
-    """The median over rows of a row's median over its subject's undisturbed time; 1 for no rows."""
-    quiet = corrected_ms(rows)
-    return float(np.median([row.median_ms / quiet[row.subject_hash] for row in rows])) if rows else 1.0
+def model_latencies(
+    rows: Sequence[Measurement], statistic: Statistic | None = None
+) -> tuple[list[Architecture], np.ndarray]:
+    """Distinct architectures of whole-model rows and their usual ms (n,) by a statistic, by default the steadiest."""
+    times = usual_ms(rows, statistic or choose_statistic(rows))
+    architectures = architectures_of(rows)
+    return [architectures[key] for key in times], np.array(list(times.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,28 +16,24 @@ from data.progress import Progress
 from data.store import MeasurementStore
 from fusion.target import Target
 from profiling.device import Device
-from profiling.sampling import SamplingRange, profile_blocks, sample_architectures
-from profiling.session import measure_blocks, measure_models
+from profiling.sampling import SamplingRange, sample_architectures
+from profiling.session import measure_models
 from surrogate import DevicePredictor
 from surrogate.blocks.training_data import model_latencies
 from tests.benchmarks.predictor_methods import COVERAGE, OURS, Figures, Prediction, judge
 from tests.benchmarks.predictor_splits import Held
 
 _MANY = 1_000_000
-_PROFILE = "profile"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: blocks and models to fit to, models to calibrate by, models to judge by; rows of each at
-    least, more of those judged, whose noise the predictor is not to answer for."""
+    """How much is measured: models to fit to, to calibrate by, and to judge by, and visits to each."""
 
-    blocks: int = 300
-    fit_models: int = 30
-    calibration_models: int = 60
-    judged_models: int = 150
-    repeats: int = 3
-    judged_repeats: int = 5
+    fit_models: int = 40
+    calibration_models: int = 40
+    judged_models: int = 100
+    visits: int = 24
     seed: int = 0
 
 
@@ -45,7 +41,6 @@ class Plan:
 class Sessions:
     """Rows of the profiling session, and of two later sessions with models that it knows nothing of."""
 
-    blocks: Sequence[Measurement]
     fitting: Sequence[Measurement]
     calibrating: Sequence[Measurement]
     judging: Sequence[Measurement]
@@ -58,21 +53,26 @@ def measure_sessions(device: Device, threads: int, plan: Plan, folder: Path, pro
     known = plan.fit_models + plan.calibration_models
     models = sample_architectures(space, known + plan.judged_models, plan.seed)
     fitting, calibrating, judged = models[: plan.fit_models], models[plan.fit_models : known], models[known:]
-    blocks = profile_blocks(space, fitting, plan.blocks, plan.seed)
 
-    def session(name: str, measure: Callable[..., list[Measurement]], subjects: Sequence[Any]) -> list[Measurement]:
-        repeats = plan.repeats if name == _PROFILE else plan.judged_repeats
+    def session(name: str, subjects: Sequence[Architecture]) -> list[Measurement]:
         with MeasurementStore.open(folder / f"{name}.sqlite") as store:
-            return measure(
-                device, subjects, threads=threads, store=store, repeats=repeats, seed=plan.seed, progress=progress
+            return measure_models(
+                device,
+                subjects,
+                threads=threads,
+                store=store,
+                visits=plan.visits,
+                seed=plan.seed,
+                progress=progress,
             )
 
+    profiled = session("profile", (*fitting, *calibrating))
+    fitted = {model.to_json() for model in fitting}
     return Sessions(
-        blocks=session(_PROFILE, measure_blocks, blocks),
-        fitting=session(_PROFILE, measure_models, fitting),
-        calibrating=session(_PROFILE, measure_models, calibrating),
-        judging=session("judge", measure_models, judged),
-        again=session("again", measure_models, judged),
+        fitting=[row for row in profiled if row.signature in fitted],
+        calibrating=[row for row in profiled if row.signature not in fitted],
+        judging=session("judge", judged),
+        again=session("again", judged),
     )
 
 
@@ -88,7 +88,7 @@ class Judged:
 
 def judge_blocks(label: str, sessions: Sessions, target: Target) -> tuple[Judged, DevicePredictor]:
     """Fit to the profiling session, judge by the first of the later ones."""
-    predictor = DevicePredictor.fit(sessions.blocks, sessions.fitting, sessions.calibrating, target=target)
+    predictor = DevicePredictor.fit(sessions.fitting, sessions.calibrating, target=target)
     kept, truth = model_latencies(sessions.judging)
     prediction = Prediction(predictor.predict(kept), *predictor.interval(kept, COVERAGE))
     again = dict(zip(*model_latencies(sessions.again), strict=True))

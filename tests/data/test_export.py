@@ -34,6 +34,8 @@ ROW = Measurement(
     state_before={"battery_percent": 80.0},
     outliers=(3,),
     marks=("hot",),
+    steps_ms=(0.4, 0.6),
+    round=7,
 )
 
 
@@ -44,7 +46,7 @@ def test_csv_has_every_documented_column(tmp_path: Path) -> None:
     first = table.iloc[0]
     assert json.loads(first.samples_ms) == [1.0, 1.1, 1.2, 9.0] and json.loads(first.marks) == ["hot"]
     assert (first.provenance, first.median_ms, first.signature) == ("simulated", 1.15, ROW.signature)
-    assert (first.interval_low_ms, first.interval_high_ms, first.slowed, first.disturbed) == (1.0, 9.0, True, True)
+    assert (first.interval_low_ms, first.interval_high_ms, first["round"]) == (1.0, 9.0, 7)
     assert json.loads(first.state_before) == {"battery_percent": 80.0}
 
 

@@ -145,18 +145,27 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
         MeasurementStore.open(path)
 
 
+def test_the_rows_of_a_round_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store:
+        store.add_all([measurement(0, round=3), measurement(1, round=3)])
+        with pytest.raises(StoreError, match="refuses a row"):
+            store.add_all([measurement(2), measurement(1)])
+        store.add_all([measurement(2)])
+        assert [(row.position, row.round) for row in store.measurements()] == [(0, 3), (1, 3), (2, 0)]
+
+
 def test_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     with MeasurementStore.open(path) as store:
-        store.add(measurement(0))
+        store.add(measurement(7))
     with sqlite3.connect(path) as connection:
-        for column in ("serial", "cpus", "outliers", "marks", "steps_ms"):
+        for column in ("serial", "cpus", "outliers", "marks", "steps_ms", "round"):
             connection.execute(f"ALTER TABLE measurements DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
     with MeasurementStore.open(path) as store:
         store.add(measurement(1, serial="R5", cpus=(4, 5)))
-        assert [(row.serial, row.cpus) for row in store.measurements()] == [("", ()), ("R5", (4, 5))]
+        assert [(row.serial, row.cpus, row.round) for row in store.measurements()] == [("", (), 7), ("R5", (4, 5), 0)]
 
 
 def test_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from profiling import open_device
 from profiling.device import RawSamples, Round
-from profiling.items import REFERENCE_BLOCK
 from profiling.sampling import SamplingRange
 from profiling.session import Care
 from profiling.simulated import SimulatedDevice
@@ -30,9 +29,8 @@ from search.profiles.profile_pipeline import plan_profile, profile
 pytestmark = pytest.mark.usefixtures("state_home")
 
 KILLS = 50
-BLOCKS, REPEATS = 60, 3
-# Whatever the noise, three rows of each are enough.
-CARE = Care(runs=10, interval_width=10.0, agreement=10.0)
+BLOCKS, VISITS = 60, 14
+CARE = Care(agreement=10.0, least_visits=VISITS, most_visits=VISITS)
 # Children are forked from a process that has loaded everything, since each start of an interpreter takes seconds.
 FORK = multiprocessing.get_context("fork")
 
@@ -41,7 +39,7 @@ class SlowPhone(SimulatedDevice):
     """A simulated phone that takes a moment for each visit, as real ones do, so that kills hit every stage."""
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
-        time.sleep(0.01 * len(work.visits))
+        time.sleep(0.001 * len(work.visits))
         return super().go_round(work)
 
 
@@ -90,8 +88,10 @@ def test_fifty_kills_lose_no_row_and_repeat_none(monkeypatch: pytest.MonkeyPatch
     assert identities()[: len(kept)] == kept
     with MeasurementStore.open() as store:
         rows = store.measurements()
-    subjects = Counter(row.subject_hash for row in rows if row.subject_hash != REFERENCE_BLOCK.hash)
-    assert set(subjects.values()) == {REPEATS}
+    assert set(Counter(row.subject_hash for row in rows).values()) == {VISITS}
+    # A round is there as a whole or not at all.
+    sizes = Counter((row.session, row.round) for row in rows)
+    assert set(sizes.values()) == {len(plan.models)}
     assert kills == KILLS and grown >= KILLS // 5, f"{kills} kills, {grown} of them after new rows"
     assert {row.provenance for row in rows} == {"simulated"}
 

@@ -96,7 +96,7 @@ def test_each_variant_is_measured_and_kept_apart(store: MeasurementStore) -> Non
     variants[plainest] = open_device(load_device("host"), instructions=plainest.partition("-")[2])
     for name, device in variants.items():
         assert device.target.name == name == device.describe().details["target"]
-        rows = measure_models(device, TINY, threads=1, store=store, repeats=1, care=Care(3, 10.0))
+        rows = measure_models(device, TINY, threads=1, store=store, visits=1, care=Care(runs=3))
         assert {row.fingerprint for row in rows} == {device.describe().fingerprint}
         assert all(row.median_ms > 0 and row.provenance == "measured" for row in rows)
     models = store.measurements(subject="model")

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from data.device_spec import load_device
 from data.store import MeasurementStore
 from profiling import open_device
+from profiling.device import RawSamples
+from profiling.session import Care
 from search.profiles.profile_pipeline import profile
 from tests.profiling.doubles import ScriptedDevice
 from tests.support import Completed
@@ -25,16 +28,22 @@ def test_page_is_self_contained_and_says_that_it_is_simulated(store: Measurement
     page = outcome.page.read_text()
     assert page.count("<svg") == 1 and "<script" not in page and "src=" not in page and "<link" not in page
     assert "Every latency on this page is <b>simulated</b>" in page and "simulated latency, ms" in page
-    assert "measured ms" not in page and "50 distinct blocks\n(simulated)" in page
+    assert "measured ms" not in page and "distinct blocks\n(simulated)" in page
     for name, _, _ in outcome.predictor.held_out:
         assert name in page
     assert {row.provenance for row in store.measurements()} == {"simulated"}
 
 
 def test_page_of_a_measured_device_warns_beside_the_figures(store: MeasurementStore) -> None:
-    noisy = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0 if number % 2 else 0.0))
-    page = profile(noisy, store, threads=8, blocks=50).page.read_text()
-    assert "Warning: the machine was unstable" in page and "measured latency, ms" in page and "simulated" not in page
+    def restless(number: int, raw: RawSamples) -> RawSamples:
+        factor = float(np.exp(0.3 * np.random.default_rng(number).standard_normal()))
+        samples = tuple(factor * time for time in raw.samples_ms)
+        return replace(raw, samples_ms=samples, preemptions_per_s=500.0 if number % 2 else 0.0)
+
+    care = Care(most_visits=8)
+    page = profile(ScriptedDevice(restless), store, threads=8, blocks=50, care=care).page.read_text()
+    assert "Warning: this machine allows no better than" in page and "measured latency, ms" in page
+    assert "simulated" not in page and "noise of a later session" in page and "random halves" in page
 
 
 def test_command_prints_the_page_and_exports(run_command: Callable[..., Completed], tmp_path: Path) -> None:
@@ -52,7 +61,7 @@ def test_command_prints_the_page_and_exports(run_command: Callable[..., Complete
     for arguments, problem in (
         (("--export", "rows.xlsx"), ".parquet or .csv"),
         (("--export", "rows.csv", "--json"), "--device"),
-        (("--device", "s20", "--simulated", "--interval-width", "0"), "--interval-width"),
+        (("--device", "s20", "--simulated", "--agreement", "0"), "--agreement"),
     ):
         bad = run_command("profile-device", *arguments)
         assert bad.returncode == 2 and problem in bad.stderr and len(bad.stderr.strip().splitlines()) == 1

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, sample_architectures
+from profiling.sampling import SamplingRange, sample_architectures
 
 SPACE = SamplingRange()
 
@@ -34,17 +34,6 @@ def test_architectures_fill_the_range() -> None:
 
 def test_sequence_length_is_kept() -> None:
     assert {entry.seq_len for entry in sample_architectures(SamplingRange(seq_len=64), 20, 0)} == {64}
-
-
-def test_chosen_blocks_are_distinct_spread_and_away_from_the_given() -> None:
-    candidates = candidate_blocks(SPACE, 0)
-    chosen = choose_blocks(candidates, 100, 0)
-    assert chosen == choose_blocks(candidates, 100, 0)
-    assert len(set(chosen)) == len(chosen) == 100
-    assert {block.epilogue for block in chosen} == {block.epilogue for block in candidates}
-    widths = {block.sizes["columns"] for block in chosen if block.epilogue == ("bias", "gelu")}
-    assert min(widths) <= 128 and max(widths) >= 2048
-    assert not set(choose_blocks(candidates, 60, 0, chosen)) & set(chosen)
 
 
 def test_empty_range_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The session: order, drift reference, durability, and what it does when others disturb it."""
+"""Sessions: rounds in random order, durability, resuming, when measuring ends, and what a drifting phone is worth."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.architecture import Architecture
-from data.disturbance import is_disturbed
-from data.errors import DeviceError
+from data.errors import DeviceError, InputError
 from data.progress import ProgressEvent
+from data.statistic import choose_statistic, differences, medians_ms, spread_of_visits, usual_ms
 from data.store import MeasurementStore
-from fusion import plan_architecture
-from fusion.block import Block
 from profiling.device import RawSamples
 from profiling.quality import session_quality
-from profiling.session import REFERENCE_BLOCK, REFERENCE_EVERY, measure_blocks, measure_model, measure_models
+from profiling.sampling import SamplingRange, sample_architectures
+from profiling.session import Care, measure_model, measure_models, measure_until_steady
 from tests.profiling.doubles import ScriptedDevice, failing_at
 
-MODEL = Architecture(2, 64, 2, 128)
-BLOCKS = tuple(dict.fromkeys(plan_architecture(MODEL) + plan_architecture(Architecture(2, 96, 3, 192))))
+MODELS = sample_architectures(SamplingRange(layers=(1, 2), hidden=(32, 64, 96), sparse_hidden=()), 10, 0)
 
 
 @pytest.fixture
@@ -33,125 +31,146 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
         yield opened
 
 
-def order(device: ScriptedDevice) -> list[Block]:
-    return [visit.blocks[0] for visit in device.visits if visit.blocks[0] != REFERENCE_BLOCK]
+def order(device: ScriptedDevice) -> list[str]:
+    return [visit.program for visit in device.visits]
 
 
-def test_every_block_is_measured_and_every_row_stored(store: MeasurementStore) -> None:
+def test_every_model_is_visited_in_every_round_and_every_row_is_stored(store: MeasurementStore) -> None:
     device = ScriptedDevice()
-    rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=2)
-    assert Counter(row.subject_hash for row in rows) == Counter({block.hash: 2 for block in BLOCKS})
-    kept = store.measurements(subject="block")
-    assert len(kept) == len(device.visits)
-    assert [row.position for row in kept] == list(range(len(kept)))
-    assert {row.provenance for row in kept} == {"measured"}
-    assert all(row.state_before == {"clock_mhz": 2000.0} and row.warmups_ms for row in kept)
+    rows = measure_models(device, MODELS, threads=8, store=store, visits=3)
+    assert Counter(row.subject_hash for row in rows) == dict.fromkeys({row.subject_hash for row in rows}, 3)
+    assert store.measurements() == rows and len(rows) == len(device.visits) == 3 * len(MODELS)
+    assert [row.position for row in rows] == list(range(len(rows)))
+    assert [row.round for row in rows] == [number for number in range(3) for _ in MODELS]
+    assert {(len(row.warmups_ms), len(row.samples_ms), row.provenance) for row in rows} == {(1, 4, "measured")}
+    assert all(row.state_before == {"clock_mhz": 2000.0} and len(row.steps_ms) > 4 for row in rows)
 
 
-def test_reference_is_measured_through_the_session(store: MeasurementStore) -> None:
-    device = ScriptedDevice()
-    rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=2)
-    places = [number for number, visit in enumerate(device.visits) if visit.blocks[0] == REFERENCE_BLOCK]
-    assert places[0] == 0
-    assert all(after - before <= REFERENCE_EVERY + 1 for before, after in pairwise(places))
-    assert all(row.reference_ms is not None for row in rows)
-
-
-def test_order_is_random_but_follows_the_seed(tmp_path: Path) -> None:
+def test_order_is_random_in_each_round_but_follows_the_seed(tmp_path: Path) -> None:
     orders = []
     for number, seed in enumerate((1, 1, 2)):
         device = ScriptedDevice()
         with MeasurementStore.open(tmp_path / f"{number}.sqlite") as store:
-            measure_blocks(device, BLOCKS, threads=8, store=store, repeats=1, seed=seed)
+            measure_models(device, MODELS, threads=8, store=store, visits=2, seed=seed)
         orders.append(order(device))
     assert orders[0] == orders[1] != orders[2]
-    assert orders[0] != sorted(orders[0], key=lambda block: block.hash)
+    assert orders[0][: len(MODELS)] != orders[0][len(MODELS) :]
+    assert sorted(orders[0][: len(MODELS)]) == sorted(orders[0][len(MODELS) :])
 
 
 def test_second_call_measures_nothing_and_a_longer_one_only_what_is_missing(store: MeasurementStore) -> None:
-    measure_blocks(ScriptedDevice(), BLOCKS[:8], threads=8, store=store, repeats=2)
+    measure_models(ScriptedDevice(), MODELS[:4], threads=8, store=store, visits=2)
     again = ScriptedDevice()
-    assert len(measure_blocks(again, BLOCKS[:8], threads=8, store=store, repeats=2)) == 16
-    assert again.visits == []
+    assert len(measure_models(again, MODELS[:4], threads=8, store=store, visits=2)) == 8 and again.visits == []
     more = ScriptedDevice()
-    measure_blocks(more, BLOCKS, threads=8, store=store, repeats=2)
-    assert Counter(order(more)) == Counter(dict.fromkeys(BLOCKS[8:], 2))
+    measure_models(more, MODELS, threads=8, store=store, visits=2)
+    assert Counter(order(more)) == {model.name: 2 for model in MODELS[4:]}
 
 
 def test_another_machine_or_number_of_threads_is_measured_anew(store: MeasurementStore) -> None:
-    measure_blocks(ScriptedDevice(), BLOCKS[:4], threads=8, store=store, repeats=1)
+    measure_models(ScriptedDevice(), MODELS[:2], threads=8, store=store, visits=1)
     for device, threads in ((ScriptedDevice(fingerprint="double-2"), 8), (ScriptedDevice(), 4)):
-        measure_blocks(device, BLOCKS[:4], threads=threads, store=store, repeats=1)
-        assert len(order(device)) == 4
+        measure_models(device, MODELS[:2], threads=threads, store=store, visits=1)
+        assert len(device.visits) == 2
 
 
-def test_lost_device_keeps_the_rows_and_the_next_call_goes_on(store: MeasurementStore) -> None:
+def test_a_lost_device_keeps_finished_rounds_and_the_next_call_goes_on(store: MeasurementStore) -> None:
+    lost_at = 2 * len(MODELS) + 3
     with pytest.raises(DeviceError, match="lost"):
-        measure_blocks(ScriptedDevice(failing_at(6, 7)), BLOCKS, threads=8, store=store, repeats=1)
-    assert len(store.measurements()) == 5
+        measure_models(ScriptedDevice(failing_at(lost_at, lost_at + 1)), MODELS, threads=8, store=store, visits=4)
+    kept = store.measurements()
+    assert len(kept) == 2 * len(MODELS)
     device = ScriptedDevice()
-    rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=1)
-    assert len(order(device)) == len(BLOCKS) - 4
-    assert {row.subject_hash for row in rows} == {block.hash for block in BLOCKS}
+    rows = measure_models(device, MODELS, threads=8, store=store, visits=4)
+    assert rows[: len(kept)] == kept and len(device.visits) == 2 * len(MODELS)
 
 
 def test_one_failure_is_forgiven(store: MeasurementStore) -> None:
-    rows = measure_blocks(ScriptedDevice(failing_at(3)), BLOCKS, threads=8, store=store, repeats=1)
-    assert len(rows) == len(BLOCKS)
+    rows = measure_models(ScriptedDevice(failing_at(3)), MODELS, threads=8, store=store, visits=1)
+    assert len(rows) == len(MODELS)
 
 
-def test_disturbed_rows_are_kept_marked_and_taken_again(store: MeasurementStore) -> None:
-    def disturb(number: int, raw: RawSamples) -> RawSamples:
-        return replace(raw, preemptions_per_s=500.0 if number < 8 else 0.0)
-
-    device = ScriptedDevice(disturb)
-    rows = measure_blocks(device, BLOCKS, threads=8, store=store, repeats=1)
-    quiet = {row.subject_hash for row in rows if not is_disturbed(row)}
-    assert quiet == {block.hash for block in BLOCKS}
-    assert len(rows) > len(BLOCKS) and device.settled > 0
-    assert session_quality(rows).disturbed > 0
-
-
-def test_machine_that_never_calms_down_ends_with_a_warning(store: MeasurementStore) -> None:
-    device = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0))
-    rows = measure_blocks(device, BLOCKS[:5], threads=8, store=store, repeats=1)
-    assert 5 <= len(rows) <= 15
-    assert "other programs took cores away in 100%" in session_quality(rows).warning
-
-
-def test_quiet_session_has_no_warning(store: MeasurementStore) -> None:
-    rows = measure_blocks(ScriptedDevice(), BLOCKS, threads=8, store=store, repeats=2)
-    assert session_quality(rows).stable and session_quality(rows).warning == ""
-
-
-def test_time_limit_stops_between_rows(store: MeasurementStore) -> None:
+def test_measuring_ends_once_halves_agree(store: MeasurementStore) -> None:
     events: list[ProgressEvent] = []
-    rows = measure_blocks(
-        ScriptedDevice(), BLOCKS, threads=8, store=store, repeats=1, time_limit_s=-1.0, progress=events.append
+    rows = measure_until_steady(ScriptedDevice(), MODELS, threads=8, store=store, usual_s=60.0, progress=events.append)
+    assert len(rows) == 8 * len(MODELS)
+    agreement = choose_statistic(rows).agreement
+    assert agreement is not None and agreement < 0.01
+    quality = session_quality(rows)
+    assert (quality.rounds, quality.visits, quality.stable, quality.warning) == (8, 8, True, "")
+    assert all(event.total is not None and event.done <= event.total for event in events)
+    once_more = ScriptedDevice()
+    measure_until_steady(once_more, MODELS, threads=8, store=store, usual_s=60.0)
+    assert once_more.visits == []
+    measure_until_steady(once_more, MODELS, threads=8, store=store, usual_s=60.0, again=True)
+    assert len(once_more.visits) == 8 * len(MODELS)
+
+
+def restless(number: int, raw: RawSamples) -> RawSamples:
+    """A machine on which every visit is as slow as it happens."""
+    factor = float(np.exp(0.3 * np.random.default_rng(number).standard_normal()))
+    return replace(raw, samples_ms=tuple(factor * time for time in raw.samples_ms), preemptions_per_s=500.0)
+
+
+def test_a_machine_that_never_agrees_ends_with_what_it_allows(store: MeasurementStore) -> None:
+    rows = measure_until_steady(
+        ScriptedDevice(restless), MODELS, threads=8, store=store, usual_s=60.0, care=Care(most_visits=12)
     )
-    assert rows == [] and "time limit" in events[-1].message
+    quality = session_quality(rows)
+    assert quality.visits == 12 and not quality.stable
+    assert "allows no better than" in quality.warning and "took cores away in 100%" in quality.warning
+    assert "times as long" in quality.warning or "drifts" in quality.warning
+
+
+def test_time_limits_end_between_rounds_and_the_usual_time_after_the_least_visits(store: MeasurementStore) -> None:
+    events: list[ProgressEvent] = []
+    limited = {"time_limit_s": 0.0, "progress": events.append}
+    rows = measure_models(ScriptedDevice(), MODELS, threads=8, store=store, visits=5, **limited)  # type: ignore[arg-type]
+    assert 0 < len(rows) <= len(MODELS) and "time limit" in events[-1].message
+    rows = measure_until_steady(ScriptedDevice(restless), MODELS, threads=8, store=store, usual_s=0.0)
+    assert len(rows) == 8 * len(MODELS)
 
 
 def test_progress_counts_to_the_end(store: MeasurementStore) -> None:
     events: list[ProgressEvent] = []
-    measure_blocks(ScriptedDevice(), BLOCKS, threads=8, store=store, repeats=2, progress=events.append)
-    assert [event.done for event in events] == list(range(1, 2 * len(BLOCKS) + 1))
-    assert {event.total for event in events} == {2 * len(BLOCKS)}
+    measure_models(ScriptedDevice(), MODELS, threads=8, store=store, visits=2, progress=events.append)
+    assert [event.done for event in events] == [len(MODELS), 2 * len(MODELS)]
+    assert {event.total for event in events} == {2 * len(MODELS)}
 
 
-def test_whole_models(store: MeasurementStore) -> None:
-    rows = measure_models(ScriptedDevice(), [MODEL], threads=8, store=store, repeats=2)
-    assert [Architecture.from_dict(json.loads(row.signature)) for row in rows] == [MODEL, MODEL]
-    one = measure_model(ScriptedDevice(), None, MODEL, threads=8, store=store, runs=30, warmup=4)
-    assert (len(one.samples_ms), len(one.warmups_ms), one.subject) == (30, 4, "model")
-    assert len(store.measurements(subject="model")) == 3
+def test_a_compiled_model_is_confirmed_in_several_rounds(store: MeasurementStore) -> None:
+    rows = measure_model(ScriptedDevice(), None, MODELS[0], threads=8, store=store, rounds=6, runs=5, warmup=2)
+    assert {(len(row.samples_ms), len(row.warmups_ms), row.subject) for row in rows} == {(5, 2, "model")}
+    assert [row.round for row in rows] == list(range(6)) and store.measurements() == rows
+    assert spread_of_visits(rows) < 0.01
+    assert Architecture.from_dict(json.loads(rows[0].signature)) == MODELS[0]
 
 
-def test_disturbed_confirmation_is_taken_again(store: MeasurementStore) -> None:
-    # Jobs 1 and 2: the reference and the first try.
-    device = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0 if number == 2 else 0.0))
-    row = measure_model(device, None, MODEL, threads=8, store=store)
-    assert not is_disturbed(row) and len(store.measurements(subject="model")) == 2
-    restless = ScriptedDevice(lambda number, raw: replace(raw, preemptions_per_s=500.0))
-    row = measure_model(restless, None, MODEL, threads=8, store=store)
-    assert row.median_ms == min(entry.median_ms for entry in store.measurements(session=row.session, subject="model"))
+def drifting(first: int) -> ScriptedDevice:
+    """A phone whose clock falls by 30% and comes back, seeded by the number of its first visit."""
+
+    def alter(number: int, raw: RawSamples) -> RawSamples:
+        noise = np.random.default_rng(first + number).standard_normal(len(raw.samples_ms))
+        clock = 1 - 0.3 * np.sin(np.pi * number / (24 * len(MODELS))) ** 2 if first else 1.0
+        return replace(raw, samples_ms=tuple(np.array(raw.samples_ms) * np.exp(0.02 * noise) / clock))
+
+    return ScriptedDevice(alter)
+
+
+def test_a_phone_with_a_drifting_clock_is_measured_as_well_as_a_steady_one(tmp_path: Path) -> None:
+    truth = {}
+    errors = []
+    for first in (0, 1000):
+        with MeasurementStore.open(tmp_path / f"{first}.sqlite") as store:
+            rows = measure_models(drifting(first), MODELS, threads=8, store=store, visits=24)
+        figures = usual_ms(rows, choose_statistic(rows))
+        truth = truth or medians_ms(rows)
+        apart = differences(truth, figures)
+        errors.append(float(np.abs(apart - np.median(apart)).mean()))
+    assert errors[1] < 0.01
+
+
+def test_care_is_checked() -> None:
+    for wrong in ({"runs": 0}, {"agreement": 0.0}, {"least_visits": 9, "most_visits": 8}):
+        with pytest.raises(InputError):
+            Care(**wrong)  # type: ignore[arg-type]

@@ -13,9 +13,9 @@ import pytest
 from data.architecture import Architecture
 from data.errors import InputError
 from data.progress import no_progress
-from data.store import MeasurementStore
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
+from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
 from search.real_stages import (
     block_shares,
     export_onnx,
@@ -93,26 +93,12 @@ def test_a_model_is_timed_once_for_each_wish(compiled: Any, tmp_path: Path, monk
     device = open_device(OPTIONS, simulated=False)
     first = time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO)
     assert first.provenance == "measured"
-    assert 50 <= len(first.samples_ms) <= 100, "of the hundred runs at most half are taken for warm-up"
+    assert len(first.samples_ms) == CONFIRMING_ROUNDS * CONFIRMING_RUNS
     assert first.median_ms > 0
     assert time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO) == first
     assert time_model(device, compiled, replace(ARCHITECTURE, vocab_size=201), 1, LONG_AGO) != first
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     assert time_model(device, compiled, ARCHITECTURE, 1, later).session != first.session
-
-
-def test_of_disturbed_timings_the_same_one_counts_after_a_kill(
-    compiled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
-    monkeypatch.setattr("data.disturbance.DISTURBED_ABOVE", -1.0)
-    device = open_device(OPTIONS, simulated=False)
-    first = time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO)
-    with MeasurementStore.open() as store:
-        rows = store.measurements(subject="model")
-    assert len(rows) > 1
-    assert first.median_ms == min(row.median_ms for row in rows)
-    assert time_model(device, compiled, ARCHITECTURE, 1, LONG_AGO) == first
 
 
 def test_shares_of_blocks_count_every_block(compiled: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,37 +13,36 @@ import pytest
 
 from data.architecture import Architecture, preset
 from data.device_spec import load_device
-from data.disturbance import PREEMPTIONS
 from data.errors import DataFileError, InputError
 from data.measurement import Measurement
+from data.statistic import medians_ms
 from data.store import MeasurementStore
 from fusion import plan_architecture
 from fusion.target import TARGETS
 from profiling import open_device
-from profiling.sampling import SamplingRange, candidate_blocks, choose_blocks, sample_architectures
-from profiling.session import measure_blocks, measure_models
+from profiling.sampling import SamplingRange, sample_architectures
+from profiling.session import measure_models
 from surrogate import DevicePredictor
 from surrogate.blocks.plans import count_blocks
-from surrogate.blocks.training_data import corrected_ms
 
 SPACE = SamplingRange()
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Measurement], list[Measurement]]:
-    """(block rows, model rows) of the simulated S20."""
-    device = open_device(load_device("s20"), simulated=True)
-    blocks = choose_blocks(candidate_blocks(SPACE, 0), 100, 0)
-    with MeasurementStore.open(tmp_path_factory.mktemp("store") / "m.sqlite") as store:
-        return (
-            measure_blocks(device, blocks, threads=8, store=store, repeats=1),
-            measure_models(device, sample_architectures(SPACE, 24, 0), threads=8, store=store, repeats=1),
-        )
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
+    """Rows of whole models on the simulated S20."""
+    return timed(sample_architectures(SPACE, 24, 0), tmp_path_factory.mktemp("store"))
+
+
+def timed(models: Sequence[Architecture], folder: Path, seed: int = 0) -> list[Measurement]:
+    device = open_device(load_device("s20"), simulated=True, seed=seed)
+    with MeasurementStore.open(folder / "m.sqlite") as store:
+        return measure_models(device, models, threads=8, store=store, visits=4)
 
 
 @pytest.fixture(scope="module")
-def predictor(rows: tuple[list[Measurement], list[Measurement]]) -> DevicePredictor:
-    return DevicePredictor.fit(*rows, target=TARGETS["aarch64-neon"])
+def predictor(rows: list[Measurement]) -> DevicePredictor:
+    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"])
 
 
 def test_predicts_models_it_has_not_seen(predictor: DevicePredictor) -> None:
@@ -102,7 +102,7 @@ def test_damaged_or_foreign_files_are_refused(predictor: DevicePredictor, tmp_pa
         trees = tmp_path / "block_residual.json"
         trees.write_text(trees.read_text().replace("0", "1", 1))
     elif damage == "none":
-        path.write_text(path.read_text().replace("disturbance", "quiet"))
+        path.write_text(path.read_text().replace("usual", "normal"))
     elif damage == "cut":
         path.write_text(path.read_text()[:100])
     else:
@@ -121,34 +121,52 @@ def test_blocks_of_many_models_are_counted_as_planned() -> None:
     assert counted.lengths.tolist() == [len(plan_architecture(model)) for model in models]
 
 
-def test_rows_of_different_devices_are_not_mixed(rows: tuple[list[Measurement], list[Measurement]]) -> None:
-    blocks, models = rows
-    other = [replace(row, fingerprint="another") for row in models]
+def test_rows_of_different_devices_are_not_mixed(rows: list[Measurement]) -> None:
+    other = [replace(row, fingerprint="another") for row in rows]
     with pytest.raises(InputError, match="one device"):
-        DevicePredictor.fit(blocks, other, target=TARGETS["aarch64-neon"])
-    with pytest.raises(InputError, match="at least"):
-        DevicePredictor.fit(blocks, models[:3], target=TARGETS["aarch64-neon"])
+        DevicePredictor.fit(rows, other, target=TARGETS["aarch64-neon"])
+    first = [row for row in rows if row.subject_hash == rows[0].subject_hash]
+    with pytest.raises(InputError, match="at least two held-out"):
+        DevicePredictor.fit(first, target=TARGETS["aarch64-neon"])
+    with pytest.raises(InputError, match="block by block"):
+        DevicePredictor.fit([replace(row, steps_ms=()) for row in rows], target=TARGETS["aarch64-neon"])
 
 
-def test_drift_is_corrected_and_disturbed_rows_give_way(rows: tuple[list[Measurement], list[Measurement]]) -> None:
-    row = rows[0][0]
-    hot = [replace(row, samples_ms=(1.3,), reference_ms=1.3), replace(row, samples_ms=(1.0,), reference_ms=1.0)]
-    cool = [replace(row, subject_hash=f"{n}", samples_ms=(1.0,), reference_ms=1.0) for n in range(5)]
-    assert corrected_ms([*hot, *cool])[row.subject_hash] == pytest.approx(1.0)
-    disturbed = replace(row, samples_ms=(9.0, 4.0), state_after={PREEMPTIONS: 900.0})
-    quiet = replace(row, samples_ms=(2.0,), reference_ms=None)
-    assert corrected_ms([disturbed, quiet])[row.subject_hash] == 2.0
-    assert corrected_ms([disturbed])[row.subject_hash] == 6.5
-
-
-def test_a_reference_that_is_disturbed_itself_corrects_nothing(
-    rows: tuple[list[Measurement], list[Measurement]],
-) -> None:
-    random, row = np.random.default_rng(0), rows[0][0]
-    noisy = [
-        replace(row, subject_hash=f"{n % 8}", samples_ms=(1.0,), reference_ms=float(random.choice([1.0, 1.4])))
-        for n in range(40)
+def test_later_timings_teach_the_level_of_the_day(predictor: DevicePredictor, tmp_path: Path) -> None:
+    slower = [
+        replace(row, samples_ms=tuple(1.2 * time for time in row.samples_ms))
+        for row in timed(sample_architectures(SPACE, 9, 31), tmp_path, seed=7)
     ]
-    assert set(corrected_ms(noisy).values()) == {1.0}
-    drifting = [replace(row, samples_ms=(row.reference_ms or 1.0,)) for row in noisy]
-    assert len(set(np.round(list(corrected_ms(drifting).values()), 6))) == 1
+    signatures = {row.subject_hash: row.signature for row in slower}
+    medians = medians_ms(slower)
+    models = [Architecture.from_dict(json.loads(signatures[key])) for key in medians]
+    seen = np.array(list(medians.values()))
+    learned = predictor.learned(slower)
+    assert np.median(seen / predictor.predict(models)) == pytest.approx(1.2, rel=0.03)
+    assert np.abs(learned.predict(models) / seen - 1).mean() < 0.06
+    assert len(learned.log_residuals) == predictor.errors.n + len(models)
+    # Taught in two parts, or twice the same, it knows the same; and a saved one goes on from where it was.
+    first = predictor.learned([row for row in slower if json.loads(row.signature) != models[0].to_dict()])
+    first.save(tmp_path / "p")
+    again = DevicePredictor.load(tmp_path / "p").learned(slower)
+    np.testing.assert_allclose(again.predict(models), learned.predict(models), rtol=1e-6)
+    assert predictor.learned([]) is predictor
+    with pytest.raises(InputError, match="its own device"):
+        predictor.learned([replace(row, threads=4) for row in slower])
+
+
+def test_what_a_session_adds_widens_the_interval(rows: list[Measurement]) -> None:
+    random = np.random.default_rng(0)
+    moods = {turn: 1 + 0.2 * (turn >= 2) * random.random() for turn in range(4)}
+    restless = [
+        replace(
+            row,
+            samples_ms=tuple(
+                time * moods[row.round] * float(np.exp(0.1 * random.standard_normal())) for time in row.samples_ms
+            ),
+        )
+        for row in rows
+    ]
+    calm, wide = (DevicePredictor.fit(each, target=TARGETS["aarch64-neon"]) for each in (rows, restless))
+    assert wide.later > 2 * calm.later
+    assert wide.relative_interval()[1] > calm.relative_interval()[1]
