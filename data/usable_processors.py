@@ -32,8 +32,8 @@ class UsableProcessors:
     def count(self) -> int:
         """Threads that can all run all the time; at least 1.
 
-        A quota of 1.5 is one thread: a second would be halted for half of each period, and a thread that others wait
-        for then holds up the whole model.
+        A quota of 1.5 is one thread: two use it up in three quarters of each period and are halted for the rest of it,
+        in the middle of a run, so that a latency would depend on how often the model is called.
         """
         return self.allowed if self.quota is None else max(1, min(self.allowed, int(self.quota)))
 

@@ -10,6 +10,7 @@ import pytest
 
 from data.device_spec import load_device
 from data.errors import DeviceError, InputError
+from data.usable_processors import UsableProcessors
 from profiling import Device, RawSamples, Round, Visit, open_device
 from tests.profiling.doubles import RECORDED, FakeRunner, printing, script
 
@@ -114,6 +115,15 @@ def test_description_is_stable_and_depends_on_the_cores(monkeypatch: pytest.Monk
     assert first == second and first.fingerprint.startswith("host-") and first.processor
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(99)))
     assert open_device(load_device("host")).describe().fingerprint != first.fingerprint
+
+
+def test_timings_under_another_quota_are_of_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for quota in (None, 2.0, 2.5):
+        monkeypatch.setattr("profiling.host.usable_processors", lambda quota=quota: UsableProcessors(8, quota))
+        found.append(open_device(load_device("host")).describe())
+    assert len({each.fingerprint for each in found}) == 3 and {each.cores for each in found} == {8}
+    assert [each.details.get("quota") for each in found] == [None, "2", "2.5"]
 
 
 def test_state_holds_only_what_can_be_read(host: Device) -> None:

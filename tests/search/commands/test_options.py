@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DeviceError, InfeasibleBudgetError, InputError, StoreError
-from search.commands._options import DURATION_MS, DURATION_S, SIZE_BYTES, Command, emit_json, is_disk_full, run_command
+from data.usable_processors import UsableProcessors
+from search.commands._options import (
+    DURATION_MS,
+    DURATION_S,
+    SIZE_BYTES,
+    Command,
+    emit_json,
+    hold_libraries,
+    is_disk_full,
+    run_command,
+)
 
 
 @pytest.mark.parametrize(
@@ -209,3 +219,19 @@ def _command(raised: BaseException | None) -> click.Command:
         emit_json({"budget_ms": budget})
 
     return main
+
+
+@pytest.mark.parametrize(
+    ("usable", "given", "threads"),
+    [
+        (UsableProcessors(64, 2.0), {}, "2"),
+        (UsableProcessors(64, 2.0), {"OMP_NUM_THREADS": "3"}, "3"),
+        (UsableProcessors(64), {}, None),
+    ],
+)
+def test_libraries_heed_a_quota_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, usable: UsableProcessors, given: dict[str, str], threads: str | None
+) -> None:
+    monkeypatch.setattr("search.commands._options.usable_processors", lambda: usable)
+    hold_libraries(given)
+    assert given.get("OMP_NUM_THREADS") == threads
