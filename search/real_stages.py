@@ -166,11 +166,11 @@ def distil_short(
 
 
 def distil_full(
-    teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
+    teacher: Teacher, task: Task, architecture: Architecture, seed: int, trial: Path, folder: Path, progress: Progress
 ) -> DistilledModel:
     from search.distillation.distillation import FULL, distill
 
-    return distill(teacher, task, architecture, budget=FULL, seed=seed, out_dir=folder, progress=progress)
+    return distill(teacher, task, architecture, budget=FULL, seed=seed, begin=trial, out_dir=folder, progress=progress)
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:

@@ -63,8 +63,9 @@ class Stages:
     """(task, options, progress) -> fine-tuned teacher."""
     distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
     """(teacher, task, architecture, seed, folder, progress): enough to tell candidates apart."""
-    distil_full: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
-    """The same, as long as it pays."""
+    distil_full: Callable[[Teacher, Task, Architecture, int, Path, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, seed, the briefly distilled student's folder, folder, progress): goes on with that
+    student as long as it pays."""
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
     compile_model: Callable[[Path, int, int], Any]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from search.distillation.hidden_states import TeacherStates
 
 _RECORD = "distilled.json"
-_RECIPE = 1  # raised when distillation changes, so that models made otherwise are not reused
+_RECIPE = 2  # raised when distillation changes, so that models made otherwise are not reused
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class DistillationBudget:
 
 
 SHORT = DistillationBudget(examples=4000)
-FULL = DistillationBudget(examples=16000, checkpoint_steps=100)
+# What a student of the short distillation goes on with.
+FULL = DistillationBudget(examples=12000, checkpoint_steps=100)
 
 
 @dataclass(frozen=True)
@@ -70,25 +71,30 @@ def distill(
     *,
     budget: DistillationBudget = SHORT,
     seed: int = 0,
+    begin: Path | None = None,
     out_dir: Path,
     progress: Progress = no_progress,
 ) -> DistilledModel:
     """Distil ``teacher`` into a student of the given architecture, kept in ``out_dir``.
 
-    A finished distillation of the same teacher, task, architecture, budget and seed is returned as it is; a
+    A finished distillation of the same teacher, task, architecture, budget, seed and beginning is returned as it is; a
     killed one goes on from its last checkpoint, or from its start where the budget keeps none.
 
+    Args:
+        begin: the folder of a student distilled before, which learns on, with the learning rate risen anew and the
+            examples in another order; None cuts one out of the teacher.
+
     Raises:
-        InputError: the architecture does not suit the teacher or the task.
-        StoreError: ``out_dir`` holds something else, or cannot be written.
+        InputError: the architecture does not suit the teacher, the task or the beginning.
+        StoreError: ``begin`` holds no distilled student, ``out_dir`` holds something else, or cannot be written.
     """
     if architecture.labels != task.labels:
         raise InputError(f"architecture has {architecture.labels} labels, task {task.name} has {task.labels}")
-    key = _key(teacher, task, architecture, budget, seed)
+    key = _key(teacher, task, architecture, budget, seed, begin)
     found = _read_record(out_dir, key)
     if found is None:
         try:
-            _distill(teacher, task, architecture, budget, seed, out_dir, key, progress)
+            _distill(teacher, task, architecture, budget, seed, begin, out_dir, key, progress)
         except OSError as error:
             raise StoreError(f"cannot write {out_dir}: {error.strerror or error}") from error
         found = _read_record(out_dir, key)
@@ -97,8 +103,16 @@ def distill(
     return found
 
 
-def _key(teacher: Teacher, task: Task, architecture: Architecture, budget: DistillationBudget, seed: int) -> str:
-    parts = [_RECIPE, teacher.directory.name, task.fingerprint, architecture.to_dict(), asdict(budget), seed]
+def _key(
+    teacher: Teacher,
+    task: Task,
+    architecture: Architecture,
+    budget: DistillationBudget,
+    seed: int,
+    begin: Path | None,
+) -> str:
+    before = _key_of(begin) if begin else None
+    parts = [_RECIPE, teacher.directory.name, task.fingerprint, architecture.to_dict(), asdict(budget), seed, before]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -116,12 +130,21 @@ def _read_record(out_dir: Path, key: str) -> DistilledModel | None:
         raise StoreError(f"{out_dir}: {_RECORD} is damaged; remove the folder to distil anew") from error
 
 
+def _key_of(begin: Path) -> str:
+    """The key of the distilled student in ``begin``."""
+    try:
+        return str(json.loads((begin / _RECORD).read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{begin} holds no distilled student to go on from") from error
+
+
 def _distill(
     teacher: Teacher,
     task: Task,
     architecture: Architecture,
     budget: DistillationBudget,
     seed: int,
+    begin: Path | None,
     out_dir: Path,
     key: str,
     progress: Progress,
@@ -141,9 +164,20 @@ def _distill(
         tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
         encoded = encode(tokenizer, task.train, teacher.max_tokens)
         states = teacher_states(teacher, encoded, progress)
-        progress(ProgressEvent("distillation", 0, None, f"cutting {architecture.name}"))
-        student = cut_student(load_teacher_model(teacher), encoded, states.basis, architecture, seed)
-        _train(student, states, budget, seed, partial, progress, regression=task.kind == "regression")
+        if begin is None:
+            progress(ProgressEvent("distillation", 0, None, f"cutting {architecture.name}"))
+            student = cut_student(load_teacher_model(teacher), encoded, states.basis, architecture, seed)
+        else:
+            student = load_checkpoint(begin)
+        _train(
+            student,
+            states,
+            budget,
+            seed if begin is None else seed + 1,
+            partial,
+            progress,
+            regression=task.kind == "regression",
+        )
         finished = partial / "finished"
         save_checkpoint(student, tokenizer, finished)
         # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.

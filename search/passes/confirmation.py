@@ -1,4 +1,4 @@
-"""The final: the best trials are distilled fully, exported, compiled, checked against ONNX Runtime, and measured.
+"""The final: the best trials go on to learn, are exported, compiled, checked against ONNX Runtime, and measured.
 
 Where the teacher itself fits the budget it takes part as it is. A finalist that misses the budget with its real
 weights, though it was admitted without them, gives way to the next best.
@@ -75,7 +75,13 @@ def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained
     folder = bench.study.models(f"final-{trial.index:03d}")
     with timed(bench.study, "full distillation"):
         student = bench.stages.distil_full(
-            teacher, task, trial.candidate.architecture, bench.study.options.seed, folder, bench.progress
+            teacher,
+            task,
+            trial.candidate.architecture,
+            bench.study.options.seed,
+            bench.study.out / trial.directory,
+            folder,
+            bench.progress,
         )
     directory = bench.study.relative(student.directory)
     return Trained(student.score, dict(student.scores), student.seconds, directory, now())

@@ -136,7 +136,7 @@ class World:
             untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,
             distil_short=lambda *arguments: self.distil("short", *arguments),
-            distil_full=lambda *arguments: self.distil("full", *arguments),
+            distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
             export_onnx=self.export_onnx,
             compile_model=lambda source, seq_len, threads: SimpleNamespace(source=source),
             max_difference=lambda compiled, onnx, architecture, seed: self.difference,

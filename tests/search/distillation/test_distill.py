@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from data.architecture import Architecture
@@ -213,6 +214,30 @@ def test_distillation_is_repeatable_and_never_done_twice(teacher: Teacher, tmp_p
     assert not events
     with pytest.raises(StoreError, match="another model"):
         distill(teacher, make_task(), sizes, budget=BUDGET, seed=4, out_dir=tmp_path / "a")
+
+
+def test_a_student_learns_on(teacher: Teacher, tmp_path: Path) -> None:
+    sizes = architecture(2, 32, 2, 64)
+    brief = distill(teacher, make_task(), sizes, budget=BUDGET, out_dir=tmp_path / "brief")
+    stages: list[str] = []
+    on = distill(
+        teacher,
+        make_task(),
+        sizes,
+        budget=replace(BUDGET, examples=64, learning_rate=1e-9),
+        begin=brief.directory,
+        out_dir=tmp_path / "on",
+        progress=lambda event: stages.append(event.message),
+    )
+    # With next to no learning it is the student that it began with, not one cut anew.
+    assert on.score == pytest.approx(brief.score, abs=0.02)
+    weights = [load_file(model.directory / "model.safetensors") for model in (brief, on)]
+    assert all(np.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+    assert not any(message.startswith("cutting") for message in stages)
+    with pytest.raises(StoreError, match="another model"):
+        distill(teacher, make_task(), sizes, budget=BUDGET, out_dir=tmp_path / "on")
+    with pytest.raises(StoreError, match="no distilled student"):
+        distill(teacher, make_task(), sizes, begin=tmp_path, out_dir=tmp_path / "other")
 
 
 class KillError(Exception):
