@@ -93,6 +93,9 @@ def main(
     from search.real_stages import real_stages
     from search.records import SearchOptions
 
+    # Before PyTorch loads OpenMP, which reads it then: threads that spin for their next work take the processor from
+    # those that have some, where other programs want it too (docs/decisions/first-run.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = SearchOptions(
         device=absolute_if_there(device, ".toml"),
         budget_ms=budget,
