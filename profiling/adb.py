@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from data.device_spec import DeviceSpec
@@ -44,8 +43,6 @@ _FOLDER = re.compile(rf"{_PREFIX}[A-Za-z0-9-]+")
 _SAME_PROCESS_S = 3.0
 # Seconds: how long a phone that went away is waited for; a push, with so much added for each megabyte.
 RETURN_S, _PUSH_S, _PUSH_S_PER_MB = 60.0, 30.0, 1.0
-# Thermal status from which Android slows the processor, and how long to wait before looking again, in seconds.
-_THROTTLED, _STEP_S = 2.0, 1.0
 _IDENTITY = ("ro.product.model", "ro.soc.model", "ro.board.platform", "ro.build.fingerprint")
 _SEPARATOR = "-- pocketbert --"
 _STATE_LINE = f"; echo '{_SEPARATOR}'; ".join(
@@ -161,12 +158,6 @@ class AdbDevice:
             battery_percent=float(level) if level.isdecimal() else None,
             thermal_status=readings.thermal_status(thermal),
         )
-
-    def settle(self, threads: int, limit_s: float) -> None:
-        """Wait until Android slows nothing; the session's own gate looks after the temperature."""
-        end = monotonic() + limit_s
-        while (self.state().thermal_status or 0.0) >= _THROTTLED and monotonic() < end:
-            sleep(min(_STEP_S, max(0.0, end - monotonic())))
 
     def close(self) -> None:
         """End what may still run and remove what was pushed; a phone that is gone keeps it until the next session."""

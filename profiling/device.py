@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -114,8 +113,6 @@ class Round:
 class RawSamples:
     """Raw wall-clock times of one visit in milliseconds, and the medians of its blocks by block hash, in order.
 
-    ``steps_ms`` are the lower deciles of the same blocks over the runs, empty where the device does not tell.
-
     ``began_ms`` is when the visit began, in milliseconds since its round did. ``preemptions_per_s`` counts how often
     other programs took a core away during the whole round, where the device can tell; runners tell
     ``cpu_utilisation`` (processor time over wall time x threads), the ``model_bytes`` that the program needs, and the
@@ -125,7 +122,6 @@ class RawSamples:
     warmups_ms: tuple[float, ...]
     samples_ms: tuple[float, ...]
     block_ms: tuple[tuple[str, float], ...] = ()
-    steps_ms: tuple[float, ...] = ()
     cpus: tuple[int, ...] = ()
     preemptions_per_s: float | None = None
     cpu_utilisation: float | None = None
@@ -174,9 +170,6 @@ class Device(Protocol):
     def state(self) -> DeviceState:
         """Clocks, temperature and load now."""
 
-    def settle(self, threads: int, limit_s: float) -> None:
-        """Wait until the device is fit to measure on (cores free, cool enough), at most ``limit_s`` seconds."""
-
     def close(self) -> None:
         """Leave nothing behind on the device."""
 
@@ -207,7 +200,6 @@ def parse_visit(text: str, program: str) -> RawSamples:
             warmups_ms=_times(document["warmups_ms"]),
             samples_ms=_times(document["samples_ms"]),
             block_ms=tuple((str(entry["hash"]), float(entry["median_ms"])) for entry in blocks),
-            steps_ms=_times((entry["decile_ms"] for entry in blocks if "decile_ms" in entry), shortest=0.0),
             cpus=tuple(int(cpu) for cpu in document.get("cpus", ())),
             cpu_utilisation=_optional(float, document, "utilisation"),
             model_bytes=_optional(int, document, "model_bytes"),
@@ -228,10 +220,9 @@ def _optional(type_: Callable[[Any], Number], document: Mapping[str, Any], name:
     return type_(document[name]) if name in document else None
 
 
-def _times(values: Any, shortest: float = sys.float_info.min) -> tuple[float, ...]:
-    """Finite milliseconds, positive unless the ``shortest`` is zero (a step may end within the clock's tick), or
-    ValueError."""
+def _times(values: Any) -> tuple[float, ...]:
+    """Finite, positive milliseconds, or ValueError."""
     times = tuple(float(value) for value in values)
-    if not all(shortest <= value < float("inf") for value in times):
+    if not all(0 < value < float("inf") for value in times):
         raise ValueError("times must be positive")
     return times

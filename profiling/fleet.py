@@ -86,9 +86,6 @@ class Fleet:
     def state(self) -> DeviceState:
         return self._members[0].state()
 
-    def settle(self, threads: int, limit_s: float) -> None:
-        self._members[0].settle(threads, limit_s)
-
     def close(self) -> None:
         for member in self._members:
             member.close()

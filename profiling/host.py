@@ -33,8 +33,6 @@ _SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
 _END = "\n"
 # A process is preempted some 3 to 7 times while it starts and its threads find their cores, whoever else is there.
 _STARTING_PREEMPTIONS = 8
-# How long the load is watched at a time, in seconds, and how much of a core others may use.
-_WATCH_S, _BUSY_SHARE = 0.1, 0.25
 
 
 class HostDevice:
@@ -100,18 +98,6 @@ class HostDevice:
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=_clock_mhz(), temperature_c=_temperature_c(), load=os.getloadavg()[0])
-
-    def settle(self, threads: int, limit_s: float) -> None:
-        import psutil
-
-        end = monotonic() + limit_s
-        while monotonic() < end:
-            idle = [1 - used / 100 for used in psutil.cpu_percent(interval=_WATCH_S, percpu=True)]
-            ours = os.sched_getaffinity(0)
-            # Some containers number the processors that they show anew: then all that they show count.
-            idle_cores = sum(idle[cpu] for cpu in ours) if max(ours) < len(idle) else sum(idle)
-            if idle_cores > threads - _BUSY_SHARE:
-                return
 
     def close(self) -> None:
         """Nothing to clean: the runner lives in the compiler's cache."""

@@ -110,9 +110,6 @@ class SimulatedDevice:
     def state(self) -> DeviceState:
         return DeviceState()
 
-    def settle(self, threads: int, limit_s: float) -> None:
-        """Nothing disturbs an analytic model."""
-
     def close(self) -> None:
         """Nothing was opened."""
 

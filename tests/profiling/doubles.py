@@ -64,7 +64,6 @@ class ScriptedDevice:
     needs_runner: bool = False
     fingerprint: str = "double-1"
     visits: list[Visit] = field(default_factory=list)
-    settled: int = 0
 
     def __post_init__(self) -> None:
         quiet = replace(self.spec.analytic, noise=0.002) if self.spec.analytic else None
@@ -86,9 +85,6 @@ class ScriptedDevice:
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=2000.0)
-
-    def settle(self, threads: int, limit_s: float) -> None:
-        self.settled += 1
 
     def close(self) -> None:
         """Nothing was opened."""
