@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Container, Generator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ def measure_models(
     threads: int,
     store: MeasurementStore,
     visits: int = VISITS,
+    since: str = "",
     seed: int = 0,
     time_limit_s: float | None = None,
     care: Care = CARE,
@@ -58,15 +60,15 @@ def measure_models(
 ) -> list[Measurement]:
     """Visit whole models with random weights until each has so many ``visits``, and return all of their rows.
 
-    Rows already in the store (same device, unit, threads and compiler) count. After ``time_limit_s`` seconds no round
-    is begun.
+    Rows already in the store (same device, unit, threads and compiler) count, unless they are older than the ISO time
+    ``since``. After ``time_limit_s`` seconds no round is begun.
 
     Raises:
         DeviceError: the device was lost; finished rounds are stored.
         StoreError: rows could not be written.
         ToolchainError: a block could not be compiled.
     """
-    rounds = _Rounds(device, architectures, threads, store, care, seed)
+    rounds = _Rounds(device, architectures, threads, store, care, seed, since)
     began, made, due_rounds = monotonic(), 0, visits - rounds.fewest
     total = visits * len(rounds.items)
     spread_s = _SPREAD_S if device.needs_runner else 0.0
@@ -162,6 +164,11 @@ def stored(
     return [row for row in rows if row.subject_hash in items]
 
 
+def is_since(row: Measurement, since: str) -> bool:
+    """Whether a row was made at the ISO time ``since`` or later."""
+    return datetime.fromisoformat(row.created_at) >= datetime.fromisoformat(since)
+
+
 class _Rounds:
     """Goes round some models, and knows all of their rows; several phones share the work."""
 
@@ -173,6 +180,7 @@ class _Rounds:
         store: MeasurementStore,
         care: Care,
         seed: int,
+        since: str = "",
     ) -> None:
         self._runner: Runner | None = None
         if device.needs_runner:
@@ -182,7 +190,8 @@ class _Rounds:
         found = [model_item(architecture) for architecture in architectures]
         self.items = {item.hash: item for item in found}
         compiler = compiler_for(device)
-        self.rows = stored(device, store, threads, compiler, self.items)
+        known = stored(device, store, threads, compiler, self.items)
+        self.rows = [row for row in known if not since or is_since(row, since)]
         self._counts = Counter(dict.fromkeys(self.items, 0))
         self._counts.update(row.subject_hash for row in self.rows)
         self._device, self._care = device, care

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +88,11 @@ def quality(predictor: DevicePredictor) -> PredictorQuality:
 
 
 def learned(
-    predictor: DevicePredictor, device: Device, architectures: Sequence[Architecture], threads: int
+    predictor: DevicePredictor, device: Device, architectures: Sequence[Architecture], threads: int, since: str
 ) -> DevicePredictor:
     """The predictor after the timings of these architectures."""
     from data.store import MeasurementStore
+    from profiling.session import is_since
 
     wanted = {architecture.to_json() for architecture in architectures}
     with MeasurementStore.open() as store:
@@ -103,7 +103,7 @@ def learned(
             threads=threads,
             compiler=predictor.origin.compiler,
         )
-    return predictor.learned([row for row in rows if row.signature in wanted])
+    return predictor.learned([row for row in rows if row.signature in wanted and is_since(row, since)])
 
 
 def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
@@ -217,14 +217,14 @@ def random_inputs(random: np.random.Generator, architecture: Architecture, token
 
 
 def time_architectures(
-    device: Device, architectures: Sequence[Architecture], threads: int, progress: Progress
+    device: Device, architectures: Sequence[Architecture], threads: int, since: str, progress: Progress
 ) -> tuple[Timing, ...]:
-    """Times each architecture with random weights, or takes the timing that the store has of it."""
+    """Times each architecture with random weights; visits after ``since`` that the store has are not made again."""
     from data.store import MeasurementStore
     from profiling.session import measure_models
 
     with MeasurementStore.open() as store:
-        rows = measure_models(device, architectures, threads=threads, store=store, progress=progress)
+        rows = measure_models(device, architectures, threads=threads, store=store, since=since, progress=progress)
     signatures = [architecture.to_json() for architecture in architectures]
     return tuple(Timing.of([row for row in rows if row.signature == signature]) for signature in signatures)
 
@@ -252,9 +252,10 @@ def _known(rows: list[Measurement], runner: Runner | None, signature: str, since
     """The rows of this very binary and architecture that were taken after ``since``."""
     if runner is None:
         return []
-    moment = datetime.fromisoformat(since)
+    from profiling.session import is_since
+
     same = [row for row in rows if row.binary_hash == runner.binary_hash and row.signature == signature]
-    return [row for row in same if datetime.fromisoformat(row.created_at) >= moment]
+    return [row for row in same if is_since(row, since)]
 
 
 def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShare, ...]:

@@ -244,7 +244,8 @@ class Outlook:
     """What the predictor said of the space before anything was timed.
 
     ``possible`` candidates of ``space_size`` had a chance to meet the budget that was worth a look, ``fastest`` was the
-    fastest of all; ``provenance`` is that of the predictor's measurements.
+    fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of the
+    logarithm that a later session's median has, as the profile found it.
     """
 
     space_size: int
@@ -252,6 +253,7 @@ class Outlook:
     fastest: Candidate
     quality: PredictorQuality
     provenance: Provenance
+    later: float
 
 
 @dataclass(frozen=True)

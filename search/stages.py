@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 class Predictor(Protocol):
     """What the pipeline needs of a latency predictor; all times in ms, all results of shape (n,), of the median that a
-    later measurement gives."""
+    later measurement gives. ``later`` is the standard deviation of the logarithm that such a median has about an
+    earlier one of the same model."""
 
     @property
     def provenance(self) -> Provenance: ...
+    @property
+    def later(self) -> float: ...
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray: ...
     def interval(
         self, architectures: Sequence[Architecture], coverage: float = 0.9
@@ -48,9 +51,9 @@ class Stages:
     """(device, options, threads, progress) -> :class:`Predictor`; profiles the device where that was not done yet."""
     quality: Callable[[Any], PredictorQuality]
     """The predictor's error on held-out models."""
-    learned: Callable[[Any, Device, Sequence[Architecture], int], Any]
-    """(predictor, device, architectures, threads) -> :class:`Predictor` that knows the timings of these architectures,
-    which :attr:`time_architectures` has left in the store."""
+    learned: Callable[[Any, Device, Sequence[Architecture], int, str], Any]
+    """(predictor, device, architectures, threads, since) -> :class:`Predictor` that knows the timings of these
+    architectures after the ISO time ``since``, which :attr:`time_architectures` has left in the store."""
     load_task: Callable[[str, Path | None, int], Task]
     """(name, folder of the data, seed) -> task."""
     teacher_sizes: Callable[[str | None], EncoderSizes]
@@ -72,8 +75,9 @@ class Stages:
     """(ONNX file, sequence length, threads) -> compiled model."""
     max_difference: Callable[[Any, Path, Architecture, int], float]
     """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
-    time_architectures: Callable[[Device, Sequence[Architecture], int, Progress], tuple[Timing, ...]]
-    """(device, architectures, threads, progress) -> a timing of each, with random weights."""
+    time_architectures: Callable[[Device, Sequence[Architecture], int, str, Progress], tuple[Timing, ...]]
+    """(device, architectures, threads, since, progress) -> a timing of each, with random weights; one taken after the
+    ISO time ``since`` and already in the store is not taken again."""
     time_model: Callable[[Device, Any, Architecture, int, str], Timing]
     """(device, compiled model, architecture, threads, since) -> timing; one taken after the ISO time ``since`` and
     already in the store is not taken again."""

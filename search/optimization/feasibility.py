@@ -12,11 +12,11 @@ from search.records import Candidate, Timing
 
 # Timing takes seconds, so that a chance of one in ten is worth it.
 _WORTH_A_LOOK = 0.1
-# How far the median of one model moves from one process to a later one on a machine as it is found
-# (docs/decisions/measured-before-trained.md): what visits of one session cannot know of.
-_LATER_PROCESS = 0.03
-# Two-sided, so that the true median lies above the interval in one case of twenty.
-_CONFIDENCE = 0.9
+# The margin for a later measurement, as a share: at least what medians move by on any machine as it is found; at most
+# what can be given away of a budget (docs/decisions/measured-before-trained.md).
+_LEAST_MARGIN, _MOST_MARGIN = 0.03, 0.1
+# Two-sided, so that the true median lies above the interval in one case of twenty; and that quantile of a normal law.
+_CONFIDENCE, _QUANTILE = 0.9, 1.645
 
 
 def small_enough(architectures: Sequence[Architecture], max_bytes: int | None) -> tuple[Architecture, ...]:
@@ -40,20 +40,27 @@ def worth_timing(candidate: Candidate) -> bool:
     return candidate.probability_within >= _WORTH_A_LOOK
 
 
-def upper_ms(timing: Timing) -> float:
+def upper_ms(timing: Timing, later: float) -> float:
     """Upper confidence bound (95%) of the median that a later process will measure, ms.
 
     The larger of two: the interval of the median between visits, from their order statistics, and what medians move by
-    from process to process.
+    from session to session, which visits of one cannot know of.
+
+    Args:
+        later: standard deviation of the logarithm of a later median, as the device's profile has it.
     """
-    return max(median_interval(timing.visits_ms, _CONFIDENCE)[1], timing.median_ms * (1 + _LATER_PROCESS))
+    return max(median_interval(timing.visits_ms, _CONFIDENCE)[1], timing.median_ms * (1 + _margin(later)))
 
 
-def admission_limit_ms(budget_ms: float) -> float:
+def admission_limit_ms(budget_ms: float, later: float) -> float:
     """The largest median with which a model can be admitted, ms."""
-    return budget_ms / (1 + _LATER_PROCESS)
+    return budget_ms / (1 + _margin(later))
 
 
-def admits(timing: Timing, budget_ms: float) -> bool:
+def admits(timing: Timing, budget_ms: float, later: float) -> bool:
     """Whether a model so timed is within the budget, and will be when it is confirmed."""
-    return upper_ms(timing) <= budget_ms
+    return upper_ms(timing, later) <= budget_ms
+
+
+def _margin(later: float) -> float:
+    return min(max(_LEAST_MARGIN, _QUANTILE * later), _MOST_MARGIN)

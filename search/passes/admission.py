@@ -109,11 +109,14 @@ class Prospects:
             bench.progress(replace(event, stage="admission"))
 
         with timed(bench.study, "measure"):
-            timings = bench.stages.time_architectures(bench.device, architectures, bench.threads, told)
+            timings = bench.stages.time_architectures(
+                bench.device, architectures, bench.threads, bench.study.created_at, told
+            )
+        later = self._later
         batch = Batch(
             trials,
             tuple(
-                Admission(candidate, proposer, timing, admits(timing, budget_ms) and self._small(candidate))
+                Admission(candidate, proposer, timing, self._small(candidate) and admits(timing, budget_ms, later))
                 for (candidate, proposer), timing in zip(proposals, timings, strict=True)
             ),
         )
@@ -169,8 +172,14 @@ class Prospects:
         raise InfeasibleBudgetError(
             f"no model of the search space fits {options.budget_ms:g} ms on {options.device}: of {len(students)} timed "
             f"the fastest, {candidate.architecture.name}, took {timing.median_ms:.3g} ms {timing.provenance}, "
-            f"{upper_ms(timing):.3g} ms with its uncertainty (predicted {candidate.predicted_ms:.3g} ms)"
+            f"{upper_ms(timing, self._later):.3g} ms with its uncertainty (predicted {candidate.predicted_ms:.3g} ms)"
         )
+
+    @property
+    def _later(self) -> float:
+        """What the profile said of later measurements; nothing where no profile was needed so far."""
+        outlook = self._bench.study.load("outlook", Outlook)
+        return outlook.later if outlook else 0.0
 
     def _small(self, candidate: Candidate) -> bool:
         limit = self._bench.study.options.max_bytes
@@ -182,7 +191,7 @@ class Prospects:
         if self._predicted is None or self._predicted[0] != len(seen):
             predictor = self._predictor
             if seen:
-                predictor = bench.stages.learned(predictor, bench.device, seen, bench.threads)
+                predictor = bench.stages.learned(predictor, bench.device, seen, bench.threads, bench.study.created_at)
             found = self._predict(predictor, self._architectures)
             self._predicted = len(seen), {candidate.architecture: candidate for candidate in found}
         return self._predicted[1]
@@ -203,6 +212,7 @@ class Prospects:
                 fastest=min(candidates, key=lambda candidate: candidate.predicted_ms),
                 quality=bench.stages.quality(predictor),
                 provenance=predictor.provenance,
+                later=predictor.later,
             ),
         )
         bench.note(
@@ -213,7 +223,7 @@ class Prospects:
     def _predict(self, predictor: Predictor, architectures: Sequence[Architecture]) -> list[Candidate]:
         predicted = predictor.predict(architectures)
         lower, upper = predictor.interval(architectures, COVERAGE)
-        limit_ms = admission_limit_ms(self._bench.study.options.budget_ms)
+        limit_ms = admission_limit_ms(self._bench.study.options.budget_ms, predictor.later)
         within = predictor.probability_within(architectures, limit_ms)
         return [
             Candidate(architecture, *(float(value) for value in values))

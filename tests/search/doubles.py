@@ -60,6 +60,7 @@ class FakePredictor:
 
     factor: float = 1.0
     provenance: str = "measured"
+    later: float = 0.01
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
         return self.factor * np.array([true_ms(architecture) for architecture in architectures])
@@ -159,10 +160,10 @@ class World:
         return FakePredictor(self.predictor_factor, device.provenance)
 
     def learned(
-        self, predictor: FakePredictor, device: FakeDevice, architectures: Sequence[Architecture], threads: int
+        self, predictor: FakePredictor, device: FakeDevice, seen: Sequence[Architecture], threads: int, since: str
     ) -> FakePredictor:
         """The more timings, the nearer the factor is to the true one."""
-        share = len(architectures) / (len(architectures) + 2)
+        share = len(seen) / (len(seen) + 2)
         return replace(predictor, factor=predictor.factor ** (1 - share) * self.slower**share)
 
     def check_teacher(self, task: Any, options: SearchOptions) -> None:
@@ -223,7 +224,7 @@ class World:
         return self.timing("full", self.slower * self.slower_in_the_end, device, architecture, threads)
 
     def time_architectures(
-        self, device: FakeDevice, architectures: Sequence[Architecture], threads: int, progress: Progress
+        self, device: FakeDevice, architectures: Sequence[Architecture], threads: int, since: str, progress: Progress
     ) -> tuple[Timing, ...]:
         return tuple(self.timing("first", self.slower, device, each, threads) for each in architectures)
 

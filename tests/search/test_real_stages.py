@@ -128,9 +128,12 @@ def test_architectures_are_timed_without_weights(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
     device = open_device(replace(OPTIONS, device="s20"), simulated=True)
     slow = replace(ARCHITECTURE, layers=8)
-    timings = time_architectures(device, [slow, ARCHITECTURE], 4, no_progress)
+    timings = time_architectures(device, [slow, ARCHITECTURE], 4, LONG_AGO, no_progress)
     assert timings[0].median_ms > timings[1].median_ms > 0
     assert timings[0].provenance == "simulated"
+    assert time_architectures(device, [ARCHITECTURE], 4, LONG_AGO, no_progress) == timings[1:], "known from the store"
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    assert time_architectures(device, [ARCHITECTURE], 4, later, no_progress) != timings[1:], "older than was asked for"
 
 
 def test_the_default_teachers_sizes_are_read_from_its_package() -> None:
