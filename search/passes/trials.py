@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from search.distillation.teacher import Teacher
 
 # At most so many candidates are compiled and timed together, and fewer where the chance that none of them is admitted
-# is small enough; so many times at most before one must be trained.
-_BATCH, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 6, 0.1
+# is small enough; so many times at most before one must be trained, or given up where nothing at all is admitted.
+_BATCH, _PATIENCE, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 3, 6, 0.1
 # With fewer trials none is spent on the baseline.
 _FEWEST_FOR_BASELINE = 3
 # Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
@@ -96,6 +96,8 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         first_points = max(0, initial_count(options.trials) - len(trials))
         if ready and (batch or first_points):
             return prospects.admission(proposals(ready, 1)[0][0].architecture)
+        if batch >= _PATIENCE and _admitted(prospects, trials):
+            break
         wanted, proposer = proposals(pool, max(_BATCH, first_points))
         if wanted and prospects.admission(wanted[0].architecture):
             return prospects.admission(wanted[0].architecture)
@@ -107,9 +109,13 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         if not together:
             break
         prospects.time(together, len(trials))
-    ready = [each for each in prospects.untried(trials) if prospects.admission(each.architecture)]
-    slowest = max(ready, key=lambda candidate: candidate.predicted_ms, default=None)
-    return prospects.admission(slowest.architecture) if slowest else None
+    return max(_admitted(prospects, trials), key=lambda admission: admission.timing.median_ms, default=None)
+
+
+def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:
+    """What is admitted and was not tried yet, however little of the budget it uses."""
+    found = [prospects.admission(candidate.architecture) for candidate in prospects.untried(trials)]
+    return [admission for admission in found if admission is not None]
 
 
 def enough(candidates: Sequence[Candidate], least: int) -> list[Candidate]:
