@@ -110,14 +110,20 @@ def usual_ms(rows: Sequence[Measurement], statistic: Statistic) -> dict[str, flo
 
 
 def steps_ms(rows: Sequence[Measurement], statistic: Statistic) -> dict[str, np.ndarray]:
-    """(steps,) milliseconds of each block of a program by subject hash, by the same statistic; of those that tell."""
+    """(steps,) milliseconds of each block of a program by subject hash, which add up to its figure; of those that tell.
+
+    The steps' own figures only share it out: beside other programs a run is held up in a few of its steps, now in these
+    and now in those, so that no step's median knows of it.
+    """
     table = _Table.of(rows)
     shared = table.shared() if statistic.corrected else np.zeros(table.rounds)
     kept: dict[str, list[np.ndarray]] = {}
     for row, number in zip(rows, table.round_of_visit, strict=True):
         if row.steps_ms and np.isfinite(shared[number]):
             kept.setdefault(row.subject_hash, []).append(np.array(row.steps_ms) / np.exp(shared[number]))
-    return {key: np.quantile(np.array(visits), statistic.quantile, axis=0) for key, visits in kept.items()}
+    figures = figures_ms(rows, statistic)
+    steps = {key: np.quantile(np.array(visits), statistic.quantile, axis=0) for key, visits in kept.items()}
+    return {key: figures[key] * times / times.sum() for key, times in steps.items()}
 
 
 def medians_ms(rows: Sequence[Measurement]) -> dict[str, float]:

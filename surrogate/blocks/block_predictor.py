@@ -123,12 +123,17 @@ def _choose_trees(
 
 
 def _law(terms: np.ndarray, times_ms: np.ndarray) -> tuple[float, ...]:
-    """Coefficients c >= 0 that minimise the sum of ((terms @ c - t) / t)^2."""
+    """Coefficients c >= 0 that minimise the sum of ((terms @ c - t) / t)^2, then scaled to be right in the median.
+
+    The relative error weighs what was measured too short for more, so that the noisier the times, the lower the fit.
+    """
     from scipy.optimize import nnls
 
     scale = np.maximum(terms.max(axis=0), 1e-12)
     solution, _ = nnls(terms / scale / times_ms[:, None], np.ones(len(times_ms)))
-    return tuple(float(value) for value in solution / scale)
+    fitted = np.maximum(terms @ (solution / scale), _SMALLEST_MS)
+    level = float(np.exp(np.median(np.log(times_ms / fitted))))
+    return tuple(float(level * value) for value in solution / scale)
 
 
 def apply_laws(laws: dict[str, tuple[float, ...]], blocks: Sequence[Block], setting: Setting) -> np.ndarray:
