@@ -4,12 +4,15 @@
 #include "clock.h"
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* A thread that the system keeps putting back is left alone for so long. */
 #define PB_MOVE_EVERY_MS 2.0
 #define PB_UNTOLD 1
+#define PB_YIELDS 100 /* then whoever waits sleeps: it may be the one that keeps the other from running */
+#define PB_NAP_NS 20000
 
 void pb_placement_start(pb_placement *placement, int threads) {
   placement->threads = threads;
@@ -66,13 +69,25 @@ int pb_placement_shared(pb_placement *placement, int thread) {
   return here >= 0 && is_taken(placement, thread, here);
 }
 
-/* Moves a thread (0 is the calling one) to a processor, and gives it back all that it may use. */
-static void move_to(int id, int cpu) {
-  cpu_set_t all, one;
-  if (sched_getaffinity(id, sizeof all, &all) || !CPU_ISSET(cpu, &all)) return;
+/* Gives a thread back what it might use before. That alone would bind it to the processors that are on and in its cpuset
+   now, when later there are more: a thread that nobody has limited beyond these gets all that will ever be. */
+static void give_back(int id, const cpu_set_t *before) {
+  cpu_set_t every, now;
+  memset(&every, 0xff, sizeof every);
+  if (sched_setaffinity(id, sizeof every, &every) || sched_getaffinity(id, sizeof now, &now) || !CPU_EQUAL(&now, before))
+    sched_setaffinity(id, sizeof *before, before);
+}
+
+/* Moves a thread (0 is the calling one) to a processor if it may use that. One thread at a time does so in a pool: to
+   another one it would look as if somebody had pinned the thread. */
+static int move_to(int id, int cpu) {
+  cpu_set_t before, one;
+  if (sched_getaffinity(id, sizeof before, &before) || !CPU_ISSET(cpu, &before)) return 0;
   CPU_ZERO(&one);
   CPU_SET(cpu, &one);
-  if (!sched_setaffinity(id, sizeof one, &one)) sched_setaffinity(id, sizeof all, &all);
+  if (sched_setaffinity(id, sizeof one, &one)) return 0;
+  give_back(id, &before);
+  return 1;
 }
 
 /* Left alone, the system may keep two threads of a pool on one processor for tens of milliseconds. */
@@ -86,9 +101,10 @@ void pb_placement_keep_apart(pb_placement *placement, int thread) {
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
     if (CPU_ISSET(cpu, &all) && !is_taken(placement, thread, cpu))
       if (best < 0 || speed_of(placement, cpu) > speed_of(placement, best)) best = cpu;
-  if (best < 0) return;
+  if (best < 0 || !pb_placement_begin(placement)) return;
   move_to(0, best);
   pb_placement_shared(placement, thread);
+  pb_placement_end(placement);
 }
 
 /* Processor time of a thread by its number in the system, which the clock's name is made of; -1 where it has ended. */
@@ -111,7 +127,8 @@ int pb_placement_needs(pb_placement *placement, pb_look look) {
   if (look.thread < 0 || !atomic_load_explicit(&placement->busy[look.thread], memory_order_relaxed)) return 0;
   if (cpu_ms_of(atomic_load_explicit(&placement->ids[look.thread], memory_order_relaxed)) <= look.cpu_ms) return 1;
   const int there = atomic_load_explicit(&placement->cpus[look.thread], memory_order_relaxed);
-  return 2 * speed_of(placement, there) <= speed_of(placement, sched_getcpu());
+  const int speed = speed_of(placement, there);
+  return speed != PB_UNTOLD && 2 * speed <= speed_of(placement, sched_getcpu());
 }
 
 int pb_placement_begin(pb_placement *placement) {
@@ -123,7 +140,7 @@ int pb_placement_begin(pb_placement *placement) {
 void pb_placement_trade(pb_placement *placement, int thread, int other) {
   const int here = sched_getcpu(), there = atomic_load_explicit(&placement->cpus[other], memory_order_relaxed);
   if (here < 0 || there < 0 || here == there) return;
-  move_to(atomic_load_explicit(&placement->ids[other], memory_order_relaxed), here);
+  if (!move_to(atomic_load_explicit(&placement->ids[other], memory_order_relaxed), here)) return;
   atomic_store_explicit(&placement->cpus[other], here, memory_order_relaxed);
   move_to(0, there);
   atomic_store_explicit(&placement->cpus[thread], sched_getcpu(), memory_order_relaxed);
@@ -132,6 +149,9 @@ void pb_placement_trade(pb_placement *placement, int thread, int other) {
 void pb_placement_end(pb_placement *placement) { atomic_store_explicit(&placement->moving, 0, memory_order_release); }
 
 void pb_placement_settle(pb_placement *placement) {
+  const struct timespec nap = {0, PB_NAP_NS};
   atomic_thread_fence(memory_order_seq_cst);
-  while (atomic_load_explicit(&placement->moving, memory_order_acquire)) sched_yield();
+  for (int looks = 0; atomic_load_explicit(&placement->moving, memory_order_acquire); looks++)
+    if (looks < PB_YIELDS) sched_yield();
+    else nanosleep(&nap, NULL);
 }

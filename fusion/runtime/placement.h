@@ -12,7 +12,7 @@ typedef struct {
   int threads;
   double moved_ms[PB_MAX_THREADS]; /* each thread's own */
   atomic_int ids[PB_MAX_THREADS];
-  atomic_int moving; /* a trade is going on */
+  atomic_int moving; /* a thread moves itself, or trades with another one */
   atomic_int speeds[PB_KNOWN_PROCESSORS]; /* see speed_of */
   _Alignas(64) atomic_int cpus[PB_MAX_THREADS];
   _Alignas(64) atomic_int busy[PB_MAX_THREADS];
@@ -42,16 +42,16 @@ pb_look pb_placement_look(pb_placement *placement, int thread, int last);
    which has none: it does not run, or on a slower processor. */
 int pb_placement_needs(pb_placement *placement, pb_look look);
 
-/* Begins a trade of processors; 0 where another one is going on. Between this and pb_placement_end the run does not
-   return to its caller, whose thread may so be moved: see whether it is over, first. */
+/* Begins to move threads; 0 where another one does. Between this and pb_placement_end the run does not return to its
+   caller, whose thread may so be moved: see whether it is over, first. */
 int pb_placement_begin(pb_placement *placement);
 
-/* The calling thread and another one trade processors. */
+/* The calling thread and another one trade processors, if the other one may use that of the calling thread. */
 void pb_placement_trade(pb_placement *placement, int thread, int other);
 
 void pb_placement_end(pb_placement *placement);
 
-/* Returns when no trade is going on that began before the run was over. */
+/* Returns when nobody moves a thread any more who began before the run was over. */
 void pb_placement_settle(pb_placement *placement);
 
 static inline void pb_placement_busy(pb_placement *placement, int thread, int busy) {

@@ -3,6 +3,9 @@
    Threads: every function may be called from any thread, and different models run side by side. Calls on one model take
    turns: a run waits for the run before it. `inputs` and `outputs` belong to the caller; calls at the same time need
    arrays of their own. Nothing here may be called from a signal handler.
+   Processors: while a call runs, its threads, the caller's among them, may be moved from one processor that they may use
+   to another; before it returns, each may use again what it might use before. That is wrong only where another thread
+   changes the affinity of one of them in that very moment. A thread that may use one processor only stays there.
    Closing: pb_stop waits for the call that runs; calls that wait for their turn, or come later, get PB_STOPPED. Then
    pb_close frees the model, once; it stops it where that was not done, but no call may come at the same time or later.
    Forks: a forked child may use, and close, the models that its parent had open: a model's first run in the child starts
