@@ -116,11 +116,11 @@ def steps_ms(rows: Sequence[Measurement], statistic: Statistic) -> dict[str, np.
     and now in those, so that no step's median knows of it.
     """
     table = _Table.of(rows)
-    shared = table.shared() if statistic.corrected else np.zeros(table.rounds)
+    shared = table.shared_by_visit() if statistic.corrected else np.zeros(len(rows))
     kept: dict[str, list[np.ndarray]] = {}
-    for row, number in zip(rows, table.round_of_visit, strict=True):
-        if row.steps_ms and np.isfinite(shared[number]):
-            kept.setdefault(row.subject_hash, []).append(np.array(row.steps_ms) / np.exp(shared[number]))
+    for row, factor in zip(rows, np.exp(shared), strict=True):
+        if row.steps_ms and np.isfinite(factor):
+            kept.setdefault(row.subject_hash, []).append(np.array(row.steps_ms) / factor)
     figures = figures_ms(rows, statistic)
     steps = {key: np.quantile(np.array(visits), statistic.quantile, axis=0) for key, visits in kept.items()}
     return {key: figures[key] * times / times.sum() for key, times in steps.items()}
@@ -202,9 +202,8 @@ class _Table:
 
     def levelled(self) -> _Table:
         """With what all programs of a round share taken out, and without rounds in which they share nothing."""
-        shared = self.shared()
-        logs = self.logs - np.nan_to_num(shared)[self.round_of_visit[self.visit]]
-        return replace(self, logs=logs)._keep(np.isfinite(shared)[self.round_of_visit])
+        shared = self.shared_by_visit()
+        return replace(self, logs=self.logs - np.nan_to_num(shared)[self.visit])._keep(np.isfinite(shared))
 
     def quantiles(self, quantile: float) -> np.ndarray:
         """(subjects,) quantile of each subject's logarithms; NaN where it has none."""
@@ -219,6 +218,13 @@ class _Table:
         """(subjects,) logarithm of each subject's usual time, of which only the figures' common level is a median's."""
         figures = self.figures(statistic)
         return figures + np.nanmedian(self.quantiles(0.5) - figures)
+
+    def shared_by_visit(self) -> np.ndarray:
+        """(visits,) what a visit shares with its round; NaN where it is left out with its round. A subject that was
+        visited in such rounds only keeps these visits as they are, since any figure is better than none."""
+        shared = self.shared()[self.round_of_visit]
+        kept = np.bincount(self.subject_of_visit[np.isfinite(shared)], minlength=len(self.subjects)) > 0
+        return np.where(kept[self.subject_of_visit], shared, 0.0)
 
     def shared(self) -> np.ndarray:
         """(rounds,) what all programs of a round share, about 0 in the median; NaN for a round whose programs share
@@ -291,6 +297,7 @@ def _apart(left: np.ndarray, right: np.ndarray, centred: bool = False) -> float:
 
 
 def _midmean(values: np.ndarray) -> float:
-    """Mean of the middle half of the values (n,): follows a drift evenly, and is not led away by a few."""
-    low, high = np.quantile(values, (0.25, 0.75))
+    """Mean of the middle half of the values (n,), of all where there are two: follows a drift evenly, and is not led
+    away by a few."""
+    low, high = np.quantile(values, 0.25, method="lower"), np.quantile(values, 0.75, method="higher")
     return float(values[(values >= low) & (values <= high)].mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -139,3 +140,23 @@ def test_what_visits_say_of_the_median() -> None:
     assert 0.001 < spread < 0.01 and spread_of_visits(rows[:6]) < 4 * spread
     assert spread_of_visits(rows[:1]) == float("inf")
     assert medians_ms(rows)["model3"] == pytest.approx(4.0, rel=3 * spread)
+
+
+def test_a_subject_of_disturbed_rounds_only_keeps_its_figure() -> None:
+    def poisoned_now_and_then(random: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+        poisoned = (np.arange(shape[1]) % 4 == 0)[None, :, None]
+        return np.exp(0.01 * random.standard_normal(shape) + poisoned * random.standard_normal((shape[0], 1, 1)))
+
+    rows = [row for row in session(poisoned_now_and_then, 0) if row.subject_hash != "model0" or row.round % 4 == 0]
+    statistic = choose_statistic(rows)
+    assert statistic.corrected and statistic.agreement is not None and statistic.agreement < 0.02
+    assert all(np.isfinite(figure) for figure in figures_ms(rows, statistic).values())
+    assert steps_ms(rows, statistic)["model0"].sum() == pytest.approx(figures_ms(rows, statistic)["model0"])
+
+
+def test_four_rounds_are_enough_to_take_out_what_they_share() -> None:
+    rows = [row for row in session(drifting_clock, 0) if row.round % 6 == 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        statistic = choose_statistic(rows)
+    assert statistic.corrected
