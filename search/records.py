@@ -44,13 +44,18 @@ class SearchOptions:
 @dataclass(frozen=True)
 class Candidate:
     """An architecture, its predicted latency with 90% interval (ms), and the probability that it is admitted: that its
-    median is within the budget, and so far within that a later measurement meets it as well."""
+    median is within the budget, and so far within that a later measurement meets it as well.
+
+    ``provenance`` is that of the measurements which the prediction rests on: where a phone was attached later, what had
+    been predicted of its analytic model stays so marked.
+    """
 
     architecture: Architecture
     predicted_ms: float
     lower_ms: float
     upper_ms: float
     probability_within: float
+    provenance: Provenance
 
 
 @dataclass(frozen=True)

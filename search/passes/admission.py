@@ -221,11 +221,14 @@ class Prospects:
         return predictor
 
     def _predict(self, predictor: Predictor, architectures: Sequence[Architecture]) -> list[Candidate]:
-        predicted = predictor.predict(architectures)
-        lower, upper = predictor.interval(architectures, COVERAGE)
         limit_ms = admission_limit_ms(self._bench.study.options.budget_ms, predictor.later)
-        within = predictor.probability_within(architectures, limit_ms)
+        figures = zip(
+            predictor.predict(architectures).tolist(),
+            *(bound.tolist() for bound in predictor.interval(architectures, COVERAGE)),
+            predictor.probability_within(architectures, limit_ms).tolist(),
+            strict=True,
+        )
         return [
-            Candidate(architecture, *(float(value) for value in values))
-            for architecture, *values in zip(architectures, predicted, lower, upper, within, strict=True)
+            Candidate(architecture, predicted, lower, upper, within, predictor.provenance)
+            for architecture, (predicted, lower, upper, within) in zip(architectures, figures, strict=True)
         ]

@@ -44,6 +44,9 @@ def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher)
 
     A trial whose architecture misses the budget on the device does not count: that happens where trials ran on the
     analytic model and the device is attached now.
+
+    Raises:
+        InfeasibleBudgetError: nothing is within the budget, not even the fastest.
     """
     trials = bench.study.trials()
     prospects.time_trials(trials)
@@ -51,6 +54,9 @@ def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher)
     while pending or _missing(bench, prospects, trials) > 0:
         if not pending:
             admission = next_candidate(bench, prospects, trials)
+            if admission is None and not any(each.admitted for each in prospects.admissions):
+                prospects.time_fastest()
+                continue
             if admission is None:
                 bench.note(f"nothing more is admitted: {len(trials)} of --trials {bench.study.options.trials}")
                 break

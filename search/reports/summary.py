@@ -47,7 +47,6 @@ SCHEMA = 1
 
 def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     """The content of ``result.json`` of the search in ``out``."""
-    provenance = result.outlook.provenance
     finalists = {finalist.trial: _finalist(result, finalist) for finalist in result.finalists}
     winner = finalists[result.winner] | {
         "weight_bytes": model_bytes(result.winning_candidate.architecture),
@@ -61,11 +60,11 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "device": asdict(result.device),
         "task": asdict(result.task),
         "teacher": _teacher(result),
-        "predictor": {"provenance": provenance} | asdict(result.outlook.quality),
+        "predictor": {"provenance": result.outlook.provenance} | asdict(result.outlook.quality),
         "space": {
             "candidates": result.outlook.space_size,
             "feasible": result.outlook.possible,
-            "fastest": _candidate(result.outlook.fastest, provenance),
+            "fastest": _candidate(result.outlook.fastest),
         },
         "admission": _admissions(result),
         "baseline": _baseline(result),
@@ -116,7 +115,7 @@ def resume_command(options: SearchOptions, out: Path) -> str:
     return shlex.join(["search", *words, "--resume"])
 
 
-def _candidate(candidate: Candidate, provenance: str) -> dict[str, Any]:
+def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "name": candidate.architecture.name,
         "architecture": candidate.architecture.to_dict(),
@@ -124,7 +123,7 @@ def _candidate(candidate: Candidate, provenance: str) -> dict[str, Any]:
             "predicted_ms": candidate.predicted_ms,
             "interval_ms": [candidate.lower_ms, candidate.upper_ms],
             "probability_within": candidate.probability_within,
-            "provenance": provenance,
+            "provenance": candidate.provenance,
         },
     }
 
@@ -142,12 +141,12 @@ def _admissions(result: SearchResult) -> dict[str, Any]:
         "admitted": admitted,
         "missed": len(result.admissions) - admitted,
         "prediction_error": result.prediction_error,
-        "models": [_admission(result, each) for each in result.admissions],
+        "models": [_admission(each) for each in result.admissions],
     }
 
 
-def _admission(result: SearchResult, admission: Admission) -> dict[str, Any]:
-    return _candidate(admission.candidate, result.outlook.provenance) | {
+def _admission(admission: Admission) -> dict[str, Any]:
+    return _candidate(admission.candidate) | {
         "proposer": admission.proposer,
         "admitted": admission.admitted,
         "timing": _timing(admission.timing),
@@ -159,7 +158,7 @@ def _baseline(result: SearchResult) -> dict[str, Any] | None:
         return None
     trial = baseline_trial(result)
     found = {"trial": trial.index if trial else None, "score": trial.score if trial else None}
-    return _admission(result, result.baseline) | found
+    return _admission(result.baseline) | found
 
 
 def baseline_trial(result: SearchResult) -> Trial | None:
@@ -169,7 +168,7 @@ def baseline_trial(result: SearchResult) -> Trial | None:
 
 
 def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
-    return _candidate(trial.candidate, result.outlook.provenance) | {
+    return _candidate(trial.candidate) | {
         "index": trial.index,
         "proposer": trial.proposer,
         "status": trial.status,
@@ -183,7 +182,7 @@ def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
 
 def _finalist(result: SearchResult, finalist: Finalist) -> dict[str, Any]:
     admission = result.admission_of(finalist.trial)
-    return _candidate(admission.candidate, result.outlook.provenance) | {
+    return _candidate(admission.candidate) | {
         "trial": finalist.trial,
         "screening": _timing(admission.timing),
         "timing": _timing(finalist.timing),

@@ -226,6 +226,17 @@ def test_trials_of_the_analytic_model_that_miss_on_the_device_are_replaced(tmp_p
     assert len(second.trials) > len(first.trials)
     assert all(each.timing.provenance == "measured" for each in second.admissions)
     assert second.winning_finalist.timing.median_ms <= 1.0
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    said = [trial["latency"]["provenance"] for trial in document["trials"]]
+    assert said[: len(first.trials)] == ["simulated"] * len(first.trials) and said[-1] == "measured"
+
+
+def test_where_all_of_the_analytic_model_misses_on_the_device_its_fastest_is_found(tmp_path: Path) -> None:
+    search_in(tmp_path / "out", World(tmp_path / "log.txt", attached=False), device="s20")
+    phone = World(tmp_path / "log.txt", slower=5.0)
+    second = search_in(tmp_path / "out", phone, resume=True, device="s20")
+    assert any(each.proposer == "fastest" and each.admitted for each in second.admissions)
+    assert second.winning_finalist.timing.median_ms <= 1.0
 
 
 def world_lines(world: World, *kinds: str) -> list[str]:

@@ -16,7 +16,9 @@ from search.records import Candidate, SearchOptions, Trial
 from search.study import Study, atomic_write, open_study
 
 OPTIONS = SearchOptions(device="host", budget_ms=8.0, task="docpairs")
-TRIAL = Trial(0, Candidate(Architecture(2, 64, 4, 128), 1.0, 0.9, 1.1, 0.99), "initial", "finished", 0.7, {"f1": 0.6})
+TRIAL = Trial(
+    0, Candidate(Architecture(2, 64, 4, 128), 1.0, 0.9, 1.1, 0.99, "measured"), "initial", "finished", 0.7, {"f1": 0.6}
+)
 
 
 def begin(out: Path, *trials: Trial) -> Study:
