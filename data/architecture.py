@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from data.errors import InputError, UnknownNameError
@@ -66,10 +66,6 @@ class Architecture:
     def name(self) -> str:
         """Short readable name, such as ``6x192-h6-f768``."""
         return f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}"
-
-    def with_seq_len(self, seq_len: int) -> Architecture:
-        """The same architecture at another sequence length."""
-        return replace(self, seq_len=seq_len, max_positions=max(self.max_positions, seq_len))
 
     def to_dict(self) -> dict[str, int]:
         """Plain dictionary of all sizes."""

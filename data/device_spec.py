@@ -20,8 +20,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-# The published system's runs of each program, and the usual gate on a phone's battery temperature, °C.
-PUBLISHED_RUNS, COOL_C = 100, 37.0
+# The usual gate on a phone's battery temperature, °C.
+COOL_C = 37.0
 
 # Every table of a device file refuses keys that it does not know.
 _STRICT = {"extra": "forbid"}
@@ -101,11 +101,10 @@ class DeviceSpec:
 
     ``target`` names the compiler's target (``host`` = detect); on an attached phone it is the least, and the best that
     the phone reports is taken. ``threads`` is the default number of CPU threads, or ``all`` for one on every core (on
-    this machine: every processor that this process may use); ``runs`` is how often each program is timed there, by
-    default ``PUBLISHED_RUNS`` on phones and as many as its size needs elsewhere. Nothing is measured while the battery
-    is warmer than ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in
-    all for it to cool. An attached phone is recognised by ``models``, how its ``ro.product.model`` begins, and
-    ``socs``, how the name or code name of its chip begins: one model may come with one of several chips.
+    this machine: every processor that this process may use). Nothing is measured while the battery is warmer than
+    ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all for it to
+    cool. An attached phone is recognised by ``models``, how its ``ro.product.model`` begins, and ``socs``, how the name
+    or code name of its chip begins: one model may come with one of several chips.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -115,7 +114,6 @@ class DeviceSpec:
     kind: Literal["host", "android"]
     target: str
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | Literal["all"] = "all"
-    runs: PositiveInt | None = None
     hottest_c: Positive | None = None
     cooling_limit_s: NotNegative = 600.0
     models: tuple[str, ...] = ()
@@ -131,11 +129,6 @@ class DeviceSpec:
         """Threads used where the user names none; on this machine no more than can run all the time."""
         most = usable_processors().threads if self.kind == "host" else min(len(self.cores), MOST_THREADS)
         return most if self.threads == "all" else min(self.threads, most)
-
-    @property
-    def default_runs(self) -> int | None:
-        """Runs of each program; None where each gets as many as its size needs."""
-        return PUBLISHED_RUNS if self.runs is None and self.kind == "android" else self.runs
 
     @property
     def temperature_limit_c(self) -> float | None:

@@ -33,8 +33,8 @@ _FEWEST_TURNS, _FEWEST_SHARING = 4, 5
 # Programs of one round scatter about what they share. Where they scatter so many times more than in the usual round,
 # and more than the clock's own noise, they share nothing and the round is left out of a corrected figure.
 _SCATTERED, _SMALLEST_SCATTER = 4.0, 0.01
-# What the scaled median absolute deviation, and the mean absolute one, are of a normal law's standard deviation.
-_MAD_SCALE, _MEAN_SCALE = 1.4826, 1.2533
+# A normal law's standard deviation over its mean absolute deviation.
+_MEAN_SCALE = 1.2533
 
 
 @dataclass(frozen=True)
@@ -143,17 +143,6 @@ def median_drift(rows: Sequence[Measurement]) -> float | None:
     table = _Table.of(rows)
     drift = _drift(table, Statistic()) if table.turns >= _FEWEST_TURNS else None
     return None if drift is None else _MEAN_SCALE * drift
-
-
-def spread_of_visits(rows: Sequence[Measurement]) -> float:
-    """Relative standard error of the median over all visits to one program, from how far the visits' own medians lie
-    apart; infinite for fewer than two visits."""
-    if len(rows) < 2:
-        return float("inf")
-    logs = np.log([row.median_ms for row in rows])
-    deviation = _MAD_SCALE * float(np.median(np.abs(logs - np.median(logs))))
-    # The median of n normal values is this much less certain than their mean.
-    return float(_MEAN_SCALE * deviation / np.sqrt(len(rows)))
 
 
 def differences(left: Mapping[str, float], right: Mapping[str, float]) -> np.ndarray:

@@ -265,12 +265,6 @@ def _on_phone(command: list[str], runner: Runner, folder: str) -> list[str]:
     return [paths.get(word, word) for word in command]
 
 
-def cpus_of(mask: str) -> set[int]:
-    """The processors of a hexadecimal affinity mask."""
-    bits = int(mask, 16)
-    return {cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1}
-
-
 def is_leftover(session: str) -> bool:
     """Whether a folder on the phone that is not in use by this process, named by what follows the prefix, is of a
     session here that has ended: of this process, or of one that is gone."""

@@ -15,7 +15,6 @@ from data.statistic import (
     differences,
     figures_ms,
     medians_ms,
-    spread_of_visits,
     steps_ms,
 )
 from tests.data.test_store import measurement
@@ -132,14 +131,6 @@ def test_few_rounds_choose_the_median_of_all_samples() -> None:
     statistic = choose_statistic(rows)
     assert statistic == Statistic() and statistic.later_session is None
     assert figures_ms(rows, statistic) == pytest.approx(medians_ms(rows), rel=1e-3)
-
-
-def test_what_visits_say_of_the_median() -> None:
-    rows = [row for row in session(two_sided, 6) if row.subject_hash == "model3"]
-    spread = spread_of_visits(rows)
-    assert 0.001 < spread < 0.01 and spread_of_visits(rows[:6]) < 4 * spread
-    assert spread_of_visits(rows[:1]) == float("inf")
-    assert medians_ms(rows)["model3"] == pytest.approx(4.0, rel=3 * spread)
 
 
 def test_a_subject_of_disturbed_rounds_only_keeps_its_figure() -> None:
