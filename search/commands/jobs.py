@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from search.records import SearchOptions
 
 _FILE = "durations.json"
-_COMPILE_EVENTS = frozenset(["compile blocks", "compile models"])
-_MEASURE_EVENTS = frozenset(["measure blocks", "choose blocks", "measure models"])
 # Seconds on two AVX2 cores that others share.
 _TASK_S, _GATHERED_S, _CHECK_S = 25.0, 2.0, 25.0
 _COMPILE_S, _MEASURE_S, _PREDICTOR_S, _REUSED_S, _FIRST_LOOK_S = 60.0, 180.0, 15.0, 2.0, 15.0
@@ -64,21 +62,24 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     return expected("search", kind, stages)
 
 
-def profile_job(device: str, unit: str, threads: int | None, seq_len: int, again: bool, limit_s: float | None) -> Job:
-    """The job of a profiling."""
-    if not again and _profiled(device, unit, threads, seq_len):
+def profile_job(
+    device: str, provenance: str, unit: str, threads: int, seq_len: int, reused: bool, limit_s: float | None
+) -> Job:
+    """The job of a profiling; the analytic model of a phone takes seconds, the phone itself minutes."""
+    if reused:
         stages: tuple[StagePlan, ...] = (StagePlan("predictor", _REUSED_S, frozenset(["predictor"])),)
     else:
         stages = profile_stages(limit_s)
-    return expected("profile", f"profile {device} {unit} {threads or 'default'} {seq_len}", stages)
+    limit = "" if limit_s is None else f" {limit_s:g}s"
+    return expected("profile", f"profile {device} {provenance} {unit} {threads} {seq_len}{limit}", stages)
 
 
 def profile_stages(limit_s: float | None = None) -> tuple[StagePlan, ...]:
     """What profiling a device consists of; measuring ends by the clock."""
     measure_s = _MEASURE_S if limit_s is None else min(limit_s, _MEASURE_S)
     return (
-        StagePlan("compile", _COMPILE_S, _COMPILE_EVENTS),
-        StagePlan("measure", measure_s, _MEASURE_EVENTS, counts="measure models", paced=False),
+        StagePlan("compile", _COMPILE_S, frozenset(["compile models"])),
+        StagePlan("measure", measure_s, frozenset(["measure models"]), counts="measure models", paced=False),
         StagePlan("predictor", _PREDICTOR_S, frozenset(["train predictor"])),
     )
 

@@ -40,6 +40,9 @@ Examples:
 A second call measures only what is missing, and ends at once when nothing is.
 """
 
+# What says how is measured, and nothing about which of two profiles is the better.
+_OF_MEASURING = ("--runs", "--agreement", "--seed")
+
 
 @click.command(
     cls=Command,
@@ -109,14 +112,15 @@ def main(
     from data.store import MeasurementStore
     from profiling.session import Care
     from search.commands.jobs import profile_job
-    from search.profiles.profile_pipeline import profile
+    from search.profiles.profile_pipeline import load_predictor, profile
 
     spec = specification(device, serial)
     check_phone_options(spec, serial, allow_mismatch, simulated)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     threads = check_threads(spec, threads)
     try:
-        job = profile_job(spec.name, unit, threads, seq_len, again, time_limit)
+        reused = not again and load_predictor(opened, threads, seq_len, blocks) is not None
+        job = profile_job(spec.name, opened.provenance, unit, threads, seq_len, reused, time_limit)
         with MeasurementStore.open() as store, ProgressPrinter(job) as progress:
             outcome = profile(
                 opened,
@@ -133,6 +137,10 @@ def main(
     finally:
         opened.close()
     show(opened, threads, outcome, as_json)
+    ignored = [name for name in given_options() if name in _OF_MEASURING] if outcome.reused else []
+    if ignored:
+        told = f"warning: an earlier profile was reused, without {', '.join(ignored)}; --again measures anew with them"
+        console().print(told, markup=False, soft_wrap=True)
     if export is not None:
         export_rows(export, opened.describe().fingerprint)
 

@@ -159,9 +159,12 @@ def profile(
     return Profile(predictor, directory, False, quality, monotonic() - begin)
 
 
-def load_predictor(device: Device, threads: int, seq_len: int = 128) -> DevicePredictor | None:
-    """The predictor saved for this device, threads and compiler; None where it must be profiled (again)."""
-    return _reusable(predictor_directory(device, threads, seq_len), device, None, no_progress)
+def load_predictor(
+    device: Device, threads: int, seq_len: int = 128, blocks: int | None = None
+) -> DevicePredictor | None:
+    """The predictor saved for this device, threads and compiler that rests on at least as many ``blocks``; None where
+    it must be profiled (again)."""
+    return _reusable(predictor_directory(device, threads, seq_len), device, blocks, no_progress)
 
 
 def predictor_directory(device: Device, threads: int, seq_len: int) -> Path:

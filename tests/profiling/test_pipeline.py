@@ -123,13 +123,15 @@ def test_sequence_length_has_its_own_predictor(store: MeasurementStore) -> None:
 
 def test_profile_device_command(run_command: Callable[..., Completed]) -> None:
     arguments = ("--device", "s20", "--simulated", "--blocks", "50", "--json")
-    first, again = (run_command("profile-device", *arguments, timeout=120) for _ in range(2))
+    first = run_command("profile-device", *arguments, timeout=120)
+    again = run_command("profile-device", *arguments, "--runs", "9", timeout=120)
     for done in (first, again):
         assert done.returncode == 0, done.stderr
     document = json.loads(first.stdout)
     assert document["provenance"] == "simulated" and document["errors"]["mape"] < 0.1
     assert "simulated" in first.stderr and "MAPE" in first.stderr
     assert (document["reused"], json.loads(again.stdout)["reused"]) == (False, True)
+    assert "reused, without --runs; --again" in again.stderr
 
 
 @pytest.mark.parametrize(

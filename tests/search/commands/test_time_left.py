@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from data.progress import ProgressEvent
-from search.commands.jobs import expected, keep_durations
+from search.commands.jobs import expected, keep_durations, profile_job
 from search.commands.time_left import StagePace, StagePlan, TimeLeft
 
 Told = tuple[float, ProgressEvent]
@@ -114,3 +114,15 @@ def test_what_a_job_took_is_expected_of_the_next(tmp_path: object, monkeypatch: 
     seconds = [stage.seconds for stage in expected("search", "host", tuple(more)).stages]
     assert seconds[1:] == pytest.approx([240.0, 120.0, 400.0, 200.0], rel=0.05)
     assert expected("search", "another", job.stages[:1]).stages[0].seconds == 1.0
+
+
+def test_what_an_analytic_model_took_is_not_expected_of_the_phone(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    simulated, phone = (profile_job("s20", kind, "cpu", 8, 128, False, None) for kind in ("simulated", "measured"))
+    keep_durations(simulated, {"compile": 0.1, "measure": 1.0})
+    again = profile_job("s20", "simulated", "cpu", 8, 128, False, None)
+    assert [stage.seconds for stage in again.stages[:2]] == [0.1, 1.0]
+    assert profile_job("s20", "measured", "cpu", 8, 128, False, None).stages == phone.stages
+    assert profile_job("s20", "simulated", "cpu", 8, 128, False, 60.0).stages[1].seconds == 60.0
