@@ -107,7 +107,8 @@ void pb_placement_keep_apart(pb_placement *placement, int thread) {
   pb_placement_end(placement);
 }
 
-/* Processor time of a thread by its number in the system, which the clock's name is made of; -1 where it has ended. */
+/* Processor time of a thread by its number in the system, which the clock's name is made of; -1 where it has ended, or
+   the system does not tell. */
 static double cpu_ms_of(int id) {
   struct timespec time;
   const clockid_t clock = (clockid_t)(~(unsigned)id << 3 | 6);
@@ -125,7 +126,8 @@ pb_look pb_placement_look(pb_placement *placement, int thread, int last) {
 
 int pb_placement_needs(pb_placement *placement, pb_look look) {
   if (look.thread < 0 || !atomic_load_explicit(&placement->busy[look.thread], memory_order_relaxed)) return 0;
-  if (cpu_ms_of(atomic_load_explicit(&placement->ids[look.thread], memory_order_relaxed)) <= look.cpu_ms) return 1;
+  const double now = cpu_ms_of(atomic_load_explicit(&placement->ids[look.thread], memory_order_relaxed));
+  if (look.cpu_ms >= 0 && now >= 0 && now <= look.cpu_ms) return 1;
   const int there = atomic_load_explicit(&placement->cpus[look.thread], memory_order_relaxed);
   const int speed = speed_of(placement, there);
   return speed != PB_UNTOLD && 2 * speed <= speed_of(placement, sched_getcpu());

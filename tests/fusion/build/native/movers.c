@@ -1,4 +1,5 @@
-/* A thread moves itself while another one trades processors with it; prints how many processors it may use at the end.
+/* A thread moves itself while another one trades processors with it; prints how many processors it may use at the end,
+   and whether it is thought to need another one when the system tells nothing of it.
 
    Linked with --wrap of sched_getcpu, which here tells any of two processors, and of sched_setaffinity, which here takes
    long enough for the other thread to come between. */
@@ -11,6 +12,7 @@
 #include <time.h>
 
 #define TRADES 300
+#define NO_THREAD (1 << 28) /* Linux numbers them up to 2^22 */
 
 int __real_sched_setaffinity(pid_t id, size_t size, const cpu_set_t *set);
 int __wrap_sched_setaffinity(pid_t id, size_t size, const cpu_set_t *set);
@@ -58,6 +60,10 @@ int main(void) {
   }
   atomic_store(&over, 1);
   pthread_join(mover, NULL);
-  printf("%d of %d\n", CPU_COUNT(&after), CPU_COUNT(&before));
+  atomic_store(&placement.ids[0], NO_THREAD);
+  pb_placement_leave(&placement, 0);
+  pb_placement_busy(&placement, 0, 1);
+  const int needs = pb_placement_needs(&placement, pb_placement_look(&placement, 1, 1));
+  printf("%d of %d, %s\n", CPU_COUNT(&after), CPU_COUNT(&before), needs ? "needs one" : "needs none");
   return 0;
 }
