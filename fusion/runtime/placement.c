@@ -14,17 +14,6 @@
 #define PB_YIELDS 100 /* then whoever waits sleeps: it may be the one that keeps the other from running */
 #define PB_NAP_NS 20000
 
-void pb_placement_start(pb_placement *placement, int threads) {
-  placement->threads = threads;
-  atomic_store(&placement->moving, 0);
-  for (int i = 0; i < PB_MAX_THREADS; i++) {
-    placement->moved_ms[i] = 0;
-    atomic_store_explicit(&placement->ids[i], 0, memory_order_relaxed);
-    pb_placement_busy(placement, i, 0);
-    pb_placement_leave(placement, i);
-  }
-}
-
 void pb_placement_enter(pb_placement *placement, int thread) {
   atomic_store_explicit(&placement->ids[thread], (int)syscall(SYS_gettid), memory_order_relaxed);
   pb_placement_shared(placement, thread);
@@ -52,7 +41,7 @@ static int read_speed(int cpu) {
 }
 
 /* How fast a processor is beside others of the machine: its capacity, or its highest clock; all alike where nothing is
-   told. Read once. */
+   told. Read once, at the start where the pool may use it then: a file takes longer to read than a small step. */
 static int speed_of(pb_placement *placement, int cpu) {
   if (cpu < 0 || cpu >= PB_KNOWN_PROCESSORS) return PB_UNTOLD;
   int speed = atomic_load_explicit(&placement->speeds[cpu], memory_order_relaxed);
@@ -60,6 +49,21 @@ static int speed_of(pb_placement *placement, int cpu) {
   speed = read_speed(cpu);
   atomic_store_explicit(&placement->speeds[cpu], speed, memory_order_relaxed);
   return speed;
+}
+
+void pb_placement_start(pb_placement *placement, int threads) {
+  placement->threads = threads;
+  atomic_store(&placement->moving, 0);
+  for (int i = 0; i < PB_MAX_THREADS; i++) {
+    placement->moved_ms[i] = 0;
+    atomic_store_explicit(&placement->ids[i], 0, memory_order_relaxed);
+    pb_placement_busy(placement, i, 0);
+    pb_placement_leave(placement, i);
+  }
+  cpu_set_t all;
+  if (threads == 1 || sched_getaffinity(0, sizeof all, &all)) return;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (CPU_ISSET(cpu, &all)) speed_of(placement, cpu);
 }
 
 int pb_placement_shared(pb_placement *placement, int thread) {

@@ -24,6 +24,7 @@ typedef struct {
   double cpu_ms;
 } pb_look;
 
+/* Begins anew, with no thread anywhere, and reads how fast the processors are that the calling thread may use. */
 void pb_placement_start(pb_placement *placement, int threads);
 
 /* The calling thread is this one of the pool from now on. */

@@ -1,9 +1,10 @@
 /* Runs a model whose threads are moved all the time, and looks at what they may use after each run.
 
    affinity WEIGHTS POOL RUNS PROCESSORS; the calling thread limits itself to so many processors, with 0 not at all.
-   Prints "given back" and ends with 0, or says what differs. Linked with --wrap of sched_getcpu, which here tells any
-   processor, so that threads seem to share one, and of sched_setaffinity, which here takes long enough for another thread
-   to come between; and a signal keeps threads from working, so that others see that they do not run. */
+   Prints "given back" and ends with 0, or says what differs, or how many files were opened while it ran. Linked with
+   --wrap of fopen; of sched_getcpu, which here tells any processor, so that threads seem to share one; and of
+   sched_setaffinity, which here takes long enough for another thread to come between. A signal keeps threads from working,
+   so that others see that they do not run. */
 #define _GNU_SOURCE
 #include "runs.h"
 #include <dirent.h>
@@ -17,8 +18,10 @@
 int __real_sched_setaffinity(pid_t id, size_t size, const cpu_set_t *set);
 int __wrap_sched_setaffinity(pid_t id, size_t size, const cpu_set_t *set);
 int __wrap_sched_getcpu(void);
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
 
-static atomic_int moves;
+static atomic_int moves, files;
 static atomic_uint reads;
 static cpu_set_t before, every, last; /* of the calling thread: at the beginning, none at all, what it was given last */
 
@@ -30,6 +33,11 @@ static void nap(long microseconds) {
 static void delay(int signal) {
   (void)signal;
   nap(300);
+}
+
+FILE *__wrap_fopen(const char *path, const char *mode) {
+  atomic_fetch_add(&files, 1);
+  return __real_fopen(path, mode);
 }
 
 int __wrap_sched_getcpu(void) {
@@ -84,6 +92,7 @@ int main(int count, char **words) {
   if (!model || expect_outputs(model)) return 2;
   float **outputs = make_outputs(pb_program_of(model));
   int good = 1;
+  atomic_store(&files, 0);
   for (int i = 0; good && i < runs; i++) {
     syscall(SYS_tgkill, getpid(), getpid() + i % pool, SIGUSR2);
     good = equal(model, i % INPUTS, outputs) && is_given_back(limited, 0);
@@ -92,6 +101,7 @@ int main(int count, char **words) {
   good = good && is_given_back(limited, 1);
   if (!good) printf("not given back\n");
   else if (!atomic_load(&moves) && CPU_COUNT(&before) > 1) printf("nobody moved\n");
+  else if (!limited && atomic_load(&files)) printf("%d files opened\n", atomic_load(&files));
   else printf("given back\n");
   free_outputs(pb_program_of(model), outputs);
   pb_close(model);
