@@ -248,11 +248,12 @@ def admission_line(result: SearchResult) -> str:
 
 def _cells(name: str, admission: Admission, score: str, timing: Timing, within: bool) -> tuple[str, ...]:
     candidate = admission.candidate
+    marked = "" if candidate.provenance == timing.provenance else f" {candidate.provenance}"
     return (
         name,
         _sizes(candidate.architecture),
         score,
-        f"{candidate.predicted_ms:.2f} ({candidate.lower_ms:.2f}–{candidate.upper_ms:.2f})",
+        f"{candidate.predicted_ms:.2f} ({candidate.lower_ms:.2f}–{candidate.upper_ms:.2f}){marked}",
         f"{timing.median_ms:.2f} ({timing.p90_ms:.2f})",
         "yes" if within else "no",
     )

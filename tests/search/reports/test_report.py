@@ -72,6 +72,10 @@ def test_what_is_simulated_says_so(tmp_path: Path) -> None:
     assert "was not attached" in page
     assert "search --device s20 --budget 1ms" in html.unescape(page)
     assert "simulated ms" in shown(result)
+    attached = search_in(tmp_path / "out", World(tmp_path / "log.txt"), device="s20", resume=True)
+    page = (tmp_path / "out" / "report.html").read_text()
+    # What was predicted of the analytic model stands beside what the phone showed.
+    assert "was not attached" not in page and ", simulated</td>" in page and "simulated" in shown(attached)
 
 
 def test_names_in_the_report_are_escaped(result: SearchResult, out: Path) -> None:
