@@ -67,7 +67,10 @@ class _Effort:
 
 @dataclass(frozen=True)
 class Profile:
-    """The outcome: the predictor, whether it was there already, how stable the machine was, and the page about it."""
+    """The outcome: the predictor, whether it was there already, how stable the machine was, and the page about it.
+
+    Of a reused profile's ``quality`` its statistic is known only.
+    """
 
     predictor: DevicePredictor
     directory: Path
@@ -132,7 +135,8 @@ def profile(
         care: how often each model is visited, and how well the halves of the rounds must agree.
 
     Raises:
-        InputError: the time limit left too few measurements for a predictor; what was measured is stored.
+        InputError: the time limit left too few measurements for a predictor; what was measured is stored. Or there are
+            not so many ``blocks``.
         DeviceError: the device is not available or was lost; what was measured is stored.
         StoreError: the store or the state directory cannot be written.
         ToolchainError: a block could not be compiled.
@@ -143,7 +147,7 @@ def profile(
     with alone(device, report):
         known = None if again else _reusable(directory, device, blocks, report)
         if known is not None:
-            return Profile(known, directory, True, SessionQuality(), monotonic() - begin)
+            return Profile(known, directory, True, SessionQuality(known.statistic), monotonic() - begin)
         plan = plan_profile(SamplingRange(seq_len=seq_len), blocks, seed)
         rows = _measure(device, store, plan, _Effort(threads, seed, time_limit_s, care, again), report)
         _check_enough(plan, rows, time_limit_s, monotonic() - begin)
@@ -174,7 +178,11 @@ def predictor_directory(device: Device, threads: int, seq_len: int) -> Path:
 
 def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> ProfilePlan:
     """Models spread over the space that hold at least so many distinct ``blocks``, those kept aside among them; equal
-    arguments give equal plans."""
+    arguments give equal plans.
+
+    Raises:
+        InputError: the space does not hold so many blocks.
+    """
     architectures = sample_architectures(space, HELD_OUT_MODELS + FIT_MODELS, seed)
     if blocks is None:
         return ProfilePlan(architectures[HELD_OUT_MODELS:], architectures[:HELD_OUT_MODELS])
@@ -186,7 +194,7 @@ def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> Profile
         known |= set(distinct_blocks([architecture]))
         if count >= fewest and len(known) >= blocks:
             return ProfilePlan(architectures[HELD_OUT_MODELS:count], architectures[:HELD_OUT_MODELS])
-    return ProfilePlan(architectures[HELD_OUT_MODELS:], architectures[:HELD_OUT_MODELS])
+    raise InputError(f"{len(architectures)} models hold {len(known)} distinct blocks, and not {blocks}: ask for fewer")
 
 
 def _reusable(directory: Path, device: Device, blocks: int | None, report: Progress) -> DevicePredictor | None:

@@ -42,6 +42,7 @@ def test_profile_then_reuse(store: MeasurementStore) -> None:
     events: list[ProgressEvent] = []
     again = profile(device, store, threads=8, blocks=100, progress=events.append)
     assert again.reused and len(device.visits) == visits and "reusing" in events[-1].message
+    assert again.quality.statistic == first.quality.statistic
     assert load_predictor(device, 8) is not None and load_predictor(device, 4) is None
 
 
@@ -66,6 +67,12 @@ def test_more_blocks_measure_only_the_new_models(store: MeasurementStore) -> Non
     assert not more.reused and more.predictor.measured_blocks > few.predictor.measured_blocks
     added = len(more.predictor.models) - len(few.predictor.models)
     assert added > 0 and len(device.visits) - visits == CARE.least_visits * added
+
+
+def test_more_blocks_than_there_are_are_refused() -> None:
+    narrow = profile_pipeline.SamplingRange(layers=(2, 2), hidden=(64,), sparse_hidden=())
+    with pytest.raises(InputError, match="ask for fewer"):
+        plan_profile(narrow, 200, 0)
 
 
 def test_changed_compiler_and_machine_are_said(store: MeasurementStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +139,7 @@ def test_profile_device_command(run_command: Callable[..., Completed]) -> None:
     assert "simulated" in first.stderr and "MAPE" in first.stderr
     assert (document["reused"], json.loads(again.stdout)["reused"]) == (False, True)
     assert "reused, without --runs; --again" in again.stderr
+    assert json.loads(again.stdout)["visits"] is None and document["visits"] >= CARE.least_visits
 
 
 @pytest.mark.parametrize(
