@@ -43,6 +43,7 @@ static void usage(void) {
       printf(" %s[%d]", pb_programs[i].inputs[j].name, pb_programs[i].inputs[j].rows);
     printf("\n");
   }
+  if (fflush(stdout) || ferror(stdout)) pb_fail("cannot write the help: %s", strerror(errno));
 }
 
 long pb_read_number(const char *what, const char *text, long least, long most) {

@@ -224,10 +224,13 @@ def test_weights_that_are_none_are_named(runner: list[str], tmp_path: Path) -> N
         assert problem in done.stderr and str(path) in done.stderr
 
 
-def test_a_result_that_cannot_be_written_is_an_error(runner: list[str]) -> None:
+@pytest.mark.parametrize(("words", "what"), [(IDS, "result"), (["--help"], "help")])
+def test_output_that_cannot_be_written_is_an_error(words: list[str], what: str, runner: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*runner, *IDS], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: cannot write the result: No space left on device\n")
+        done = subprocess.run(
+            [*runner, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, f"error: cannot write the {what}: No space left on device\n")
 
 
 def test_masks_and_token_types_have_defaults(runner: list[str]) -> None:
