@@ -69,7 +69,10 @@ class Outcome:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of Markdown.")
 @run_command
 def main(budgets: str, device: str, trials: int, out: Path, as_json: bool) -> None:
-    chosen = [float(text) for text in budgets.split(",")]
+    try:
+        chosen = [float(text) for text in budgets.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--budgets {budgets}: plain numbers of milliseconds, separated by commas") from error
     out.mkdir(parents=True, exist_ok=True)
     folders = [out.absolute() / f"{budget_ms:g}ms" for budget_ms in chosen]
     results = [search(device, budget_ms, trials, folder) for budget_ms, folder in zip(chosen, folders, strict=True)]
