@@ -47,6 +47,7 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     profiled = _profiled(options.device, options.unit, options.threads, options.seq_len)
     # Not planned where there is one: candidates that are timed later tell the same events.
     profile = () if profiled else profile_stages()
+    last = min(finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
@@ -56,7 +57,7 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
         StagePlan("teacher", _TEACHER_S, frozenset(["teacher"]), counts="teacher"),
         StagePlan("teacher outputs", _OUTPUTS_S, frozenset(["teacher outputs"]), counts="teacher outputs"),
         StagePlan("trials", _TRIAL_S, trial_events, "trials", "distillation", trials_left),
-        StagePlan("final", _FINALIST_S, frozenset(["final", "distillation"]), "final", "distillation", finalists),
+        StagePlan("final", _FINALIST_S, frozenset(["final", "distillation"]), "final", "distillation", last),
     )
     kind = f"search {options.device} {options.task} {options.teacher or 'default'} {threads} {options.seq_len}"
     return expected("search", kind, stages)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from data.progress import ProgressEvent
-from search.commands.jobs import expected, keep_durations, profile_job
+from search.commands.jobs import expected, keep_durations, profile_job, search_job
 from search.commands.time_left import StagePace, StagePlan, TimeLeft
+from search.records import SearchOptions
 
 Told = tuple[float, ProgressEvent]
 
@@ -126,3 +127,10 @@ def test_what_an_analytic_model_took_is_not_expected_of_the_phone(
     assert [stage.seconds for stage in again.stages[:2]] == [0.1, 1.0]
     assert profile_job("s20", "measured", "cpu", 8, 128, False, None).stages == phone.stages
     assert profile_job("s20", "simulated", "cpu", 8, 128, False, 60.0).stages[1].seconds == 60.0
+
+
+def test_one_trial_has_one_finalist(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    options = SearchOptions(device="host", budget_ms=8.0, task="docpairs", trials=1)
+    one, two = (search_job(options, 1, finalists).stages[-1] for finalists in (1, 2))
+    assert one == two and one.name == "final"
