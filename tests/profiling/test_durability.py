@@ -6,8 +6,11 @@ import multiprocessing
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 
 from data.device_spec import load_device
 from data.errors import DeviceError
+from data.home import home
 from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from profiling import open_device
@@ -29,7 +33,9 @@ from search.profiles.profile_pipeline import plan_profile, profile
 pytestmark = pytest.mark.usefixtures("state_home")
 
 KILLS = 50
-BLOCKS, VISITS = 60, 14
+# More visits than all that are killed make together: none of them comes to training, since XGBoost's threads do not
+# survive the fork of a process that has trained before.
+VISITS, FIT_MODELS, HELD_OUT = 90, 8, 6
 CARE = Care(agreement=10.0, least_visits=VISITS, most_visits=VISITS)
 # Children are forked from a process that has loaded everything, since each start of an interpreter takes seconds.
 FORK = multiprocessing.get_context("fork")
@@ -45,12 +51,13 @@ class SlowPhone(SimulatedDevice):
 
 def profile_phone() -> None:
     with MeasurementStore.open() as store:
-        profile(SlowPhone(load_device("s20")), store, threads=8, blocks=BLOCKS, care=CARE)
+        profile(SlowPhone(load_device("s20")), store, threads=8, care=CARE)
 
 
 def identities() -> list[tuple[str, int]]:
-    with MeasurementStore.open() as store:
-        return [(row.session, row.position) for row in store.measurements()]
+    """Session and position of each row, in order; read past the store, which would parse every sample."""
+    with closing(sqlite3.connect(home() / "measurements.sqlite")) as connection:
+        return list(connection.execute("SELECT session, position FROM measurements ORDER BY id"))
 
 
 def killed_after(rows: int, seconds: float) -> bool:
@@ -70,15 +77,16 @@ def killed_after(rows: int, seconds: float) -> bool:
 
 
 def test_fifty_kills_lose_no_row_and_repeat_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_profile(SamplingRange(), BLOCKS, 0)
+    whole = plan_profile(SamplingRange(), None, 0)
+    plan = replace(whole, fit_models=whole.fit_models[:FIT_MODELS], held_out=whole.held_out[:HELD_OUT])
+    MeasurementStore.open().close()
     # The children find the plan made, so that they are killed while they measure.
     monkeypatch.setattr(profile_pipeline, "plan_profile", lambda *arguments: plan)
     chance = random.Random(4)
     kept: list[tuple[str, int]] = []
     kills, grown = 0, 0
     while kills < KILLS:
-        if not killed_after(chance.choice((0, 0, 0, 1, 2)), chance.uniform(0.0, 0.03)):
-            break
+        assert killed_after(chance.choice((0, 0, 0, 1, 2)), chance.uniform(0.0, 0.03)), f"finished after {kills} kills"
         kills += 1
         now = identities()
         assert now[: len(kept)] == kept and len(set(now)) == len(now)
@@ -92,7 +100,7 @@ def test_fifty_kills_lose_no_row_and_repeat_none(monkeypatch: pytest.MonkeyPatch
     # A round is there as a whole or not at all.
     sizes = Counter((row.session, row.round) for row in rows)
     assert set(sizes.values()) == {len(plan.models)}
-    assert kills == KILLS and grown >= KILLS // 5, f"{kills} kills, {grown} of them after new rows"
+    assert grown >= KILLS // 5, f"{grown} of {kills} kills came after new rows"
     assert {row.provenance for row in rows} == {"simulated"}
 
 
