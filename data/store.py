@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -99,6 +100,8 @@ class MeasurementStore:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        # A transaction belongs to the connection: phones that share the work write from threads of their own.
+        self._writing = threading.Lock()
 
     @classmethod
     def open(cls, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S) -> Self:
@@ -150,7 +153,7 @@ class MeasurementStore:
         Raises:
             StoreError: a row cannot be written, or the session already holds a row at its position.
         """
-        with _clear_errors(self.path):
+        with self._writing, _clear_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(_INSERT, [_to_row(measurement) for measurement in measurements])

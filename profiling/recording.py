@@ -36,7 +36,9 @@ class Care:
     """How carefully is measured.
 
     A visit is ``runs`` timed runs after ``warmup`` others. Every program gets at least ``least_visits`` and at most
-    ``most_visits``; between the two, measuring ends once random halves of the rounds agree within ``agreement``.
+    ``most_visits``; between the two, measuring ends once random halves of the rounds agree within ``agreement``, and
+    the rounds of a device that executes code are spread over ``spread_s`` seconds: a machine's moods last for up to a
+    minute, and all rounds of a shorter session agree in one of them.
 
     Raises:
         InputError: a figure is not positive, or the least is more than the most.
@@ -47,10 +49,11 @@ class Care:
     agreement: float = 0.01
     least_visits: int = 8
     most_visits: int = 96
+    spread_s: float = 90.0
 
     def __post_init__(self) -> None:
-        if self.agreement <= 0 or min(self.runs, self.warmup, self.least_visits) < 1:
-            raise InputError("runs, visits and agreement must be positive")
+        if self.agreement <= 0 or self.spread_s < 0 or min(self.runs, self.warmup, self.least_visits) < 1:
+            raise InputError("runs, visits and agreement must be positive, and the spread no less than nothing")
         if self.least_visits > self.most_visits:
             raise InputError("there cannot be fewer visits at most than at least")
 

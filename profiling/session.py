@@ -205,6 +205,14 @@ class _Rounds:
         return min(self._counts.values(), default=0)
 
     @property
+    def spread_s(self) -> float:
+        """Seconds from the first round to the last; without end where no code is executed, which has no moods."""
+        if not self._device.needs_runner:
+            return math.inf
+        moments = [datetime.fromisoformat(row.created_at) for row in self.rows]
+        return (max(moments) - min(moments)).total_seconds() if moments else 0.0
+
+    @property
     def visits(self) -> int:
         """Visits to all models so far."""
         return self._counts.total()
@@ -243,10 +251,10 @@ class _Rounds:
 
 
 def _enough(rounds: _Rounds, care: Care) -> bool:
-    """Whether every model has been visited often enough, or halves of the rounds agree."""
+    """Whether every model has been visited often enough, or halves of rounds that are spread far enough agree."""
     if rounds.fewest >= care.most_visits or not rounds.items:
         return True
-    if rounds.fewest < care.least_visits or rounds.fewest % _LOOK_EVERY:
+    if rounds.fewest < care.least_visits or rounds.fewest % _LOOK_EVERY or rounds.spread_s < care.spread_s:
         return False
     agreement = choose_statistic(rounds.rows).agreement
     return agreement is not None and agreement <= care.agreement

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,19 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
         assert process.returncode == 0, errors
     with MeasurementStore.open(path) as store:
         assert len(store.measurements(session="a")) == len(store.measurements(session="b")) == 40
+
+
+def test_threads_write_rounds_at_once(tmp_path: Path) -> None:
+    rounds, rows = 20, 8
+    with MeasurementStore.open(tmp_path / "store.sqlite") as store, ThreadPoolExecutor(4) as pool:
+
+        def write(session: str) -> None:
+            for number in range(rounds):
+                store.add_all([measurement(number * rows + row, session) for row in range(rows)])
+
+        for done in [pool.submit(write, f"phone {number}") for number in range(4)]:
+            done.result()
+        assert len(store.measurements()) == 4 * rounds * rows
 
 
 def test_killed_writer_loses_no_committed_row(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ import sys
 from dataclasses import replace
 from functools import partial
 from fusion.block import make_block
-from profiling import items
+from profiling import items, session
 from search.profiles import profile_pipeline
 from search.commands.profile_device import main
 
+session.Care = partial(session.Care, spread_s=0.0)
 items.REFERENCE_BLOCK = make_block("gemm", {"rows": 8, "inner": 64, "columns": 128}, ("bias", "gelu"))
 whole = profile_pipeline.SamplingRange
 profile_pipeline.SamplingRange = partial(
