@@ -7,6 +7,7 @@ that are over tell how fast this machine is beside what was expected, for those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -146,7 +147,9 @@ class TimeLeft:
         known = [(self._plan[i].seconds, end - self._paces[i].started_s) for i, end in self._ended.items()]
         paced = [each for each, i in zip(known, self._ended, strict=True) if self._plan[i].paced]
         expected, took = (sum(values) for values in zip(*paced, strict=True)) if paced else (0.0, 0.0)
-        return min(max((took + _SPEED_PRIOR_S) / (expected + _SPEED_PRIOR_S), _FASTEST), _SLOWEST)
+        speed = (took + _SPEED_PRIOR_S) / (expected + _SPEED_PRIOR_S)
+        # A machine that others use slows all stages alike; one that compiles quickly need not train quickly.
+        return min(max(speed if speed > 1.0 else math.sqrt(speed), _FASTEST), _SLOWEST)
 
 
 def _without_news(left_s: float, silent_s: float) -> float:
