@@ -36,7 +36,9 @@ def model(onnx: Path, shared_home: None) -> CompiledModel:
 def test_two_threads_and_forks_give_equal_outputs(sanitizer: str | None, model: CompiledModel, tmp_path: Path) -> None:
     parts = [*model_objects(model, sanitizer, tmp_path), NATIVE / "threads_and_forks.c"]
     program = link(parts, tmp_path / "program", sanitizer)
-    for pool, runs, forks in ((1, 10_000, 100), (2, 1_000, 100), (8, 1_000, 10)):
+    # A child forked while a worker that starts holds ASan's own allocator lock waits for it for ever.
+    many = 0 if sanitizer == "address,undefined" else 10
+    for pool, runs, forks in ((1, 10_000, 100), (2, 1_000, 100), (8, 1_000, many)):
         words = [str(program), str(model.weights()), str(pool), str(runs), str(forks)]
         environment = {**os.environ, **SANITIZER_SETTINGS}
         done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False)
