@@ -12,8 +12,8 @@ from data.order_statistics import median_interval
 Provenance = Literal["measured", "simulated", "published"]
 Subject = Literal["block", "model"]
 # What may be said against a row: the clock fell while it was measured; the device was warmer than its limit; the
-# program could use fewer cores than it has threads, or others than those of its affinity. Rows of before visits may say
-# that the program did not become steady, or that the median's interval was wider than asked for.
+# program could use fewer cores than it has threads. Rows of before visits may say that the program did not become
+# steady, that the median's interval was wider than asked for, or that it used other cores than those of its affinity.
 Mark = Literal["clock dropped", "hot", "unsteady", "wide interval", "few cores", "other cores"]
 # Key in a measurement's ``state_after``: involuntary context switches a second while its round ran.
 PREEMPTIONS = "preemptions_per_s"

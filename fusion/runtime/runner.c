@@ -40,7 +40,7 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Of each step the median over the runs, and the lower decile: how long it takes while nobody else disturbs it. */
+/* Of each step the median over the runs. */
 static void print_blocks(const pb_program *p, const double *step_ms, int runs) {
   double *column = pb_need((size_t)runs, sizeof *column);
   printf("\"blocks\": [");
@@ -50,7 +50,7 @@ static void print_blocks(const pb_program *p, const double *step_ms, int runs) {
     double median = runs % 2 ? column[runs / 2] : (column[runs / 2 - 1] + column[runs / 2]) / 2;
     printf("%s{\"hash\": ", s ? ", " : "");
     pb_print_string(p->steps[s].hash);
-    printf(", \"median_ms\": %.6f, \"decile_ms\": %.6f}", median, column[runs / 10]);
+    printf(", \"median_ms\": %.6f}", median);
   }
   printf("], ");
   free(column);

@@ -77,9 +77,7 @@ class Speed:
         self.shares.append(self.share)
         self.visits += 1
         self._stray = _KEPT * self._stray + self._random.normal(0.0, _STRAY)
-        times = [
-            {**step, "median_ms": time, "decile_ms": time} for step, time in zip(printed["blocks"], blocks, strict=True)
-        ]
+        times = [{**step, "median_ms": time} for step, time in zip(printed["blocks"], blocks, strict=True)]
         return printed | {key: list(values) for key, values in runs.items()} | {"blocks": times}
 
     def _noise(self, scale: float, count: int) -> np.ndarray:
