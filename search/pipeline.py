@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import InfeasibleBudgetError, PocketBertError
 from data.progress import Progress
-from search.distillation.learning import nothing_learnt
+from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, required
 from search.passes.confirmation import confirm, confirm_teacher
@@ -27,7 +27,7 @@ from search.study import Study
 
 if TYPE_CHECKING:
     from data.tasks import Task
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
 
 
 def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[[str], None]) -> SearchResult:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fusion import Runner
     from profiling import Device
     from search.distillation.distillation import DistilledModel
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
     from surrogate import DevicePredictor
 
 # Enough for the shares of blocks, which are not compared with the budget.
@@ -116,7 +116,7 @@ def teacher_sizes(teacher: str | None) -> Sizes:
     """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher, or one that is not compiled."""
     from fusion.checkpoints.configuration import check_config
     from fusion.checkpoints.files import CONFIG, read_config
-    from search.distillation.teacher_source import resolve_teacher
+    from search.teachers.source import resolve_teacher
 
     path = resolve_teacher(teacher) / CONFIG
     config = read_config(path.parent)
@@ -135,21 +135,21 @@ def teacher_sizes(teacher: str | None) -> Sizes:
 
 
 def check_teacher(task: Task, options: SearchOptions) -> None:
-    from search.distillation.teacher_source import check_teacher
+    from search.teachers.source import check_teacher
 
     check_teacher(task, options.teacher, options.seq_len)
 
 
 def untrained_student(options: SearchOptions, architecture: Architecture, folder: Path) -> Path:
-    from search.distillation.student import save_untrained
-    from search.distillation.teacher_source import resolve_teacher
+    from search.students.student import save_untrained
+    from search.teachers.source import resolve_teacher
 
     return save_untrained(resolve_teacher(options.teacher), architecture, folder)
 
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
     from search.distillation.hidden_states import prepare_states
-    from search.distillation.teacher import prepare_teacher
+    from search.teachers.teacher import prepare_teacher
 
     teacher = prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
     # Here rather than in the first trial, which would pass for a slow one.

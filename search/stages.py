@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data.tasks import Task
     from profiling import Device
     from search.distillation.distillation import DistilledModel
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
 
 
 class Predictor(Protocol):

@@ -40,6 +40,9 @@ INNER = {
     "search": (
         {"__init__", "records", "study"},
         "optimization",
+        "learning",
+        "teachers",
+        "students",
         "distillation",
         "reports",
         "profiles",

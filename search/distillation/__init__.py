@@ -1,1 +1,1 @@
-"""The teacher, students cut out of it, and how they learn."""
+"""How a student learns from its teacher."""

@@ -22,11 +22,11 @@ from data.architecture import Architecture
 from data.errors import InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Task
-from search.distillation.teacher import Teacher
+from search.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
-    from search.distillation.encoding import Encoded
     from search.distillation.hidden_states import TeacherStates
+    from search.learning.encoding import Encoded
 
 _RECORD = "distilled.json"
 _RECIPE = 2  # raised when distillation changes, so that models made otherwise are not reused
@@ -152,10 +152,10 @@ def _distill(
     from transformers import AutoTokenizer
 
     from fusion.checkpoints.loading import quiet_transformers
-    from search.distillation.encoding import encode, predict_logits
     from search.distillation.hidden_states import load_teacher_model, teacher_states
-    from search.distillation.student import cut_student
-    from search.distillation.training import load_checkpoint, save_checkpoint
+    from search.learning.encoding import encode, predict_logits
+    from search.learning.training import load_checkpoint, save_checkpoint
+    from search.students.student import cut_student
 
     started = time.monotonic()
     partial = out_dir.with_name(out_dir.name + ".partial")
@@ -199,8 +199,8 @@ def _train(
 ) -> None:
     from transformers import PrinterCallback
 
-    from search.distillation.encoding import rows_of
-    from search.distillation.training import (
+    from search.learning.encoding import rows_of
+    from search.learning.training import (
         TRAINING_ATTENTION,
         last_whole_checkpoint,
         progress_callback,
@@ -255,8 +255,8 @@ def target_collator(student: Any, states: TeacherStates) -> Any:
     """Collator of padded batches with labels, teacher_logits (b, labels) and teacher_states (b, s, layers, hidden)."""
     import torch
 
-    from search.distillation.encoding import pad
-    from search.distillation.student import mapped_layers
+    from search.learning.encoding import pad
+    from search.students.student import mapped_layers
 
     layers = list(mapped_layers(student.config.num_hidden_layers, states.states.shape[1] - 1))
     hidden = student.config.hidden_size
@@ -283,7 +283,7 @@ def distillation_loss(student: Any, states: TeacherStates, budget: DistillationB
     import torch
     from torch.nn.functional import cross_entropy, mse_loss
 
-    from search.distillation.student import mapped_layers, target_rotation
+    from search.students.student import mapped_layers, target_rotation
 
     layers = list(mapped_layers(student.config.num_hidden_layers, states.states.shape[1] - 1))
     hidden = student.config.hidden_size

@@ -19,8 +19,8 @@ import numpy as np
 from data.errors import StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Task
-from search.distillation.encoding import Encoded, batches_by_length, encode, pad
-from search.distillation.teacher import Teacher
+from search.learning.encoding import Encoded, batches_by_length, encode, pad
+from search.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
     import torch
@@ -142,7 +142,7 @@ def autocast(device: torch.device) -> Any:
     """Autocast to bfloat16 where that is faster."""
     import torch
 
-    from search.distillation.training import fast_bfloat16
+    from search.learning.training import fast_bfloat16
 
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16())
 
@@ -150,7 +150,7 @@ def autocast(device: torch.device) -> Any:
 def load_teacher_model(teacher: Teacher) -> Any:
     """The fine-tuned teacher, ready to evaluate."""
     from fusion.checkpoints.loading import quiet_transformers
-    from search.distillation.training import load_checkpoint
+    from search.learning.training import load_checkpoint
 
     with quiet_transformers():
         return load_checkpoint(teacher.directory)

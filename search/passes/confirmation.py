@@ -19,7 +19,7 @@ from search.records import Admission, Checked, Finalist, Trained, Trial
 if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.tasks import Task
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
 
 FINALISTS = 2
 # fp32 sums in another order; what compiled output may differ from ONNX Runtime in a logit.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import DeviceError, InputError
 from data.progress import ProgressEvent
-from search.distillation.learning import nothing_learnt
+from search.learning.judgement import nothing_learnt
 from search.optimization.feasibility import small_enough
 from search.optimization.space import SearchSpace
 from search.passes.bench import Bench, timed
@@ -22,7 +22,7 @@ from search.study import Study
 if TYPE_CHECKING:
     from data.tasks import Task
     from profiling import Device
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from search.records import Admission, Candidate, Proposer, Trial
 
 if TYPE_CHECKING:
     from data.tasks import Task
-    from search.distillation.teacher import Teacher
+    from search.teachers.teacher import Teacher
 
 # At most so many candidates are compiled and timed together, and fewer where the chance that none of them is admitted
 # is small enough; so many times at most before one must be trained, or given up where nothing at all is admitted.

@@ -19,11 +19,11 @@ from data.progress import ProgressEvent
 from data.tasks import Example, Task
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from search.distillation.distillation import DistillationBudget, distill
-from search.distillation.encoding import encode, predict_logits
 from search.distillation.hidden_states import load_teacher_model, principal_basis, teacher_states
-from search.distillation.learning import nothing_learnt
-from search.distillation.student import cut_student, mapped_layers
-from search.distillation.teacher import Teacher, prepare_teacher, resolve_teacher
+from search.learning.encoding import encode, predict_logits
+from search.learning.judgement import nothing_learnt
+from search.students.student import cut_student, mapped_layers
+from search.teachers.teacher import Teacher, prepare_teacher, resolve_teacher
 
 ANIMALS, COLOURS = ("cat", "dog", "cow", "hen"), ("red", "blue", "green", "pink")
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *ANIMALS, *COLOURS, "the", "a", "is")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.tasks import Example, Task
-from search.distillation.learning import nothing_learnt
+from search.learning.judgement import nothing_learnt
 
 
 def task_of(labels: np.ndarray, metric: str = "accuracy") -> Task:

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from data.errors import InputError
 from data.tasks import Example, Task
-from search.distillation.teacher_source import check_teacher, content_hash, load_source
+from search.teachers.source import check_teacher, content_hash, load_source
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "green", "cat", "dog", "cow", "a")
 PAIRS = tuple(Example(f"a red {animal}", f"a {animal}", float(animal == "cat")) for animal in ("cat", "dog", "cow"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from search.distillation.calibration import LayerActivations
+    from search.students.calibration import LayerActivations
 
 
 class HeadTargets(NamedTuple):

@@ -14,10 +14,10 @@ from data.errors import InputError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Task
-from search.distillation.teacher_source import content_hash, load_source, resolve_teacher
+from search.teachers.source import content_hash, load_source, resolve_teacher
 
 if TYPE_CHECKING:
-    from search.distillation.encoding import Encoded
+    from search.learning.encoding import Encoded
 
 _RECORD = "teacher.json"
 _RECIPE = 1  # raised when fine-tuning changes, so that teachers made otherwise are not reused
@@ -66,7 +66,7 @@ def prepare_teacher(
     Raises:
         UnknownNameError: no such teacher.
         InputError: it is no BERT, is damaged or incomplete, does not suit the task (see
-            :func:`~search.distillation.teacher_source.load_source`), or has fewer positions than ``seq_len``.
+            :func:`~search.teachers.source.load_source`), or has fewer positions than ``seq_len``.
     """
     from filelock import FileLock
 
@@ -94,8 +94,8 @@ def epochs_for(task: Task) -> int:
 def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
     from fusion.checkpoints.loading import quiet_transformers
-    from search.distillation.encoding import encode, predict_logits
-    from search.distillation.training import load_checkpoint, save_checkpoint
+    from search.learning.encoding import encode, predict_logits
+    from search.learning.training import load_checkpoint, save_checkpoint
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
     with quiet_transformers():
@@ -137,8 +137,8 @@ def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, An
 def _train(model: Any, encoded: Encoded, directory: Path, epochs: int, seed: int, progress: Progress) -> None:
     from transformers import PrinterCallback, Trainer
 
-    from search.distillation.encoding import pad, rows_of
-    from search.distillation.training import last_whole_checkpoint, progress_callback, training_arguments
+    from search.learning.encoding import pad, rows_of
+    from search.learning.training import last_whole_checkpoint, progress_callback, training_arguments
 
     regression = model.config.problem_type == "regression"
 

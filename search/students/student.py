@@ -16,7 +16,8 @@ import numpy as np
 
 from data.architecture import Architecture
 from data.errors import InputError
-from search.distillation.calibration import (
+from search.learning.encoding import Encoded
+from search.students.calibration import (
     CalibrationBatch,
     LayerActivations,
     calibration_batch,
@@ -24,8 +25,7 @@ from search.distillation.calibration import (
     fit_linear,
     run_layer,
 )
-from search.distillation.encoding import Encoded
-from search.distillation.heads import head_targets
+from search.students.heads import head_targets
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

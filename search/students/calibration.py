@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.distillation.encoding import Encoded, pad
+from search.learning.encoding import Encoded, pad
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Students cut out of the teacher by least squares."""
