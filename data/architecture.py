@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from data.errors import InputError, UnknownNameError
 
@@ -16,16 +16,25 @@ _PRESET_SIZES = {
 }
 PRESETS = tuple(_PRESET_SIZES)
 
+# What stands behind the encoder: a pooler and a classifier on the first token; a classifier on every token; or the mean
+# over the tokens that the mask keeps, brought to length 1.
+Head = Literal["sequence", "tokens", "embedding"]
+HEADS: tuple[Head, ...] = get_args(Head)
+
 
 @dataclass(frozen=True, order=True)
 class Architecture:
-    """Sizes of a BERT-like encoder with a classification head.
+    """Sizes of a BERT-like encoder, and its head.
 
     ``layers``, ``hidden``, ``heads`` and ``intermediate`` are what the search varies; the rest is given by
-    the teacher (vocabulary, positions), the task (labels) and the user (sequence length). Batch is 1.
+    the teacher (vocabulary, positions), the task (labels, head) and the user (sequence length). Batch is 1.
+
+    Outputs: ``sequence`` gives logits (1, labels), ``tokens`` logits (1, seq_len, labels), ``embedding`` a vector of
+    length 1, (1, hidden), which has no labels: ``labels`` is 1.
 
     Raises:
-        InputError: a size is not positive, or ``hidden`` is no multiple of ``heads``.
+        InputError: a size is not positive, ``hidden`` is no multiple of ``heads``, the head is unknown, or an
+            embedding has labels.
     """
 
     layers: int
@@ -37,12 +46,16 @@ class Architecture:
     max_positions: int = 512
     token_types: int = 2
     labels: int = 2
+    head: Head = "sequence"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in self._sizes().items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"architecture: {field.name} must be a positive whole number, not {value!r}")
+                raise InputError(f"architecture: {name} must be a positive whole number, not {value!r}")
+        if self.head not in HEADS:
+            raise InputError(f"architecture: head must be one of {', '.join(HEADS)}, not {self.head!r}")
+        if self.head == "embedding" and self.labels != 1:
+            raise InputError(f"architecture: labels of an embedding must be 1, not {self.labels}")
         if self.hidden % self.heads:
             raise InputError(f"architecture: hidden {self.hidden} is not a multiple of heads {self.heads}")
         if self.seq_len > self.max_positions:
@@ -55,21 +68,30 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, embeddings, pooler and classifier included."""
+        """Number of weights, embeddings and head included."""
         embeddings = (self.vocab_size + self.max_positions + self.token_types + 2) * self.hidden
         attention = 4 * self.hidden * (self.hidden + 1)
         feed_forward = 2 * self.hidden * self.intermediate + self.hidden + self.intermediate
-        head = self.hidden * (self.hidden + 1) + self.labels * (self.hidden + 1)
-        return embeddings + self.layers * (attention + feed_forward + 4 * self.hidden) + head
+        return embeddings + self.layers * (attention + feed_forward + 4 * self.hidden) + self._head_parameters
+
+    @property
+    def _head_parameters(self) -> int:
+        classifier = self.labels * (self.hidden + 1)
+        pooler = self.hidden * (self.hidden + 1)
+        return {"sequence": pooler + classifier, "tokens": classifier, "embedding": 0}[self.head]
 
     @property
     def name(self) -> str:
-        """Short readable name, such as ``6x192-h6-f768``."""
-        return f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}"
+        """Short readable name, such as ``6x192-h6-f768``, or ``6x192-h6-f768-tokens`` of another head."""
+        sizes = f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}"
+        return sizes if self.head == "sequence" else f"{sizes}-{self.head}"
 
-    def to_dict(self) -> dict[str, int]:
-        """Plain dictionary of all sizes."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, int | str]:
+        """Plain dictionary of all sizes; the head is in it where it is not ``sequence``, as in older records."""
+        return self._sizes() | ({} if self.head == "sequence" else {"head": self.head})
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: value for name, value in asdict(self).items() if name != "head"}
 
     def to_json(self) -> str:
         """Canonical JSON: equal architectures give equal text."""
