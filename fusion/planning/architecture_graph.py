@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Head
 from fusion.graph import Attribute, Graph, Operator, TensorType
 
 LAYER_NORM_EPSILON = float(np.float32(1e-12))
+# What torch's normalisation of vectors divides by at least.
+SMALLEST_NORM = float(np.float32(1e-12))
 # The most negative fp32: what Hugging Face adds to the scores of masked keys.
 MASKED_BIAS = float(np.finfo(np.float32).min)
 
@@ -53,11 +57,8 @@ def architecture_graph(architecture: Architecture) -> Graph:
     hidden = _embeddings(builder, architecture)
     for _ in range(architecture.layers):
         hidden = _layer(builder, architecture, hidden)
-    first = builder.apply("select_row", (hidden,), (1, architecture.hidden), row=0)
-    pooled = builder.dense(first, 1, architecture.hidden, architecture.hidden)
-    pooled = builder.apply("tanh", (pooled,), (1, architecture.hidden))
-    logits = builder.dense(pooled, 1, architecture.hidden, architecture.labels)
-    return Graph(inputs, (logits,), tuple(builder.operators), builder.types, builder.constants, len(builder.operators))
+    output = _HEADS[architecture.head](builder, architecture, hidden)
+    return Graph(inputs, (output,), tuple(builder.operators), builder.types, builder.constants, len(builder.operators))
 
 
 def _embeddings(builder: _Builder, architecture: Architecture) -> str:
@@ -90,3 +91,29 @@ def _layer(builder: _Builder, architecture: Architecture, source: str) -> str:
     wide = builder.apply("gelu", (wide,), (1, rows, architecture.intermediate))
     narrow = builder.dense(wide, rows, architecture.intermediate, hidden)
     return builder.layer_norm(builder.apply("add", (narrow, attended), shape), rows, hidden)
+
+
+def _sequence_head(builder: _Builder, architecture: Architecture, source: str) -> str:
+    """Logits of the whole sequence, (1, labels), from its first token."""
+    hidden = architecture.hidden
+    first = builder.apply("select_row", (source,), (1, hidden), row=0)
+    pooled = builder.apply("tanh", (builder.dense(first, 1, hidden, hidden),), (1, hidden))
+    return builder.dense(pooled, 1, hidden, architecture.labels)
+
+
+def _tokens_head(builder: _Builder, architecture: Architecture, source: str) -> str:
+    """Logits of every token, (1, seq_len, labels)."""
+    return builder.dense(source, architecture.seq_len, architecture.hidden, architecture.labels)
+
+
+def _embedding_head(builder: _Builder, architecture: Architecture, source: str) -> str:
+    """The mean of the tokens that the mask keeps, brought to length 1: (1, hidden)."""
+    shape, table = (1, architecture.hidden), (2, architecture.seq_len + 1)
+    tables = builder.constant("scales", *table), builder.constant("shifts", *table)
+    mean = builder.apply("pool", (source, "attention_mask", *tables), shape, function="sum")
+    return builder.apply("l2_norm", (mean,), shape, inside=0.0, floor=SMALLEST_NORM, outside=0.0)
+
+
+_HEADS: Mapping[Head, Callable[[_Builder, Architecture, str], str]] = MappingProxyType(
+    {"sequence": _sequence_head, "tokens": _tokens_head, "embedding": _embedding_head}
+)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Head
 from data.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ class SearchSpace:
     template: Architecture
 
     @classmethod
-    def from_teacher(cls, teacher: EncoderSizes, *, seq_len: int, labels: int) -> SearchSpace:
+    def from_teacher(cls, teacher: EncoderSizes, *, seq_len: int, labels: int, head: Head = "sequence") -> SearchSpace:
         """The space of the students of a teacher: nowhere larger than the teacher, since they are cut out of it.
+        ``labels`` and ``head`` are the task's, whatever the teacher's are.
 
         Raises:
             InputError: the teacher is too small to have students, or has fewer positions than ``seq_len``.
@@ -85,6 +86,7 @@ class SearchSpace:
                 seq_len=seq_len,
                 max_positions=teacher.max_positions,
                 labels=labels,
+                head=head,
             ),
         )
         if not (space.layers and space.hidden and space.intermediate):
@@ -142,17 +144,7 @@ class SearchSpace:
         return np.asarray((logs - low) / np.where(high > low, high - low, 1.0))
 
     def _architecture(self, layers: int, hidden: int, heads: int, intermediate: int) -> Architecture:
-        return Architecture(
-            layers=layers,
-            hidden=hidden,
-            heads=heads,
-            intermediate=intermediate,
-            vocab_size=self.template.vocab_size,
-            seq_len=self.template.seq_len,
-            max_positions=self.template.max_positions,
-            token_types=self.template.token_types,
-            labels=self.template.labels,
-        )
+        return replace(self.template, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
 
 
 def _nearest(values: Sequence[int], wanted: float) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Head
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 
+# As sentence-transformers writes them, from version 3 on.
+_MODULES = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
 
-def random_architecture(seed: int) -> Architecture:
+
+def random_architecture(seed: int, head: Head = "sequence") -> Architecture:
     """Sizes that BERTs have and sizes that they don't: odd widths, head sizes off the vector, lengths 1 to 200."""
     generator = np.random.default_rng(seed)
     heads = int(generator.choice([1, 2, 3, 4, 6]))
@@ -25,27 +30,50 @@ def random_architecture(seed: int) -> Architecture:
         intermediate=int(generator.choice([64, 100, 256, 500])),
         vocab_size=300,
         seq_len=int(generator.choice([1, 2, 7, 16, 40, 64, 100, 128, 200])),
-        labels=int(generator.integers(1, 4)),
+        labels=1 if head == "embedding" else int(generator.integers(1, 4)),
+        head=head,
     )
 
 
-def save_checkpoint(architecture: Architecture, folder: Path, seed: int = 0) -> Path:
-    """A checkpoint with weights large enough that every part of the model matters."""
+def save_checkpoint(architecture: Architecture, folder: Path, seed: int = 0, **settings: Any) -> Path:
+    """A checkpoint with weights large enough that every part of the model matters; ``settings`` go into config.json.
+    That of an embedding is a sentence-transformers folder."""
     config = BertConfig(
         vocab_size=architecture.vocab_size,
         hidden_size=architecture.hidden,
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
         intermediate_size=architecture.intermediate,
-        num_labels=architecture.labels,
+        **{"num_labels": architecture.labels} | settings,
     )
     torch.manual_seed(seed)
-    model = BertForSequenceClassification(config)
+    model: Any = _CLASSES[architecture.head](config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.15)
     model.save_pretrained(folder)
+    if architecture.head == "embedding":
+        _save_modules(architecture.hidden, folder)
     return folder
+
+
+_CLASSES: dict[Head, Any] = {
+    "sequence": BertForSequenceClassification,
+    "tokens": BertForTokenClassification,
+    "embedding": lambda config: BertModel(config, add_pooling_layer=False),
+}
+
+
+def _save_modules(hidden: int, folder: Path) -> None:
+    """Says that the folder's encoder is pooled by its mean and normalised."""
+    described = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(_MODULES.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(described))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
 def tiny_checkpoint(folder: Path) -> Path:

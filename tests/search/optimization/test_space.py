@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.architecture import Head
 from data.errors import InputError
 from search.optimization.space import SearchSpace, model_bytes
 
@@ -67,6 +68,13 @@ def test_a_sequence_longer_than_the_teachers_positions_is_refused() -> None:
 def test_size_in_bytes_counts_fp32_weights() -> None:
     architecture = SearchSpace.from_teacher(MINILM, seq_len=128, labels=2).architectures()[0]
     assert model_bytes(architecture) == 4 * architecture.parameters
+
+
+@pytest.mark.parametrize(("head", "labels"), [("tokens", 9), ("embedding", 1)])
+def test_students_have_the_head_of_the_task(head: Head, labels: int) -> None:
+    space = SearchSpace.from_teacher(MINILM, seq_len=128, labels=labels, head=head)
+    assert {(a.head, a.labels) for a in (*space.architectures(), *space.uniformly_scaled())} == {(head, labels)}
+    assert len(space.architectures()) == len(SearchSpace.from_teacher(MINILM, seq_len=128, labels=2).architectures())
 
 
 def test_the_teacher_is_scaled_in_all_sizes_alike() -> None:
