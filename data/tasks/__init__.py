@@ -5,9 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.errors import UnknownNameError
-from data.tasks.task import Example, Task
+from data.tasks.examples import METRICS, Example, Examples, Kind, Metric, TaggedWords
+from data.tasks.task import Task
 
-__all__ = ["DOCPAIRS", "Example", "Task", "load_task", "task_names"]
+__all__ = [
+    "DOCPAIRS",
+    "METRICS",
+    "Example",
+    "Examples",
+    "Kind",
+    "Metric",
+    "TaggedWords",
+    "Task",
+    "load_task",
+    "task_names",
+]
 
 DOCPAIRS = "docpairs"
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from data.errors import PocketBertError, StoreError
 from data.home import home
 from data.tasks.docstrings import Documented, gather
-from data.tasks.task import Example, Task
+from data.tasks.examples import Example
+from data.tasks.task import Task
 
 # Import name -> distribution. All are dependencies of pocketbert, or of torch (networkx, sympy).
 SOURCES = {
@@ -37,7 +38,6 @@ SOURCES = {
 }
 TRAIN_PAIRS = 8000
 DEV_PAIRS = 1600
-_MAX_TOKENS = 64
 _RECIPE = 1  # raised when gathering or pairing changes, so that old caches are not read
 
 
@@ -51,7 +51,7 @@ def load_docpairs(seed: int = 0) -> Task:
     train, dev = make_pairs(documented_names(), seed, TRAIN_PAIRS, DEV_PAIRS)
     if min(len(train), len(dev)) < DEV_PAIRS // 4:
         raise PocketBertError("docpairs: the installed packages hold too few docstrings (python -OO installation?)")
-    return Task("docpairs", "classification", 2, "accuracy", _MAX_TOKENS, train, dev)
+    return Task("docpairs", "classification", ("mismatched", "matched"), "accuracy", train, dev)
 
 
 def documented_names() -> list[Documented]:

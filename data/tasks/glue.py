@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import DataFileError, InputError
-from data.tasks.task import Example, Kind, Metric, Task
+from data.tasks.examples import Example, Kind, Metric
+from data.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,15 @@ class Layout:
     """Where one GLUE task keeps its texts and labels.
 
     ``columns`` are (first, second or None, label): names found in the header, or positions where the file
-    has no header. ``classes`` maps the label's text to a class number; regression has none, but a range.
+    has no header. ``classes`` are the labels as they are written, in the order of ``label_names``; regression has
+    neither, but a range.
     """
 
     folder: str
     columns: tuple[str | int, str | int | None, str | int]
     metric: Metric
-    max_tokens: int
-    classes: Mapping[str, int] | None
+    classes: tuple[str, ...]
+    label_names: tuple[str, ...]
     hub_columns: tuple[str, str | None]
     width: int = 0  # number of columns of a file without a header
     similarity_range: tuple[float, float] = (0.0, 5.0)
@@ -40,16 +42,18 @@ class Layout:
         return isinstance(self.columns[0], str)
 
 
-_BINARY = {"0": 0, "1": 1}
+_BINARY = ("0", "1")
+_ENTAILED = ("entailment", "not_entailment")
 _PAIR = ("sentence1", "sentence2")
+_SINGLE = ("sentence", None)
 LAYOUTS: Mapping[str, Layout] = {
-    "mrpc": Layout("MRPC", ("#1 String", "#2 String", "Quality"), "f1", 128, _BINARY, _PAIR),
-    "stsb": Layout("STS-B", ("sentence1", "sentence2", "score"), "pearson_spearman", 128, None, _PAIR),
-    "rte": Layout(
-        "RTE", ("sentence1", "sentence2", "label"), "accuracy", 256, {"entailment": 0, "not_entailment": 1}, _PAIR
+    "mrpc": Layout(
+        "MRPC", ("#1 String", "#2 String", "Quality"), "f1", _BINARY, ("not_equivalent", "equivalent"), _PAIR
     ),
-    "cola": Layout("CoLA", (3, None, 1), "matthews", 48, _BINARY, ("sentence", None), width=4),
-    "sst2": Layout("SST-2", ("sentence", None, "label"), "accuracy", 72, _BINARY, ("sentence", None)),
+    "stsb": Layout("STS-B", ("sentence1", "sentence2", "score"), "pearson_spearman", (), (), _PAIR),
+    "rte": Layout("RTE", ("sentence1", "sentence2", "label"), "accuracy", _ENTAILED, _ENTAILED, _PAIR),
+    "cola": Layout("CoLA", (3, None, 1), "matthews", _BINARY, ("unacceptable", "acceptable"), _SINGLE, width=4),
+    "sst2": Layout("SST-2", ("sentence", None, "label"), "accuracy", _BINARY, ("negative", "positive"), _SINGLE),
 }
 
 
@@ -65,8 +69,7 @@ def load_glue(name: str, data_dir: Path | None) -> Task:
         train, dev = _from_hub(name, layout, "train"), _from_hub(name, layout, "validation")
     else:
         train, dev = (read_tsv(data_dir / layout.folder / f"{split}.tsv", layout) for split in ("train", "dev"))
-    labels = len(layout.classes) if layout.classes else 1
-    return Task(name, layout.kind, labels, layout.metric, layout.max_tokens, train, dev)
+    return Task(name, layout.kind, layout.label_names, layout.metric, train, dev)
 
 
 def read_tsv(path: Path, layout: Layout) -> tuple[Example, ...]:
@@ -141,7 +144,7 @@ def _label(path: Path, number: int, text: str, layout: Layout) -> float:
     if layout.classes:
         if text not in layout.classes:
             raise DataFileError(path, f"label {text!r} is none of {', '.join(layout.classes)}", number)
-        return float(layout.classes[text])
+        return float(layout.classes.index(text))
     low, high = layout.similarity_range
     try:
         value = float(text)

@@ -162,7 +162,7 @@ def _distill(
     partial.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
-        encoded = encode(tokenizer, task.train, teacher.max_tokens)
+        encoded = encode(tokenizer, task.train, teacher.seq_len)
         states = teacher_states(teacher, encoded, progress)
         if begin is None:
             progress(ProgressEvent("distillation", 0, None, f"cutting {architecture.name}"))
@@ -181,7 +181,7 @@ def _distill(
         finished = partial / "finished"
         save_checkpoint(student, tokenizer, finished)
         # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
-        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, teacher.max_tokens)))
+        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, teacher.seq_len)))
     record = {"key": key, "score": scores[task.metric], "scores": scores, "seconds": time.monotonic() - started}
     (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
     os.replace(finished, out_dir)

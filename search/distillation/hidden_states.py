@@ -80,7 +80,7 @@ def prepare_states(teacher: Teacher, task: Task, progress: Progress = no_progres
 
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
-        teacher_states(teacher, encode(tokenizer, task.train, teacher.max_tokens), progress)
+        teacher_states(teacher, encode(tokenizer, task.train, teacher.seq_len), progress)
 
 
 def _read(directory: Path, encoded: Encoded) -> TeacherStates:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import InputError
-from data.tasks import Example
+from data.tasks import Example, TaggedWords
 
 if TYPE_CHECKING:
     import torch
@@ -43,18 +43,21 @@ class Encoded:
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
 
-def encode(tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> Encoded:
-    """Tokenise with the teacher's tokenizer, cut to ``max_tokens``."""
-    first = [example.first for example in examples]
-    paired = bool(examples) and examples[0].second is not None
-    second = [example.second for example in examples] if paired else None
-    batch = tokenizer(first, second, truncation=True, max_length=max_tokens, return_token_type_ids=True)
+def encode(tokenizer: Any, examples: Sequence[Example | TaggedWords], seq_len: int) -> Encoded:
+    """Tokenise with the teacher's tokenizer, cut to ``seq_len`` tokens."""
+    texts = [example for example in examples if isinstance(example, Example)]
+    if len(texts) < len(examples):
+        raise InputError("tagged words cannot be learnt yet")
+    first = [example.first for example in texts]
+    paired = bool(texts) and texts[0].second is not None
+    second = [example.second for example in texts] if paired else None
+    batch = tokenizer(first, second, truncation=True, max_length=seq_len, return_token_type_ids=True)
     lengths = [len(ids) for ids in batch["input_ids"]]
     return Encoded(
         tokens=np.concatenate([np.asarray(ids, np.int32) for ids in batch["input_ids"]]),
         types=np.concatenate([np.asarray(ids, np.int32) for ids in batch["token_type_ids"]]),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        labels=np.array([example.label for example in examples], np.float32),
+        labels=np.array([example.label for example in texts], np.float32),
     )
 
 

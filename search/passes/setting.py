@@ -51,10 +51,8 @@ def load_task(bench: Bench) -> Task:
     bench.study.save("task", summary)
     size = f"{summary.train_examples} training and {summary.dev_examples} dev examples"
     bench.progress(ProgressEvent("task", 1, 1, f"{task.name}: {size}"))
-    if options.seq_len < task.max_tokens:
-        bench.note(f"texts of {task.name} have up to {task.max_tokens} tokens: --seq-len {options.seq_len} cuts them")
-    elif options.seq_len > task.max_tokens:
-        bench.note(f"texts of {task.name} are cut to {task.max_tokens} tokens; what --seq-len has beyond is padding")
+    for remark in task.remarks:
+        bench.note(remark)
     return task
 
 

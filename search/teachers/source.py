@@ -93,10 +93,10 @@ def check_teacher(task: Task, teacher: str | None, seq_len: int) -> None:
     from fusion.checkpoints.loading import quiet_transformers
 
     with quiet_transformers():
-        load_source(resolve_teacher(teacher), task, min(seq_len, task.max_tokens))
+        load_source(resolve_teacher(teacher), task, seq_len)
 
 
-def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
+def load_source(source: Path, task: Task, seq_len: int) -> tuple[Any, Any]:
     """The pre-trained model in fp32 with a head for the task, new where the teacher has none that fits; its tokenizer.
 
     Raises:
@@ -123,7 +123,7 @@ def load_source(source: Path, task: Task, max_tokens: int) -> tuple[Any, Any]:
     _check_vocabulary(tokenizer, model.config.vocab_size, source)
     _check_vocabulary_file(tokenizer, source)
     with _tokenizer_errors(source):
-        sample = encode(tokenizer, task.train[:_SAMPLE], max_tokens)
+        sample = encode(tokenizer, task.train[:_SAMPLE], seq_len)
     _check_sample(sample, tokenizer, model.config.type_vocab_size, source)
     return model, tokenizer
 

@@ -30,7 +30,7 @@ _CHECKPOINT_STEPS = 100
 class Teacher:
     """A fine-tuned teacher: a Hugging Face directory (checkpoint and tokenizer), its sizes and dev scores.
 
-    ``score`` is the task's metric, ``scores`` all of them; ``max_tokens`` is the length to which texts are cut.
+    ``score`` is the task's metric, ``scores`` all of them; ``seq_len`` is the length in tokens to which texts are cut.
     """
 
     directory: Path
@@ -40,7 +40,7 @@ class Teacher:
     intermediate: int
     vocab_size: int
     max_positions: int
-    max_tokens: int
+    seq_len: int
     score: float
     scores: dict[str, float]
 
@@ -58,7 +58,7 @@ def prepare_teacher(
     Args:
         task: What to learn.
         teacher: A Hugging Face directory or hub name of a BERT; None is all-MiniLM-L6-v2 from its package.
-        seq_len: Texts are cut to the smaller of this and ``task.max_tokens``.
+        seq_len: Tokens to which texts are cut.
         out_dir: Where teachers are kept, by content hash; default ``home()/teachers``.
         seed: Of the new head and the order of examples.
         progress: Told of each step.
@@ -76,13 +76,12 @@ def prepare_teacher(
     positions = load_config(source).max_position_embeddings
     if seq_len > positions:
         raise InputError(f"seq-len {seq_len} exceeds the teacher's {positions} positions")
-    max_tokens = min(seq_len, task.max_tokens)
-    key = hashlib.sha256(json.dumps([_RECIPE, task.fingerprint, content_hash(source), max_tokens, seed]).encode())
+    key = hashlib.sha256(json.dumps([_RECIPE, task.fingerprint, content_hash(source), seq_len, seed]).encode())
     directory = (out_dir or home() / "teachers") / key.hexdigest()[:16]
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if not (directory / _RECORD).exists():
-            _fine_tune(task, source, directory, max_tokens, seed, progress)
+            _fine_tune(task, source, directory, seq_len, seed, progress)
         return _read_record(directory)
 
 
@@ -91,7 +90,7 @@ def epochs_for(task: Task) -> int:
     return 4 if len(task.train) < 5000 else 3 if len(task.train) < 7000 else 1
 
 
-def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed: int, progress: Progress) -> None:
+def _fine_tune(task: Task, source: Path, directory: Path, seq_len: int, seed: int, progress: Progress) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
     from fusion.checkpoints.loading import quiet_transformers
     from search.learning.encoding import encode, predict_logits
@@ -99,14 +98,14 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
     with quiet_transformers():
-        model, tokenizer = _load(source, task, max_tokens, seed)
+        model, tokenizer = _load(source, task, seq_len, seed)
         partial = directory.with_name(directory.name + ".partial")
-        _train(model, encode(tokenizer, task.train, max_tokens), partial, epochs_for(task), seed, progress)
+        _train(model, encode(tokenizer, task.train, seq_len), partial, epochs_for(task), seed, progress)
         progress(ProgressEvent("teacher", 0, None, "scoring"))
         finished = partial / "finished"
         save_checkpoint(model, tokenizer, finished)
         # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
-        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, max_tokens)))
+        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, seq_len)))
     config = model.config
     record = Teacher(
         directory,
@@ -116,7 +115,7 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
         config.intermediate_size,
         config.vocab_size,
         config.max_position_embeddings,
-        max_tokens,
+        seq_len,
         scores[task.metric],
         scores,
     )
@@ -125,11 +124,11 @@ def _fine_tune(task: Task, source: Path, directory: Path, max_tokens: int, seed:
     shutil.rmtree(partial)
 
 
-def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any]:
+def _load(source: Path, task: Task, seq_len: int, seed: int) -> tuple[Any, Any]:
     import torch
 
     torch.manual_seed(seed)
-    model, tokenizer = load_source(source, task, max_tokens)
+    model, tokenizer = load_source(source, task, seq_len)
     model.config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
     return model, tokenizer
 

@@ -120,14 +120,14 @@ def test_real_files(name: str, majority: float) -> None:
 
 def test_scores_and_their_baselines() -> None:
     examples = tuple(Example("a", None, float(label)) for label in (1, 1, 1, 0))
-    task = Task("t", "classification", 2, "f1", 8, examples, examples)
+    task = Task("t", "classification", ("no", "yes"), "f1", examples, examples)
     assert task.majority == pytest.approx(6 / 7)
     perfect = np.eye(2)[[1, 1, 1, 0]]
     assert task.score(perfect) == {"accuracy": 1.0, "f1": 1.0, "matthews": 1.0}
     with pytest.raises(InputError, match="shape"):
         task.score(np.zeros((3, 2)))
     values = tuple(Example("a", "b", label) for label in (0.0, 2.5, 5.0))
-    regression = Task("r", "regression", 1, "pearson_spearman", 8, values, values)
+    regression = Task("r", "regression", (), "pearson_spearman", values, values)
     assert regression.majority == 0.0
     assert regression.score(np.array([[0.1], [0.5], [0.9]]))["pearson_spearman"] == pytest.approx(1.0)
     assert regression.score(np.ones((3, 1)))["pearson_spearman"] == 0.0
@@ -136,7 +136,8 @@ def test_scores_and_their_baselines() -> None:
 def test_fingerprint_tells_tasks_apart() -> None:
     one, other = (Example("a", None, 1.0),), (Example("b", None, 1.0),)
     tasks = [
-        Task("t", "classification", 2, "f1", 8, train, dev) for train, dev in ((one, other), (other, one), (one, other))
+        Task("t", "classification", ("no", "yes"), "f1", train, dev)
+        for train, dev in ((one, other), (other, one), (one, other))
     ]
     assert tasks[0].fingerprint == tasks[2].fingerprint != tasks[1].fingerprint
 

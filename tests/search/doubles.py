@@ -36,9 +36,7 @@ TEACHER = SimpleNamespace(
     score=0.9,
     scores={"accuracy": 0.9},
 )
-TASK = SimpleNamespace(
-    name="pairs", metric="accuracy", majority=0.5, labels=2, max_tokens=48, train=range(100), dev=range(40)
-)
+TASK = SimpleNamespace(name="pairs", metric="accuracy", majority=0.5, labels=2, train=range(100), dev=range(40))
 # The teacher itself takes 1.62 ms and does not fit.
 OPTIONS = SearchOptions(device="host", budget_ms=1.0, task="pairs", trials=3, seq_len=64)
 
@@ -117,6 +115,7 @@ class World:
     teacher_score: float = 0.9
     teacher_problem: str = ""
     student_problem: str = ""
+    remarks: tuple[str, ...] = ()
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -131,7 +130,7 @@ class World:
             predictor=self.predictor,
             quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
             learned=self.learned,
-            load_task=lambda name, folder, seed: TASK,
+            load_task=lambda name, folder, seed: SimpleNamespace(**vars(TASK) | {"remarks": self.remarks}),
             teacher_sizes=lambda teacher: TEACHER,
             check_teacher=self.check_teacher,
             untrained_student=self.untrained_student,

@@ -98,11 +98,9 @@ def test_a_failed_start_is_simply_repeated(search: Search, world: World) -> None
     assert search(world, "--out", "run").exit_code == 0
 
 
-def test_lengths_other_than_the_tasks_are_said(search: Search, world: World) -> None:
-    stopped = replace(world, teacher_problem="that is all")
-    assert "have up to 48 tokens: --seq-len 32 cuts them" in search(stopped, "--seq-len", "32").stderr
-    assert "are cut to 48 tokens" in search(stopped, "--seq-len", "64", "--out", "other").stderr
-    assert "tokens" not in search(stopped, "--seq-len", "48", "--out", "third").stderr
+def test_what_the_task_has_to_say_is_said(search: Search, world: World) -> None:
+    stopped = replace(world, teacher_problem="that is all", remarks=("column 3 is the label",))
+    assert "column 3 is the label" in search(stopped).stderr
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"]])

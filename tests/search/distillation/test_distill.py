@@ -39,8 +39,8 @@ def make_task(examples: int = 96, kind: str = "classification") -> Task:
         filler = " ".join(random.choice(["the", "a", "is"], random.integers(1, 6)))
         rows.append(Example(f"{filler} {first}", f"the {second}", float(second in ANIMALS)))
     metric = "accuracy" if kind == "classification" else "pearson_spearman"
-    labels = 2 if kind == "classification" else 1
-    return Task("animals", kind, labels, metric, 24, tuple(rows[: examples // 2]), tuple(rows[examples // 2 :]))  # type: ignore[arg-type]
+    names = ("no", "yes") if kind == "classification" else ()
+    return Task("animals", kind, names, metric, tuple(rows[: examples // 2]), tuple(rows[examples // 2 :]))  # type: ignore[arg-type]
 
 
 def architecture(*sizes: int, labels: int = 2) -> Architecture:

@@ -12,7 +12,9 @@ from search.learning.judgement import nothing_learnt
 def task_of(labels: np.ndarray, metric: str = "accuracy") -> Task:
     dev = tuple(Example("text", None, float(label)) for label in labels)
     regression = metric == "pearson_spearman"
-    return Task("t", "regression" if regression else "classification", 1 if regression else 2, metric, 8, dev, dev)  # type: ignore[arg-type]
+    return Task(
+        "t", "regression" if regression else "classification", () if regression else ("no", "yes"), metric, dev, dev
+    )  # type: ignore[arg-type]
 
 
 def problem(metric: str, share: float, agreement: float, n: int, seed: int = 0) -> str:

@@ -19,7 +19,7 @@ from search.teachers.source import check_teacher, content_hash, load_source
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "green", "cat", "dog", "cow", "a")
 PAIRS = tuple(Example(f"a red {animal}", f"a {animal}", float(animal == "cat")) for animal in ("cat", "dog", "cow"))
-TASK = Task("pairs", "classification", 2, "accuracy", 16, PAIRS, PAIRS)
+TASK = Task("pairs", "classification", ("no", "yes"), "accuracy", PAIRS, PAIRS)
 LAYER = "encoder.layer.1.output.dense.weight"
 
 Edit = Callable[[Path], object]
