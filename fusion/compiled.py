@@ -75,6 +75,11 @@ class CompiledModel:
         return tuple(fused.block for fused in self.plan.blocks)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the logits, in order: those of a checkpoint's ``id2label``. Empty where it has none."""
+        return self._graph.labels
+
+    @property
     def summary(self) -> Summary:
         """Operators before, blocks after, flops, bytes, and per-block medians once timed."""
         costs = [block.cost for block in self.blocks]

@@ -8,11 +8,13 @@ from pathlib import Path
 from data.kept import replacing
 from fusion.build.toolchain import RUNTIME
 from fusion.compiled import CompiledModel
+from fusion.emit.model_header import model_header
 from fusion.target import Target
 
 
 def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
-    """``model.so``, ``pocketbert.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory: no Python needed.
+    """``model.so``, ``pocketbert.h``, ``model.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory: no
+    Python needed. ``model.h`` holds what is this model's own: names and sizes of inputs and outputs, names of labels.
 
     The library and ``weights.bin`` are for the model's own target; a runner for another target has weights of its
     own, ``runner-weights.bin``, because packing follows the target's vectors. Files that are there are replaced, not
@@ -31,9 +33,16 @@ def export_compiled(model: CompiledModel, directory: Path, runner_target: Target
         with replacing(directory / name) as partial:
             shutil.copyfile(file, partial)
             partial.chmod(0o755 if name == "runner" else 0o644)
-    with replacing(directory / "example.c") as partial:
-        partial.write_text(example_source(model.threads), encoding="utf-8")
+    texts = {"model.h": header_source(model), "example.c": example_source(model.threads)}
+    for name, text in texts.items():
+        with replacing(directory / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     return directory
+
+
+def header_source(model: CompiledModel) -> str:
+    """The C header of one model: what it takes and gives, by name, and the names of its labels."""
+    return model_header(model.program, model.plan.graph, model.seq_len)
 
 
 def example_source(threads: int) -> str:

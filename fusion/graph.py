@@ -67,7 +67,7 @@ class Graph:
     zero-stride arrays, which take no memory. ``output_shapes``, ``output_names`` and ``output_dtypes`` are the source
     model's, where they are known: two of its outputs may be one tensor in two shapes, and whole numbers are fp32 here.
     ``renamed_inputs`` are (the source's name, ours) of inputs that it calls otherwise, ``unread_inputs`` those of its
-    inputs that nothing reads and that are none of ours."""
+    inputs that nothing reads and that are none of ours. ``labels`` are the names of its logits, where it has any."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -80,6 +80,7 @@ class Graph:
     unread_inputs: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     output_dtypes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Operator]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from data.errors import DataFileError, InputError
 from fusion.checkpoints.heads import MULTIPLE_CHOICE
+from fusion.checkpoints.label_names import label_names
 from fusion.checkpoints.loading import load_checkpoint
 from fusion.checkpoints.sentence_embedding import sentence_module
 from fusion.checkpoints.sentence_modules import HEAD_FILE, is_sentence_folder, read_sentence_modules
@@ -23,7 +24,7 @@ class CheckpointModel:
     """A torch module of positional inputs, int64 [1, seq_len] each, which gives a mapping of fp32 outputs by name.
 
     ``architecture`` is the name of transformers' class within it. ``longest`` is the most tokens that it takes, and
-    ``limit`` says what sets that.
+    ``limit`` says what sets that. ``labels`` are the names of a classifier's logits, where it has any.
     """
 
     module: Any
@@ -31,6 +32,7 @@ class CheckpointModel:
     inputs: tuple[str, ...]
     longest: int | None
     limit: str
+    labels: tuple[str, ...] = ()
 
     def check_length(self, seq_len: int) -> None:
         """``InputError`` when the model takes no sequence of this length."""
@@ -79,24 +81,26 @@ def open_checkpoint(directory: Path, attention: str | None = "eager") -> Checkpo
 
     Raises:
         DataFileError, ModelError: as :func:`fusion.checkpoints.loading.load_checkpoint`,
+            :func:`fusion.checkpoints.label_names.label_names`,
             :func:`fusion.checkpoints.sentence_modules.read_sentence_modules` and
             :func:`fusion.checkpoints.sentence_embedding.sentence_module`.
     """
     if is_sentence_folder(directory):
         return _open_sentence_folder(directory, attention)
-    return _open_model(load_checkpoint(directory, attention))
+    return _open_model(load_checkpoint(directory, attention), directory)
 
 
-def _open_model(model: Any) -> CheckpointModel:
+def _open_model(model: Any, directory: Path) -> CheckpointModel:
     name, inputs, positions = type(model).__name__, _input_names(model), _positions(model)
     module = _named_module(model, inputs, choice=name.endswith(MULTIPLE_CHOICE))
-    return CheckpointModel(module, name, inputs, positions, f"the model's {positions} positions")
+    limit, labels = f"the model's {positions} positions", label_names(model, directory)
+    return CheckpointModel(module, name, inputs, positions, limit, labels)
 
 
 def _open_sentence_folder(directory: Path, attention: str | None) -> CheckpointModel:
     described = read_sentence_modules(directory)
     model = load_checkpoint(described.encoder, attention, encoder_only=bool(described.poolings))
-    opened = _open_model(model)
+    opened = _open_model(model, described.encoder)
     if described.poolings:
         described.check_widths(int(model.config.hidden_size))
         opened = replace(opened, module=sentence_module(opened.module, described))

@@ -9,6 +9,7 @@ from typing import Any
 
 from data.errors import ModelError, StoreError, first_line
 from fusion.checkpoints.model import CheckpointModel, open_checkpoint
+from fusion.labels import add_labels
 
 _OPSET = 17
 
@@ -18,7 +19,8 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
 
     Inputs are ``input_ids``, ``attention_mask`` and, where the model tells several token types apart,
     ``token_type_ids``, int64 [1, seq_len]; outputs, fp32, are those of
-    :func:`fusion.checkpoints.model.open_checkpoint`.
+    :func:`fusion.checkpoints.model.open_checkpoint`. The metadata ``pocketbert.labels`` is a JSON list of the names of
+    a classifier's logits, where the checkpoint has some.
 
     Raises:
         DataFileError: the directory holds no checkpoint that transformers can read.
@@ -34,6 +36,8 @@ def checkpoint_to_onnx(directory: Path | str, path: Path | str, seq_len: int) ->
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _export(model, partial, seq_len)
+        if model.labels:
+            add_labels(partial, model.labels)
         os.replace(partial, path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from data.errors import ModelError
 from fusion.block import FLOAT_BYTES, Block
 from fusion.emit import Unit, emit_block
+from fusion.emit.c_text import c_string
 from fusion.emit.layout import ALIGNMENT, round_up, row_stride
 from fusion.emit.packing import weight_elements
 from fusion.emit.rows import table_entries
@@ -279,21 +280,13 @@ def _tables(program: Program) -> tuple[str, str, str]:
     )
     inputs, outputs = (
         "".join(
-            f"  {{{_c_string(port.name)}, {port.rows}, {port.columns}, {port.stride}, {port.limit}, {port.offset}L}},\n"
+            f"  {{{c_string(port.name)}, {port.rows}, {port.columns}, {port.stride}, {port.limit}, {port.offset}L}},\n"
             for port in ports
         )
         or "  {0}"
         for ports in (program.inputs, program.outputs)
     )
     return steps, inputs, outputs
-
-
-def _c_string(text: str) -> str:
-    """A C literal of any text: what is not a plain letter, digit or sign is written in octal."""
-    plain = "".join(
-        chr(c) if (chr(c).isascii() and chr(c).isalnum()) or chr(c) in "._/:-" else f"\\{c:03o}" for c in text.encode()
-    )
-    return f'"{plain}"'
 
 
 def emit_table(programs: Sequence[Program]) -> str:
@@ -309,7 +302,7 @@ def emit_table(programs: Sequence[Program]) -> str:
         scratch = max((step.unit.scratch_bytes for step in program.steps), default=0)
         ready = max((step.unit.ready_count for step in program.steps), default=0)
         rows += (
-            f'  {{{_c_string(program.name)}, "{program.id}", steps_{index}, {len(program.steps)}, inputs_{index}, '
+            f'  {{{c_string(program.name)}, "{program.id}", steps_{index}, {len(program.steps)}, inputs_{index}, '
             f"{len(program.inputs)}, outputs_{index}, {len(program.outputs)}, {program.arena_bytes}L, "
             f"{program.weight_bytes}L, {round_up(scratch, ALIGNMENT)}L, {ready}}},\n"
         )

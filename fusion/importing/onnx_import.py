@@ -32,6 +32,7 @@ from fusion.importing.onnx_nodes import all_reads
 from fusion.importing.preparation import load_onnx
 from fusion.importing.several_outputs import operators_of
 from fusion.importing.tables import beyond_table, check_cut, check_lookups
+from fusion.labels import LOGITS, labels_of
 
 _MAX_ELEMENTS = 1 << 28
 # Folded constants may take this much beyond three times the weights of the file.
@@ -58,7 +59,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     operators, functions of the ids ``position_ids``.
 
     Raises:
-        DataFileError: the file cannot be read as ONNX.
+        DataFileError: the file cannot be read as ONNX, or its metadata do not name its labels as they should.
         InputError: ``rename`` does not fit the file's inputs, or the sequence is longer than the model's positions.
         ModelError: shapes do not fit, or are too large, or it is not sure what an input is.
         UnsupportedOperatorError: an operator whose shapes ONNX itself does not know, or that uses ids or mask
@@ -81,7 +82,9 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
         raise DataFileError(path, "holds a name that is no UTF-8: the file is damaged") from error
     check_lookups(graph, seq_len)
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
-    return replace(graph, types=dict(graph.types) | whole, renamed_inputs=names.renamed, unread_inputs=names.unread)
+    types = dict(graph.types) | whole
+    labels = labels_of(model, Path(path), types[LOGITS].columns if LOGITS in graph.outputs else None)
+    return replace(graph, types=types, renamed_inputs=names.renamed, unread_inputs=names.unread, labels=labels)
 
 
 @dataclass

@@ -1,7 +1,7 @@
-/* Runs the model once and prints its outputs, in C or C++:
+/* Runs the model once and prints its outputs, and which label scores highest in each row, in C or C++:
 
      cc example.c ./model.so -lpthread -o example && ./example weights.bin */
-#include "pocketbert.h"
+#include "model.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,18 @@ static void print_output(const pb_port *port, const float *values) {
       printf("%.9g%c", values[(size_t)row * port->columns + column], column + 1 < port->columns ? ' ' : '\n');
 }
 
+#ifdef PB_LABELLED_OUTPUT
+/* The names of labels that the scores [rows x PB_LABEL_COUNT] are highest for. */
+static void print_labels(const pb_port *port, const float *scores) {
+  for (int row = 0; row < port->rows; row++) {
+    int best = 0;
+    for (int label = 1; label < PB_LABEL_COUNT; label++)
+      if (scores[row * PB_LABEL_COUNT + label] > scores[row * PB_LABEL_COUNT + best]) best = label;
+    printf("%d: %s\n", row, pb_labels[best]);
+  }
+}
+#endif
+
 /* Runs the model and prints all outputs. Returns 0, or what pb_run returned. */
 static int run(pb_model *model, int64_t **inputs, float **outputs) {
   const pb_program *program = pb_program_of(model);
@@ -32,6 +44,9 @@ static int run(pb_model *model, int64_t **inputs, float **outputs) {
   if (result > 0) fprintf(stderr, "error: input %s holds a number out of range\n", program->inputs[result - 1].name);
   else if (result < 0) fprintf(stderr, "error: the model is stopped\n");
   for (int i = 0; !result && i < program->output_count; i++) print_output(&program->outputs[i], outputs[i]);
+#ifdef PB_LABELLED_OUTPUT
+  if (!result) print_labels(&program->outputs[PB_LABELLED_OUTPUT], outputs[PB_LABELLED_OUTPUT]);
+#endif
   return result;
 }
 

@@ -44,7 +44,8 @@ def save_checkpoint(architecture: Architecture, folder: Path, seed: int = 0, **s
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
         intermediate_size=architecture.intermediate,
-        **{"num_labels": architecture.labels} | settings,
+        num_labels=architecture.labels,
+        **settings,
     )
     torch.manual_seed(seed)
     model: Any = _CLASSES[architecture.head](config)
@@ -95,9 +96,9 @@ def tiny_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def export(architecture: Architecture, folder: Path, seed: int = 0) -> Path:
+def export(architecture: Architecture, folder: Path, seed: int = 0, **settings: Any) -> Path:
     """The checkpoint as ONNX at the architecture's sequence length."""
-    checkpoint = save_checkpoint(architecture, folder / "checkpoint", seed)
+    checkpoint = save_checkpoint(architecture, folder / "checkpoint", seed, **settings)
     return checkpoint_to_onnx(checkpoint, folder / "model.onnx", architecture.seq_len)
 
 

@@ -13,7 +13,7 @@ from data.errors import StoreError
 from fusion import compile_model, export_compiled
 from fusion.compiled import CompiledModel
 from fusion.emit.program import Port
-from fusion.export import example_source
+from fusion.export import example_source, header_source
 from tests.fusion.build.gcc import NATIVE, WARNINGS, link, model_objects, needs_gcc, needs_gxx
 from tests.fusion.families import FAMILIES, Export, export_family, runtime_outputs
 
@@ -84,6 +84,7 @@ def link_example(model: CompiledModel, folder: Path) -> Path:
     """The example with the model's code, all under sanitizers."""
     example = folder / "example.c"
     example.write_text(example_source(3))
+    (folder / "model.h").write_text(header_source(model))
     sanitizer = "address,undefined"
     return link([*model_objects(model, sanitizer, folder), example], folder / "example", sanitizer, WARNINGS)
 
