@@ -44,18 +44,19 @@ class Encoded:
 
 
 def encode(tokenizer: Any, examples: Sequence[Example | TaggedWords], seq_len: int) -> Encoded:
-    """Tokenise with the teacher's tokenizer, cut to ``seq_len`` tokens."""
+    """Tokenise with the teacher's tokenizer, cut to ``seq_len`` tokens; types are 0 where its model knows none."""
     texts = [example for example in examples if isinstance(example, Example)]
     if len(texts) < len(examples):
         raise InputError("tagged words cannot be learnt yet")
     first = [example.first for example in texts]
     paired = bool(texts) and texts[0].second is not None
     second = [example.second for example in texts] if paired else None
-    batch = tokenizer(first, second, truncation=True, max_length=seq_len, return_token_type_ids=True)
+    batch = tokenizer(first, second, truncation=True, max_length=seq_len)
     lengths = [len(ids) for ids in batch["input_ids"]]
+    types = batch.get("token_type_ids") or [[0] * length for length in lengths]
     return Encoded(
         tokens=np.concatenate([np.asarray(ids, np.int32) for ids in batch["input_ids"]]),
-        types=np.concatenate([np.asarray(ids, np.int32) for ids in batch["token_type_ids"]]),
+        types=np.concatenate([np.asarray(ids, np.int32) for ids in types]),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         labels=np.array([example.label for example in texts], np.float32),
     )

