@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.architecture import Architecture
-from data.errors import DeviceError
+from data.errors import DeviceError, InputError
 from fusion.block import Block
 from fusion.build.toolchain import toolchain
 from fusion.emit.program import Program, block_plan, build_program, emit_table
@@ -73,8 +73,15 @@ def build_suite(blocks: Sequence[Block], target: Target, cache_dir: Path | None 
 
 
 def build_model_suite(architectures: Sequence[Architecture], target: Target, cache_dir: Path | None = None) -> Runner:
-    """One runner that holds a whole model of each architecture, without weights, named by the architecture."""
+    """One runner that holds a whole model of each architecture, without weights, named by the architecture.
+
+    Raises:
+        InputError: two differ in what their names do not tell, such as labels or vocabulary.
+    """
     distinct = {architecture.name: architecture for architecture in architectures}
+    for architecture in architectures:
+        if architecture != distinct[architecture.name]:
+            raise InputError(f"two different models are called {architecture.name}: they cannot be timed together")
     programs = [
         build_program(architecture_plan(architecture), target, name) for name, architecture in sorted(distinct.items())
     ]

@@ -49,9 +49,12 @@ class _Builder:
 
 
 def architecture_graph(architecture: Architecture) -> Graph:
-    """The graph that importing and rewriting an exported model of this architecture gives."""
+    """The graph that importing and rewriting an exported model of this architecture gives.
+
+    Where there is one token type only, token types are no input.
+    """
     builder = _Builder()
-    inputs = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if architecture.token_types > 1 else ()))
     for name in inputs:
         builder.types[name] = TensorType((1, architecture.seq_len), "int64")
     hidden = _embeddings(builder, architecture)
@@ -64,11 +67,10 @@ def architecture_graph(architecture: Architecture) -> Graph:
 def _embeddings(builder: _Builder, architecture: Architecture) -> str:
     rows, hidden = architecture.seq_len, architecture.hidden
     shape = (1, rows, hidden)
-    words = builder.apply("gather", (builder.constant("words", architecture.vocab_size, hidden), "input_ids"), shape)
-    kinds = builder.apply(
-        "gather", (builder.constant("kinds", architecture.token_types, hidden), "token_type_ids"), shape
-    )
-    total = builder.apply("add", (words, kinds), shape)
+    total = builder.apply("gather", (builder.constant("words", architecture.vocab_size, hidden), "input_ids"), shape)
+    if architecture.token_types > 1:
+        table = builder.constant("kinds", architecture.token_types, hidden)
+        total = builder.apply("add", (total, builder.apply("gather", (table, "token_type_ids"), shape)), shape)
     total = builder.apply("add_rows", (total, builder.constant("positions", rows, hidden)), shape)
     return builder.layer_norm(total, rows, hidden)
 

@@ -117,12 +117,12 @@ def check_family(source: Path) -> str:
         InputError: it is not; what can be a teacher is named.
     """
     kind = read_config(source).get("model_type")
-    if kind not in _FAMILIES:
+    if not isinstance(kind, str) or kind not in _FAMILIES:
         raise InputError(
             f"teacher {source}: model_type in config.json is {kind!r}, which is not known to compute what a BERT "
             f"computes; a teacher can be any of {', '.join(TEACHER_FAMILIES)}"
         )
-    return str(kind)
+    return kind
 
 
 def bert_config(source: Path) -> Any:

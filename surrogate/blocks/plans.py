@@ -79,8 +79,8 @@ def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], 
 def _counted(architecture: Architecture, spans: dict[_Structure, tuple[int, int]]) -> Iterator[tuple[Block, int]]:
     """Each block of the plan of one or two layers, and 1 where each further layer runs it again.
 
-    The last layer differs from the others, since only its first row is read; so models of two layers and more are
-    counted from the plan of two layers, in which the first layer stands for all but the last.
+    The last layer may differ from the others, as a sequence's classifier reads its first row only; so models of two
+    layers and more are counted from the plan of two layers, in which the first layer stands for all but the last.
     """
     if architecture.layers < _PLANNED_LAYERS:
         yield from ((block, 0) for block in _plan(architecture))

@@ -44,6 +44,7 @@ def save_checkpoint(architecture: Architecture, folder: Path, seed: int = 0, **s
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
         intermediate_size=architecture.intermediate,
+        type_vocab_size=architecture.token_types,
         num_labels=architecture.labels,
         **settings,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from data.architecture import Architecture, Head
+from data.architecture import HEADS, Architecture, Head
 from fusion import compile_model, plan_architecture
 from fusion.planning.architecture_plan import architecture_plan
 from tests.fusion.models import export, random_architecture, random_inputs
@@ -51,6 +51,7 @@ def assert_agrees(architecture: Architecture, folder: Path) -> None:
         assert models[0].blocks == models[1].blocks == plan_architecture(architecture)
     for name, mask in masks(architecture.seq_len).items():
         inputs = random_inputs(architecture, architecture.seq_len) | {"attention_mask": mask}
+        inputs = {port.name: inputs[port.name] for port in session.get_inputs()}
         (expected,) = session.run(None, inputs)
         for model in models:
             (output,) = model.run(inputs)
@@ -77,6 +78,11 @@ def test_blocks_of_a_bare_architecture_are_those_of_its_checkpoint(seed: int, he
             imported = compile_model(source, seq_len=architecture.seq_len, fuse=fuse)
             if architecture.seq_len > 1:  # the position of a single row is a plain bias
                 assert imported.blocks == planned
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_single_token_type_is_no_input(head: Head, tmp_path: Path) -> None:
+    assert_agrees(replace(random_architecture(2, head), token_types=1, seq_len=9), tmp_path)
 
 
 @pytest.mark.parametrize("architecture", SIZES, ids=lambda each: f"{each.name}-{each.labels}")

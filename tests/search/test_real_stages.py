@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from data.architecture import Architecture
-from data.errors import InputError
+from data.architecture import Architecture, Head
+from data.errors import InputError, ModelError
 from data.progress import no_progress
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
@@ -28,6 +30,7 @@ from search.real_stages import (
     untrained_student,
 )
 from search.records import SearchOptions
+from tests.fusion.models import export
 
 ARCHITECTURE = Architecture(2, 64, 4, 128, vocab_size=200, seq_len=32, max_positions=64)
 OPTIONS = SearchOptions(device="host", budget_ms=8.0, task="docpairs")
@@ -64,6 +67,16 @@ def compiled(onnx: Path) -> Any:
     return compile_model(onnx, seq_len=ARCHITECTURE.seq_len, threads=1)
 
 
+@pytest.fixture(scope="module")
+def hidden_states(checkpoint: Path) -> Path:
+    """The encoder alone, which gives a state for each token and one more: two outputs."""
+    from transformers import BertModel
+
+    folder = checkpoint.with_name("encoder")
+    BertModel.from_pretrained(checkpoint).save_pretrained(folder)
+    return Path(checkpoint_to_onnx(folder, folder.with_suffix(".onnx"), ARCHITECTURE.seq_len))
+
+
 def test_compiled_and_onnxruntime_agree_with_padding(compiled: Any, onnx: Path) -> None:
     assert max_difference(compiled, onnx, ARCHITECTURE, seed=0) < 1e-4
 
@@ -77,6 +90,40 @@ def test_another_model_is_noticed(compiled: Any, onnx: Path, tmp_path: Path) -> 
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 0.5, bias.name))
     onnx_format.save(model, tmp_path / "other.onnx")
     assert max_difference(compiled, tmp_path / "other.onnx", ARCHITECTURE, seed=0) == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(("head", "labels"), [("tokens", 5), ("embedding", 1)])
+def test_models_of_other_heads_agree_in_all_that_they_give(head: Head, labels: int, tmp_path: Path) -> None:
+    architecture = replace(ARCHITECTURE, max_positions=512, head=head, labels=labels)
+    path = export(architecture, tmp_path)
+    model = compile_model(path, seq_len=architecture.seq_len, threads=1)
+    assert max_difference(model, path, architecture, seed=0) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda outputs: outputs, 0.0),
+        (lambda outputs: [*outputs[:-1], outputs[-1] + 0.25], 0.25),
+        (lambda outputs: [outputs[0] + 0.5 * (np.arange(32) == 31)[None, :, None], *outputs[1:]], 0.5),
+        (lambda outputs: [outputs[0], outputs[1] * np.where(np.arange(64) == 9, np.nan, 1)], np.nan),
+    ],
+    ids=["same", "in the last output", "in the last row", "no number"],
+)
+def test_each_output_and_row_is_compared(change: Any, found: float, hidden_states: Path) -> None:
+    session = onnxruntime.InferenceSession(str(hidden_states))
+    names = [port.name for port in session.get_inputs()]
+    model = SimpleNamespace(run=lambda given: change(session.run(None, {name: given[name] for name in names})))
+    difference = max_difference(model, hidden_states, ARCHITECTURE, seed=0)
+    assert difference == pytest.approx(found, abs=1e-6, nan_ok=True)
+
+
+def test_a_lost_output_is_noticed(hidden_states: Path) -> None:
+    session = onnxruntime.InferenceSession(str(hidden_states))
+    names = [port.name for port in session.get_inputs()]
+    model = SimpleNamespace(run=lambda given: session.run(None, {name: given[name] for name in names})[:1])
+    with pytest.raises(ModelError, match=r"gives outputs of the shapes \[\(1, 32, 64\)\], not "):
+        max_difference(model, hidden_states, ARCHITECTURE, seed=0)
 
 
 def test_random_inputs_are_padded_and_within_the_vocabulary() -> None:

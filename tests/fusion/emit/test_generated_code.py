@@ -13,6 +13,7 @@ import pytest
 from scipy.special import erf
 
 from data.architecture import Architecture
+from data.errors import InputError
 from fusion import Block, build_model_suite, build_suite, host_target, make_block, plan_architecture, target_named
 from fusion.build.toolchain import Toolchain
 from fusion.emit import emit_block
@@ -121,6 +122,8 @@ def test_a_suite_times_each_block_and_rotates_its_weights(tmp_path: Path) -> Non
 
 def test_a_model_suite_names_its_architectures(tmp_path: Path) -> None:
     architectures = [Architecture(layers, 64, 2, 128, vocab_size=100) for layers in (1, 2)]
+    with pytest.raises(InputError, match="two different models are called 2x64-h2-f128"):
+        build_model_suite([*architectures, Architecture(2, 64, 2, 128, vocab_size=100, labels=3)], host_target())
     runner = build_model_suite(architectures, host_target(), tmp_path)
     assert set(runner.programs) == {architecture.name for architecture in architectures}
     result = timed(runner.command(architectures[1].name, threads=1, warmup=0, runs=3))

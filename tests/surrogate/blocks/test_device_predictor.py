@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.architecture import Architecture, preset
+from data.architecture import Architecture, Head, preset
 from data.device_spec import load_device
 from data.errors import DataFileError, InputError
 from data.measurement import Measurement
@@ -53,6 +53,18 @@ def test_predicts_models_it_has_not_seen(predictor: DevicePredictor) -> None:
     new = sample_architectures(SPACE, 30, 77)
     truth = [sum(device.block_ms(block, 8) for block in plan_architecture(model)) for model in new]  # type: ignore[attr-defined]
     assert np.abs(predictor.predict(new) / truth - 1).mean() < 0.05
+
+
+@pytest.mark.parametrize(("head", "labels"), [("tokens", 9), ("embedding", 1)])
+def test_predicts_heads_it_has_not_seen(predictor: DevicePredictor, head: Head, labels: int) -> None:
+    """Their last layer is as those before; what is new behind it, pooling and normalising, takes next to nothing."""
+    device = open_device(load_device("s20"), simulated=True)
+    new = [replace(model, head=head, labels=labels) for model in sample_architectures(SPACE, 30, 77)]
+    truth = [sum(device.block_ms(block, 8) for block in plan_architecture(model)) for model in new]  # type: ignore[attr-defined]
+    assert np.abs(predictor.predict(new) / truth - 1).mean() < 0.05
+    assert (predictor.predict(new) > predictor.predict(sample_architectures(SPACE, 30, 77))).all()
+    # Blocks that were never measured are said to be.
+    assert predictor.outside(new).all()
 
 
 def test_provenance_and_origin_travel(predictor: DevicePredictor) -> None:
@@ -114,6 +126,8 @@ def test_damaged_or_foreign_files_are_refused(predictor: DevicePredictor, tmp_pa
 
 def test_blocks_of_many_models_are_counted_as_planned() -> None:
     models = [*sample_architectures(SPACE, 20, 1), Architecture(1, 64, 1, 64), preset("deep-narrow")]
+    models += [replace(model, head="tokens", labels=9) for model in models[::4]]
+    models += [replace(model, head="embedding", labels=1) for model in models[:22:4]]
     counted = count_blocks(models)
     for model, row in zip(models, counted.counts.toarray(), strict=True):
         found = {block: int(count) for block, count in zip(counted.blocks, row, strict=True) if count}
