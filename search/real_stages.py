@@ -106,10 +106,15 @@ def learned(
     return predictor.learned([row for row in rows if row.signature in wanted and is_since(row, since)])
 
 
-def load_task(name: str, data_dir: Path | None, seed: int) -> Task:
-    from data.tasks import load_task
+def load_task(options: SearchOptions) -> Task:
+    from data.tasks import OwnFiles, Wanted, load_files, load_task
 
-    return load_task(name, data_dir, seed)
+    if options.train is None:
+        folder = Path(options.data_dir) if options.data_dir else None
+        return load_task(options.task, folder, options.seed, kind=options.kind, metric=options.metric)
+    dev = Path(options.dev) if options.dev else None
+    columns = Wanted(options.text, options.text_pair, options.label)
+    return load_files(OwnFiles(Path(options.train), dev, columns, options.kind, options.metric, options.task))
 
 
 def teacher_sizes(teacher: str | None) -> Sizes:

@@ -9,6 +9,7 @@ from statistics import mean, median, quantiles
 from typing import TYPE_CHECKING, Literal
 
 from data.architecture import Architecture
+from data.tasks import Kind
 
 if TYPE_CHECKING:
     from data.measurement import Measurement
@@ -23,8 +24,9 @@ Provenance = Literal["measured", "simulated", "published"]
 class SearchOptions:
     """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights.
 
-    ``threads`` None means the device's own default. A study is resumed only with equal options, except for
-    ``require_device``, which does not change what is searched.
+    ``threads`` None means the device's own default. ``train``, ``dev`` and the names of columns are those of a task of
+    the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. A study is
+    resumed only with equal options, except for ``require_device``, which does not change what is searched.
     """
 
     device: str
@@ -39,6 +41,13 @@ class SearchOptions:
     threads: int | None = None
     seed: int = 0
     require_device: bool = False
+    train: str | None = None
+    dev: str | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -202,13 +211,14 @@ class TeacherSummary:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """What was learned, and the score of the best constant answer."""
+    """What was learned, and the score of the best constant answer; ``fingerprint`` is that of all examples."""
 
     name: str
     metric: str
     majority: float
     train_examples: int
     dev_examples: int
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class Stages:
     learned: Callable[[Any, Device, Sequence[Architecture], int, str], Any]
     """(predictor, device, architectures, threads, since) -> :class:`Predictor` that knows the timings of these
     architectures after the ISO time ``since``, which :attr:`time_architectures` has left in the store."""
-    load_task: Callable[[str, Path | None, int], Task]
-    """(name, folder of the data, seed) -> task."""
+    load_task: Callable[[SearchOptions], Task]
+    """The task that the options name, or its files hold."""
     teacher_sizes: Callable[[str | None], EncoderSizes]
     """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
     check_teacher: Callable[[Task, SearchOptions], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,3 +48,8 @@ class TaggedWords:
 
 
 Examples = tuple[Example, ...] | tuple[TaggedWords, ...]
+
+
+def text_of(example: Example | TaggedWords) -> Hashable:
+    """What makes two examples the same but for their labels."""
+    return example.words if isinstance(example, TaggedWords) else (example.first, example.second)

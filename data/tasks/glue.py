@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from data.errors import DataFileError, InputError
+from data.errors import DataFileError, InputError, first_line
+from data.tasks.bad_rows import BadRows
 from data.tasks.examples import Example, Kind, Metric
 from data.tasks.task import Task
 
@@ -29,6 +29,8 @@ class Layout:
     label_names: tuple[str, ...]
     hub_columns: tuple[str, str | None]
     width: int = 0  # number of columns of a file without a header
+    dev: str = "dev.tsv"
+    hub: tuple[str, str] = ("", "validation")  # the task's name there, where it is another, and dev's split
     similarity_range: tuple[float, float] = (0.0, 5.0)
 
     @property
@@ -46,6 +48,18 @@ _BINARY = ("0", "1")
 _ENTAILED = ("entailment", "not_entailment")
 _PAIR = ("sentence1", "sentence2")
 _SINGLE = ("sentence", None)
+_NLI = ("entailment", "neutral", "contradiction")
+_MNLI = Layout(
+    "MNLI",
+    ("sentence1", "sentence2", "gold_label"),
+    "accuracy",
+    _NLI,
+    _NLI,
+    ("premise", "hypothesis"),
+    dev="dev_matched.tsv",
+    hub=("mnli", "validation_matched"),
+)
+_UNDECIDED = "-"  # in place of a label on which the annotators did not agree
 LAYOUTS: Mapping[str, Layout] = {
     "mrpc": Layout(
         "MRPC", ("#1 String", "#2 String", "Quality"), "f1", _BINARY, ("not_equivalent", "equivalent"), _PAIR
@@ -54,6 +68,20 @@ LAYOUTS: Mapping[str, Layout] = {
     "rte": Layout("RTE", ("sentence1", "sentence2", "label"), "accuracy", _ENTAILED, _ENTAILED, _PAIR),
     "cola": Layout("CoLA", (3, None, 1), "matthews", _BINARY, ("unacceptable", "acceptable"), _SINGLE, width=4),
     "sst2": Layout("SST-2", ("sentence", None, "label"), "accuracy", _BINARY, ("negative", "positive"), _SINGLE),
+    "qqp": Layout(
+        "QQP",
+        ("question1", "question2", "is_duplicate"),
+        "f1",
+        _BINARY,
+        ("not_duplicate", "duplicate"),
+        ("question1", "question2"),
+    ),
+    "qnli": Layout(
+        "QNLI", ("question", "sentence", "label"), "accuracy", _ENTAILED, _ENTAILED, ("question", "sentence")
+    ),
+    "mnli": _MNLI,
+    # The same training texts, judged on genres that they do not have.
+    "mnli-mm": replace(_MNLI, dev="dev_mismatched.tsv", hub=("mnli", "validation_mismatched")),
 }
 
 
@@ -66,27 +94,38 @@ def load_glue(name: str, data_dir: Path | None) -> Task:
     """
     layout = LAYOUTS[name]
     if data_dir is None:
-        train, dev = _from_hub(name, layout, "train"), _from_hub(name, layout, "validation")
+        train, dev = _from_hub(name, layout, "train"), _from_hub(name, layout, layout.hub[1])
     else:
-        train, dev = (read_tsv(data_dir / layout.folder / f"{split}.tsv", layout) for split in ("train", "dev"))
-    return Task(name, layout.kind, layout.label_names, layout.metric, train, dev)
+        train, dev = (read_tsv(data_dir / layout.folder / file, layout) for file in ("train.tsv", layout.dev))
+    return Task(name, layout.kind, layout.label_names, layout.metric, train[0], dev[0], (*train[1], *dev[1]))
 
 
-def read_tsv(path: Path, layout: Layout) -> tuple[Example, ...]:
-    """Read one TSV file; every row must be complete and labelled.
+def read_tsv(path: Path, layout: Layout) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Examples of one TSV file, and what to say of rows that are left out.
 
     Raises:
         InputError: the file cannot be opened.
-        DataFileError: not UTF-8, a missing or surplus column, an unknown label, an empty text, or no rows.
+        DataFileError: not UTF-8; or, in more than a hundredth of the rows, a missing or surplus column, an unknown
+            label or an empty text; or no rows.
     """
     lines = _lines(path)
     columns, width = _locate(path, layout, lines)
-    examples = tuple(_parse(path, number, line, columns, width, layout) for number, line in lines)
-    if not examples:
-        raise DataFileError(path, "no examples")
+    bad = BadRows(path)
+    examples: list[Example] = []
+    undecided = 0
+    for number, line in lines:
+        found = _parse(line.split("\t"), columns, width, layout)
+        if isinstance(found, Example):
+            examples.append(found)
+        elif found == _UNDECIDED:
+            undecided += 1
+        else:
+            bad.add(number, found)
+    told = (f"{path.name}: {undecided} rows without an agreed label ({_UNDECIDED}) are left out",) if undecided else ()
+    said = (*told, *bad.settle(len(examples)))
     if layout.classes and len({example.label for example in examples}) < 2:
         raise DataFileError(path, "all examples have the same label")
-    return examples
+    return tuple(examples), said
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -127,49 +166,46 @@ def _locate(path: Path, layout: Layout, lines: Iterator[tuple[int, str]]) -> tup
     return positions, len(header)
 
 
-def _parse(
-    path: Path, number: int, line: str, columns: tuple[int, int | None, int], width: int, layout: Layout
-) -> Example:
-    cells = line.split("\t")
+def _parse(cells: list[str], columns: tuple[int, int | None, int], width: int, layout: Layout) -> Example | str:
+    """The example of a row, or what is wrong with it."""
     if len(cells) != width:
-        raise DataFileError(path, f"{len(cells)} columns, expected {width}", number)
+        return f"{len(cells)} columns, expected {width}"
     first, second, label = columns
     texts = [cells[first].strip(), None if second is None else cells[second].strip()]
     if "" in texts:
-        raise DataFileError(path, "empty text", number)
-    return Example(str(texts[0]), texts[1], _label(path, number, cells[label].strip(), layout))
+        return "empty text"
+    value = _label(cells[label].strip(), layout)
+    return Example(str(texts[0]), texts[1], value) if isinstance(value, float) else value
 
 
-def _label(path: Path, number: int, text: str, layout: Layout) -> float:
+def _label(text: str, layout: Layout) -> float | str:
     if layout.classes:
-        if text not in layout.classes:
-            raise DataFileError(path, f"label {text!r} is none of {', '.join(layout.classes)}", number)
-        return float(layout.classes.index(text))
+        if text in layout.classes:
+            return float(layout.classes.index(text))
+        return _UNDECIDED if text == _UNDECIDED else f"label {text!r} is none of {', '.join(layout.classes)}"
     low, high = layout.similarity_range
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not low <= value <= high:
-        raise DataFileError(path, f"score {text!r} is no number from {low:g} to {high:g}", number)
-    return value
+    return value if low <= value <= high else f"score {text!r} is no number from {low:g} to {high:g}"
 
 
-def _from_hub(name: str, layout: Layout, split: Literal["train", "validation"]) -> tuple[Example, ...]:
+def _from_hub(name: str, layout: Layout, split: str) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    files = f"a folder with {layout.folder}/train.tsv and {layout.dev}"
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise InputError(
-            f"task {name} needs --data-dir (a folder with {layout.folder}/train.tsv and dev.tsv), "
-            "or the extra pocketbert[hub] and a connection"
+            f"task {name} needs --data-dir ({files}), or the extra pocketbert[hub] and a connection"
         ) from error
     try:
-        rows = load_dataset("nyu-mll/glue", name, split=split)
+        rows = load_dataset("nyu-mll/glue", layout.hub[0] or name, split=split)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"task {name}: the hub cannot be reached ({reason}); give --data-dir, a folder with "
-            f"{layout.folder}/train.tsv and dev.tsv"
-        ) from error
+        reason = first_line(error)
+        raise InputError(f"task {name}: the hub cannot be reached ({reason}); give --data-dir, {files}") from error
     first, second = layout.hub_columns
-    return tuple(Example(row[first], None if second is None else row[second], float(row["label"])) for row in rows)
+    examples = tuple(Example(row[first], None if second is None else row[second], float(row["label"])) for row in rows)
+    labelled = tuple(example for example in examples if example.label >= 0 or not layout.classes)
+    left = len(examples) - len(labelled)
+    return labelled, (f"{name}: {left} rows of {split} without a label are left out",) if left else ()

@@ -20,6 +20,7 @@ from search.commands._options import (
     emit_json,
     run_command,
 )
+from search.commands.task_options import TaskChoice, task_options
 
 if TYPE_CHECKING:
     from search.records import SearchOptions, SearchResult
@@ -31,6 +32,8 @@ EXAMPLES = """\b
 Examples:
   search --device host --budget 8ms
   search --device host --budget 8ms --task mrpc --data-dir glue_data --trials 8
+  search --device host --budget 8ms --train reviews.csv      texts and labels of your own (docs/tasks.md)
+  search --device host --budget 8ms --task my/task.toml      the same, described in a file: train = "reviews.csv"
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
 """
@@ -50,8 +53,7 @@ Examples:
     help="Median latency that the model must keep, batch 1, such as 8ms or 0.05s.",
 )
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
-@click.option("--task", default="docpairs", show_default=True, help="docpairs (built in), or a GLUE task such as mrpc.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with GLUE's TSV files (MRPC/train.tsv ...).")
+@task_options
 @click.option("--teacher", help="Hugging Face folder or hub name of a BERT.  [default: all-MiniLM-L6-v2]")
 @click.option(
     "--trials",
@@ -76,8 +78,7 @@ def main(
     device: str,
     budget: float,
     unit: str,
-    task: str,
-    data_dir: Path | None,
+    choice: TaskChoice,
     teacher: str | None,
     trials: int,
     seq_len: int,
@@ -99,9 +100,8 @@ def main(
     options = SearchOptions(
         device=absolute_if_there(device, ".toml"),
         budget_ms=budget,
-        task=task,
+        **choice.fields(),
         unit=unit,
-        data_dir=str(data_dir.absolute()) if data_dir else None,
         teacher=absolute_if_there(teacher) if teacher else None,
         trials=trials,
         seq_len=seq_len,
@@ -111,8 +111,9 @@ def main(
         require_device=require_device,
     )
     stages = real_stages()
+    choice.check()
     check(options, executor, stages)
-    folder = out or Path(f"pocketbert-{Path(device).stem}-{task}-{budget:g}ms")
+    folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{budget:g}ms")
     result = run(options, stages, folder, resume)
     show(result, folder, as_json)
 
@@ -127,14 +128,13 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     """Refuses before any long work, and before anything is written, what can be known to be wrong.
 
     Raises:
-        InputError: unknown device, task or teacher, a teacher that is too small or has too few positions, more threads
-            than cores, a folder of data that the task does not read, or an executor or unit that there is not yet.
+        InputError: unknown device or teacher, a teacher that is too small or has too few positions, more threads than
+            cores, or an executor or unit that there is not yet.
         StoreError: the measurement store is damaged or cannot be opened.
     """
     from data.device_spec import load_device
-    from data.errors import InputError, UnknownNameError
+    from data.errors import InputError
     from data.store import MeasurementStore
-    from data.tasks import DOCPAIRS, task_names
     from search.optimization.space import SearchSpace
 
     if executor != "local":
@@ -142,13 +142,7 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     spec = load_device(options.device)
     if options.unit not in spec.units:
         raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
-    if options.task not in task_names():
-        raise UnknownNameError("task", options.task, task_names())
     check_threads(spec, options.threads)
-    if options.data_dir is not None and not os.path.isdir(options.data_dir):
-        raise InputError(f"--data-dir {options.data_dir} is not a folder")
-    if options.data_dir is not None and options.task == DOCPAIRS:
-        raise InputError(f"--data-dir {options.data_dir}: task {DOCPAIRS} is built in and reads no files; add --task")
     # Whatever the task's labels: they come with its texts, which are long in making.
     SearchSpace.from_teacher(stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=1)
     MeasurementStore.open().close()

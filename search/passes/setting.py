@@ -42,12 +42,22 @@ def find_device(study: Study, stages: Stages, note: Callable[[str], None]) -> It
 
 
 def load_task(bench: Bench) -> Task:
-    """The labelled texts."""
+    """The labelled texts, with what is to be said of how they were read.
+
+    Raises:
+        InputError: they are other texts than those that the study began with.
+    """
     options = bench.study.options
     bench.progress(ProgressEvent("task", 0, 1, options.task))
     with timed(bench.study, "task"):
-        task = bench.stages.load_task(options.task, Path(options.data_dir) if options.data_dir else None, options.seed)
-    summary = TaskSummary(task.name, task.metric, task.majority, len(task.train), len(task.dev))
+        task = bench.stages.load_task(options)
+    begun = bench.study.load("task", TaskSummary)
+    if begun is not None and begun.fingerprint not in ("", task.fingerprint):
+        raise InputError(
+            f"the texts or labels of {task.name} have changed since the search in {bench.study.out} began: "
+            "bring back the files, or choose another --out"
+        )
+    summary = TaskSummary(task.name, task.metric, task.majority, len(task.train), len(task.dev), task.fingerprint)
     bench.study.save("task", summary)
     size = f"{summary.train_examples} training and {summary.dev_examples} dev examples"
     bench.progress(ProgressEvent("task", 1, 1, f"{task.name}: {size}"))

@@ -24,6 +24,9 @@ HEADERS = {
     "STS-B": "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n",
     "CoLA": "",
     "SST-2": "sentence\tlabel\n",
+    "QQP": "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n",
+    "QNLI": "index\tquestion\tsentence\tlabel\n",
+    "MNLI": "index\tsentence1\tsentence2\tlabel1\tgold_label\n",
 }
 ROWS = {
     "MRPC": ["1\t10\t11\tHe \"said so\tHe said 'so'", "0\t12\t13\tA man\tA dog"],
@@ -31,8 +34,11 @@ ROWS = {
     "STS-B": ["0\tg\tf\t2012\t1\ts\ts\tA plane\tA jet\t4.5", "1\tg\tf\t2012\t1\ts\ts\tA plane\tA cat\t0.0"],
     "CoLA": ["gj04\t1\t\tThe sailors rode the breeze.", "gj04\t0\t*\tThe more does Bill smoke."],
     "SST-2": ["a joy\t1", "a bore\t0"],
+    "QQP": ["1\t3\t4\tWho?\tWhich one?\t1", "2\t5\t6\tWho?\tWhere?\t0"],
+    "QNLI": ["0\tWho?\tShe did.\tentailment", "1\tWho?\tIt rains.\tnot_entailment"],
+    "MNLI": ["0\tIt rains.\tIt is wet.\tneutral\tentailment", "1\tIt rains.\tIt is dry.\tneutral\tcontradiction"],
 }
-FOLDERS = {"mrpc": "MRPC", "rte": "RTE", "stsb": "STS-B", "cola": "CoLA", "sst2": "SST-2"}
+FOLDERS = {"mrpc": "MRPC", "rte": "RTE", "stsb": "STS-B", "cola": "CoLA", "sst2": "SST-2", "qqp": "QQP", "qnli": "QNLI"}
 
 
 def write_task(root: Path, folder: str, rows: list[str]) -> Path:
@@ -50,6 +56,37 @@ def test_each_glue_layout_is_read(name: str, tmp_path: Path) -> None:
     assert {example.label for example in task.train} == ({4.5, 0.0} if name == "stsb" else {0.0, 1.0})
     assert (task.train[0].second is None) == (name in ("cola", "sst2"))
     assert task.labels == (1 if name == "stsb" else 2)
+
+
+@pytest.mark.parametrize(("name", "dev"), [("mnli", "dev_matched"), ("mnli-mm", "dev_mismatched")])
+def test_mnli_has_two_developments_and_rows_without_agreement(name: str, dev: str, tmp_path: Path) -> None:
+    train = write_task(tmp_path, "MNLI", [*ROWS["MNLI"], "2\ta\tb\tneutral\t-", "3\ta\tb\tneutral\tneutral"])
+    (train.parent / f"{dev}.tsv").write_text(HEADERS["MNLI"] + "\n".join(ROWS["MNLI"]) + "\n")
+    task = load_task(name, tmp_path)
+    assert [example.label for example in task.train] == [0.0, 2.0, 1.0]  # type: ignore[union-attr]
+    assert len(task.dev) == 2
+    assert task.label_names == ("entailment", "neutral", "contradiction")
+    assert task.remarks == ("train.tsv: 1 rows without an agreed label (-) are left out",)
+
+
+def test_a_few_malformed_rows_are_left_out_and_said(tmp_path: Path) -> None:
+    path = write_task(tmp_path, "QQP", ROWS["QQP"])
+    path.write_text(HEADERS["QQP"] + "\n".join([*ROWS["QQP"] * 150, "3\t5\t6\tWho?", "4\t5\t6\t\tWho?\t1"]) + "\n")
+    task = load_task("qqp", tmp_path)
+    assert len(task.train) == 300
+    assert "train.tsv: 2 of 302 rows cannot be used and are left out, first 302: 4 columns, expected 6" in task.remarks
+
+
+def test_kind_and_metric_may_be_chosen_where_they_suit(tmp_path: Path) -> None:
+    write_task(tmp_path, "STS-B", ROWS["STS-B"])
+    write_task(tmp_path, "MRPC", ROWS["MRPC"])
+    task = load_task("stsb", tmp_path, kind="similarity")
+    assert (task.kind, task.metric, task.label_names) == ("similarity", "spearman", ())
+    assert load_task("mrpc", tmp_path, metric="accuracy").metric == "accuracy"
+    with pytest.raises(InputError, match="cannot be learnt as similarity"):
+        load_task("mrpc", tmp_path, kind="similarity")
+    with pytest.raises(InputError, match="accuracy, f1, matthews"):
+        load_task("mrpc", tmp_path, metric="pearson")
 
 
 def test_quotes_and_unicode_separators_are_text(tmp_path: Path) -> None:

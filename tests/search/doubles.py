@@ -116,6 +116,7 @@ class World:
     teacher_problem: str = ""
     student_problem: str = ""
     remarks: tuple[str, ...] = ()
+    fingerprint: str = "as it was"
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -130,7 +131,9 @@ class World:
             predictor=self.predictor,
             quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
             learned=self.learned,
-            load_task=lambda name, folder, seed: SimpleNamespace(**vars(TASK) | {"remarks": self.remarks}),
+            load_task=lambda options: SimpleNamespace(
+                **vars(TASK) | {"remarks": self.remarks, "fingerprint": self.fingerprint}
+            ),
             teacher_sizes=lambda teacher: TEACHER,
             check_teacher=self.check_teacher,
             untrained_student=self.untrained_student,

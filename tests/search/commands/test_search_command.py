@@ -103,6 +103,57 @@ def test_what_the_task_has_to_say_is_said(search: Search, world: World) -> None:
     assert "column 3 is the label" in search(stopped).stderr
 
 
+def write_reviews(more: str = "") -> None:
+    rows = "".join(f"text {number},{'ab'[number % 2]}\n" for number in range(40))
+    Path("reviews.csv").write_text(f"text,label\n{rows}{more}")
+
+
+def test_files_of_ones_own_are_options_and_name_the_folder(search: Search, world: World) -> None:
+    write_reviews()
+    done = search(world, "--train", "reviews.csv", "--metric", "f1", "--json")
+    assert done.exit_code == 0, done.stderr
+    options = json.loads(done.stdout)["options"]
+    assert (options["task"], options["train"], options["metric"]) == (
+        "reviews",
+        str(Path("reviews.csv").absolute()),
+        "f1",
+    )
+    assert Path("pocketbert-host-reviews-2ms/result.json").exists()
+    other = search(world, "--train", "reviews.csv", "--resume", "--text", "text")
+    assert other.exit_code == 2
+    assert "text was None, now text" in other.stderr
+    assert "metric was f1, now None" in other.stderr
+
+
+def test_a_task_file_is_a_task(search: Search, world: World) -> None:
+    write_reviews()
+    Path("opinions.toml").write_text('train = "reviews.csv"\n')
+    done = search(world, "--task", "opinions.toml", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["options"]["task"] == str(Path("opinions.toml").absolute())
+    assert Path("pocketbert-host-opinions-2ms").is_dir()
+
+
+def test_the_command_to_go_on_names_the_files(search: Search, world: World) -> None:
+    write_reviews()
+    absent = replace(world, attached=False)
+    given = ("--train", "reviews.csv", "--label", "label", "--kind", "classification")
+    first = search(absent, "--device", "s20", "--out", "run", *given, "--json")
+    words = shlex.split(json.loads(first.stdout)["confirmation"]["command"])
+    done = search(world, *words[1:])
+    assert done.exit_code == 0, done.stderr
+
+
+def test_files_that_changed_are_not_gone_on_with(search: Search, world: World) -> None:
+    failing = replace(world, teacher_problem="that is all")
+    assert search(failing, "--out", "run").exit_code == 2
+    assert search(world, "--out", "run", "--resume").exit_code == 0
+    assert search(replace(world, teacher_problem="that is all", fingerprint="of yore"), "--out", "other").exit_code == 2
+    changed = search(world, "--out", "other", "--resume")
+    assert changed.exit_code == 2
+    assert "texts or labels of pairs have changed since the search in other began" in changed.stderr
+
+
 @pytest.mark.parametrize("more", [[], ["--resume"]])
 def test_a_folder_whose_name_is_too_long_is_named(search: Search, world: World, more: list[str]) -> None:
     done = search(world, "--out", "x" * 300, *more)
@@ -149,6 +200,14 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--seq-len", "1000"], "--seq-len 1000 exceeds the 128 positions"),
         (["--data-dir", "x" * 300, "--task", "mrpc"], "is not a folder"),
         (["--device", "x" * 300 + ".toml"], "too long"),
+        (["--train", "nowhere.csv"], "nowhere.csv is not there"),
+        (["--train", "."], "is a folder"),
+        (["--train", "a.csv", "--task", "mrpc"], "--task mrpc: --train brings a task of its own"),
+        (["--train", "a.csv", "--data-dir", "."], "--data-dir .: --train brings a task of its own"),
+        (["--dev", "a.csv"], "--dev belongs to --train"),
+        (["--task", "mrpc", "--label", "x"], "--label belongs to --train"),
+        (["--task", "none.toml"], "cannot read none.toml"),
+        (["--task", "none.toml", "--data-dir", "."], "--data-dir .: none.toml describes its task"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

@@ -1,0 +1,182 @@
+"""Which columns of a table hold the texts and the label: as named, or guessed from the header and said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from data.errors import DataFileError
+from data.tasks.own.table import Table
+
+# All in the spelling of _plain; the first that is there is taken.
+_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("text1", "text2"),
+    ("texta", "textb"),
+    ("sentencea", "sentenceb"),
+    ("string1", "string2"),
+    ("1string", "2string"),
+    ("s1", "s2"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("text", "textpair"),
+    ("anchor", "positive"),
+)
+_TEXTS = (
+    *("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "question", "utterance", "query"),
+    *("document", "reviewtext", "reviewbody", "headline", "title", "description", "abstract", "phrase", "sms", "post"),
+    *("premise", "input", "tokens", "words"),
+)
+_LABELS = (
+    *("labeltext", "labelname", "goldlabel", "label", "labels", "class", "category", "target", "score", "sentiment"),
+    *("similarity", "similarityscore", "relatednessscore", "quality", "isduplicate", "rating", "ratings", "stars"),
+    *("intent", "topic", "emotion", "polarity", "toxic", "spam", "y", "tag", "tags", "nertags", "ner"),
+)
+_KNOWN = {*_TEXTS, *_LABELS, *(name for pair in _PAIRS for name in pair)}
+_NUMBERS = ("id", "idx", "index", "unnamed0", "guid", "uid", "rowid", "no", "nr")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Columns as the user named them, or numbered them from 1; None is guessed."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions in a table's rows; ``second`` and ``label`` are None where there are none."""
+
+    text: int
+    second: int | None
+    label: int | None
+
+    def names(self, table: Table) -> Wanted:
+        """What to look for in another file of the same task."""
+        second, label = (None if each is None else table.columns[each] for each in (self.second, self.label))
+        return Wanted(table.columns[self.text], second, label)
+
+
+def find_columns(table: Table, wanted: Wanted) -> tuple[Table, Columns, tuple[str, ...]]:
+    """The table (without a header where it has none), its columns, and what to say of them.
+
+    Raises:
+        DataFileError: a column is not there, or the header tells nothing.
+    """
+    said: tuple[str, ...] = ()
+    if table.header is not None and _by_number(table, wanted):
+        table = table.without_header()
+        said = (f"{table.path.name}: no header is expected, since columns are numbered: the first line is an example",)
+    text, second = _texts(table, wanted)
+    label = _label(table, wanted, {text, second})
+    columns = Columns(text, second, label)
+    return table, columns, said + _told(table, columns, wanted)
+
+
+def same_columns(table: Table, wanted: Wanted, numbered: bool) -> tuple[Table, Columns]:
+    """The columns that train has, found in dev's table by their names (or numbers, where ``numbered``).
+
+    Raises:
+        DataFileError: one is not there.
+    """
+    table = table.without_header() if numbered else table
+    second, label = (None if name is None else _position(table, name) for name in (wanted.text_pair, wanted.label))
+    return table, Columns(_position(table, wanted.text or ""), second, label)
+
+
+def _by_number(table: Table, wanted: Wanted) -> bool:
+    named = [name for name in (wanted.text, wanted.text_pair, wanted.label) if name is not None]
+    numbered = bool(named) and all(name.isdecimal() and name not in table.columns for name in named)
+    return numbered and not any(_plain(name) in _KNOWN for name in table.columns)
+
+
+def _plain(name: str) -> str:
+    """How names are compared: letters and digits in small letters."""
+    return re.sub(r"[^0-9a-z]", "", name.lower())
+
+
+def _position(table: Table, name: str) -> int:
+    plain = [_plain(each) for each in table.columns]
+    if name in table.columns:
+        return table.columns.index(name)
+    if plain.count(_plain(name)) == 1 and _plain(name):
+        return plain.index(_plain(name))
+    if name.isdecimal() and 1 <= int(name) <= len(table.columns):
+        return int(name) - 1
+    near = get_close_matches(name, table.columns, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    raise DataFileError(table.path, f"no column {name!r}{hint} (columns: {_listed(table.columns)})", table.header)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [repr(name if len(name) <= 30 else f"{name[:30]}...") for name in names[:12]]
+    return ", ".join([*shown, *(["..."] if len(names) > len(shown) else [])])
+
+
+def _texts(table: Table, wanted: Wanted) -> tuple[int, int | None]:
+    if wanted.text is not None:
+        second = None if wanted.text_pair is None else _position(table, wanted.text_pair)
+        return _position(table, wanted.text), second
+    plain = [_plain(name) for name in table.columns]
+    taken = {_position(table, name) for name in (wanted.text_pair, wanted.label) if name is not None}
+    if wanted.text_pair is not None:
+        second = _position(table, wanted.text_pair)
+        partners = [first for first, other in _PAIRS if other == plain[second] and first in plain]
+        first = plain.index(partners[0]) if partners else _single(table, plain, taken)
+        return first, second
+    for first_name, second_name in _PAIRS:
+        if first_name in plain and second_name in plain:
+            return plain.index(first_name), plain.index(second_name)
+    return _single(table, plain, taken), None
+
+
+def _single(table: Table, plain: list[str], taken: set[int]) -> int:
+    for name in _TEXTS:
+        if name in plain and plain.index(name) not in taken:
+            return plain.index(name)
+    left = [index for index in _left_over(plain, taken) if plain[index] not in _LABELS]
+    # A header names its columns; a single column that is left is the text only where another was recognised.
+    if len(left) == 1 and len(plain) > 1 and (taken or any(name in _KNOWN for name in plain)):
+        return left[0]
+    raise DataFileError(
+        table.path,
+        f"no column is called text, sentence, review or the like (columns: {_listed(table.columns)}): "
+        "name them with --text and --label; in a file without a header number them, --text 1 --label 2",
+        table.header,
+    )
+
+
+def _left_over(plain: list[str], taken: set[int]) -> list[int]:
+    return [index for index, name in enumerate(plain) if name and index not in taken and name not in _NUMBERS]
+
+
+def _label(table: Table, wanted: Wanted, texts: set[int | None]) -> int | None:
+    if wanted.label is not None:
+        return _position(table, wanted.label)
+    plain = [_plain(name) for name in table.columns]
+    for name in _LABELS:
+        if name in plain and plain.index(name) not in texts:
+            return plain.index(name)
+    left = _left_over(plain, {index for index in texts if index is not None})
+    return left[0] if len(left) == 1 else None
+
+
+def _told(table: Table, columns: Columns, wanted: Wanted) -> tuple[str, ...]:
+    """What was guessed, and which columns are not read."""
+    names = table.columns
+    used = {columns.text, columns.second, columns.label}
+    unused = [name for index, name in enumerate(names) if index not in used and name]
+    if wanted.text is not None and (wanted.label is not None or columns.label is None):
+        return ()
+    texts = [repr(names[index]) for index in (columns.text, columns.second) if index is not None]
+    label = "no label" if columns.label is None else f"label from {names[columns.label]!r}"
+    left = f"; not read: {_listed(unused)}" if unused else ""
+    return (f"{table.path.name}: text from {' and '.join(texts)}, {label}{left}",)
