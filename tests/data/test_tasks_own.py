@@ -121,9 +121,21 @@ def test_texts_come_back_as_they_were_written(
     assert found == {text.strip() for text in texts}
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.conll"]), st.binary(max_size=120))
-def test_any_bytes_are_one_line_or_a_task(tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes) -> None:
+CONLL = "".join(f"Ann{number} X B-PER\nsleeps X O\n\n" for number in range(12))
+edits = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 6), st.binary(max_size=3)), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.conll"])
+@settings(deadline=None, max_examples=40)
+@given(edits)
+def test_any_damage_is_one_line_or_a_task(
+    name: str, tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int, bytes]]
+) -> None:
+    good = FORMATS[name](ROWS[:14]) if name in FORMATS else CONLL
+    content = good if isinstance(good, bytes) else good.encode()
+    for place, length, new in edits:
+        start = place % len(content)
+        content = content[:start] + new + content[start + length :] or b"-"
     path = tmp_path_factory.mktemp("own") / name
     path.write_bytes(content)
     try:

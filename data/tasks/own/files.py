@@ -9,7 +9,7 @@ from data.errors import DataFileError, InputError
 from data.tasks.bad_rows import BadRows
 from data.tasks.examples import Kind
 from data.tasks.own.delimited import read_delimited
-from data.tasks.own.records import read_json, read_parquet
+from data.tasks.own.records import looks_json, read_json, read_parquet
 from data.tasks.own.table import Table
 from data.tasks.own.tags import Sentence, looks_tagged, read_conll
 from data.tasks.own.text_file import decode, is_parquet, lines_of, read_bytes
@@ -43,7 +43,7 @@ def read_file(path: Path, kind: Kind | None) -> Table | Tagged:
     text = decode(path, content)
     if not text.strip():
         raise DataFileError(path, "the file is empty")
-    if suffix in _JSON or text.lstrip().startswith("{"):
+    if suffix in _JSON or looks_json(text):
         return read_json(path, text)
     if kind == "tokens" or (kind is None and looks_tagged(text)):
         return Tagged(path, *read_conll(path, text))

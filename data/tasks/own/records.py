@@ -14,6 +14,14 @@ from data.tasks.own.table import Row, Table
 from data.tasks.own.text_file import lines_of
 
 
+def looks_json(text: str) -> bool:
+    """Whether the first line is an object."""
+    try:
+        return isinstance(json.loads(text.lstrip().partition("\n")[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def read_json(path: Path, text: str) -> Table:
     """One object a line, or one array of objects. A key that a row lacks is an empty cell.
 

@@ -76,6 +76,8 @@ def text_problem(text: str) -> str:
         return f"a text of {len(text)} characters, {MOST_CHARACTERS} at most"
     if "\0" in text:
         return "a NUL character in the text"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "half of a surrogate pair in the text"
     return ""
