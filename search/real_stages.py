@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.architecture import Architecture
-from data.errors import DataFileError, ModelError
+from data.errors import ModelError
 from data.measurement import Measurement
 from data.progress import Progress
 from data.usable_processors import usable_processors
@@ -32,7 +32,10 @@ _SHARE_WARMUP, _SHARE_RUNS = 10, 30
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a teacher, read from its configuration."""
+    """The sizes of a teacher taken as a BERT, read from its configuration.
+
+    ``factorised``: its embeddings are narrower than its encoder, so that it is not compiled, unlike its students.
+    """
 
     layers: int
     hidden: int
@@ -40,6 +43,8 @@ class Sizes:
     intermediate: int
     vocab_size: int
     max_positions: int
+    token_types: int
+    factorised: bool
 
 
 def real_stages() -> Stages:
@@ -119,24 +124,21 @@ def load_task(options: SearchOptions) -> Task:
 
 def teacher_sizes(teacher: str | None) -> Sizes:
     """Sizes from ``config.json``; raises ``InputError`` when there is no such teacher, or one that is not compiled."""
-    from fusion.checkpoints.configuration import check_config
-    from fusion.checkpoints.files import CONFIG, read_config
+    from search.learning.factorised_embeddings import is_factorised
+    from search.teachers.families import bert_config
     from search.teachers.source import resolve_teacher
 
-    path = resolve_teacher(teacher) / CONFIG
-    config = read_config(path.parent)
-    check_config(config, path)
-    try:
-        return Sizes(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            intermediate=config["intermediate_size"],
-            vocab_size=config["vocab_size"],
-            max_positions=config["max_position_embeddings"],
-        )
-    except KeyError as error:
-        raise DataFileError(path, f"lacks {error.args[0]}, a size of the teacher") from error
+    config = bert_config(resolve_teacher(teacher))
+    return Sizes(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        intermediate=config.intermediate_size,
+        vocab_size=config.vocab_size,
+        max_positions=config.max_position_embeddings,
+        token_types=config.type_vocab_size,
+        factorised=is_factorised(config),
+    )
 
 
 def check_teacher(task: Task, options: SearchOptions) -> None:

@@ -14,12 +14,12 @@ from search.learning.training import TRAINING_ATTENTION
 if TYPE_CHECKING:
     from torch import nn
 
-MARK = "embedding_size"
+EMBEDDING_SIZE = "embedding_size"
 
 
 def is_factorised(config: Any) -> bool:
     """Whether a configuration is that of a model with narrow embeddings and a projection behind them."""
-    return getattr(config, MARK, None) is not None
+    return getattr(config, EMBEDDING_SIZE, None) is not None
 
 
 def restore_factorised_embeddings(model: Any) -> Any:

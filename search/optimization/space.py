@@ -46,6 +46,8 @@ class EncoderSizes(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def max_positions(self) -> int: ...
+    @property
+    def token_types(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class SearchSpace:
                 vocab_size=teacher.vocab_size,
                 seq_len=seq_len,
                 max_positions=teacher.max_positions,
+                token_types=teacher.token_types,
                 labels=labels,
                 head=head,
             ),

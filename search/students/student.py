@@ -17,6 +17,7 @@ import numpy as np
 from data.architecture import Architecture
 from data.errors import InputError
 from search.learning.encoding import Encoded
+from search.learning.factorised_embeddings import EMBEDDING_SIZE, is_factorised
 from search.students.calibration import (
     CalibrationBatch,
     LayerActivations,
@@ -26,6 +27,7 @@ from search.students.calibration import (
     run_layer,
 )
 from search.students.heads import head_targets
+from search.teachers.families import bert_config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,10 +100,11 @@ def _empty_student(teacher: Any, architecture: Architecture) -> Any:
 
 
 def student_config(teacher: Any, architecture: Architecture) -> Any:
-    """The configuration of a student: the teacher's, but for the sizes, and without dropout."""
+    """The configuration of a student: the teacher's, but for the sizes, without dropout, and with whole embeddings."""
     from transformers import BertConfig
 
-    values = teacher.to_dict() | {
+    kept = {key: value for key, value in teacher.to_dict().items() if key != EMBEDDING_SIZE}
+    values = kept | {
         "num_hidden_layers": architecture.layers,
         "hidden_size": architecture.hidden,
         "num_attention_heads": architecture.heads,
@@ -117,15 +120,15 @@ def save_untrained(source: Path, architecture: Architecture, folder: Path) -> Pa
     """Writes a student with random weights of the teacher in ``source``, a Hugging Face folder; returns ``folder``.
 
     Raises:
-        DataFileError: the teacher's configuration is not one that can be compiled; its key is named.
+        InputError: the teacher is of no family that can be one.
+        DataFileError: its configuration is not one that can be compiled; its key is named.
     """
     import torch
     from transformers import BertForSequenceClassification
 
-    from fusion.checkpoints.configuration import load_config
     from fusion.checkpoints.loading import quiet_transformers
 
-    config = load_config(source)
+    config = bert_config(source)
     config.num_labels = architecture.labels
     with quiet_transformers(), torch.random.fork_rng():
         BertForSequenceClassification(student_config(config, architecture)).save_pretrained(folder)
@@ -135,14 +138,19 @@ def save_untrained(source: Path, architecture: Architecture, folder: Path) -> Pa
 def _cut_embeddings(
     student: Any, teacher: Any, projection: Tensor, expected: Tensor, batch: CalibrationBatch
 ) -> Tensor:
-    """Project the tables as the teacher's LayerNorm would see them: centred, and scaled by its gain."""
+    """Project the tables as the teacher's LayerNorm would see them: centred, and scaled by its gain.
+
+    Narrow tables go through the teacher's own projection too; what that adds is left to the fit of the LayerNorm.
+    """
     cut, whole = student.bert.embeddings, teacher.bert.embeddings
-    exact = projection.shape[0] == projection.shape[1]
+    narrow = is_factorised(teacher.config)
+    projection_in = whole.projection.weight.T @ projection if narrow else projection
+    exact = not narrow and projection.shape[0] == projection.shape[1]
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
         table = getattr(whole, name).weight
         if not exact:
             table = (table - table.mean(dim=1, keepdim=True)) * whole.LayerNorm.weight
-        getattr(cut, name).weight.copy_(table @ projection)
+        getattr(cut, name).weight.copy_(table @ projection_in)
     inputs = {name: batch.inputs[name] for name in ("input_ids", "token_type_ids")}
     summed: list[Tensor] = []
     handle = cut.LayerNorm.register_forward_pre_hook(lambda module, args: summed.append(args[0]))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from fusion.checkpoints.files import read_config
-from search.learning.factorised_embeddings import MARK, restore_factorised_embeddings
+from search.learning.factorised_embeddings import EMBEDDING_SIZE, restore_factorised_embeddings
 from search.learning.training import TRAINING_ATTENTION
 from search.teachers.stored_heads import LEFT_OUT, stored_head
 
@@ -234,7 +234,7 @@ def _as_bert(config: Any, source: Path) -> Any:
             )
     found = BertConfig(**values)
     if _is_narrow(config):
-        setattr(found, MARK, config.embedding_size)
+        setattr(found, EMBEDDING_SIZE, config.embedding_size)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -130,8 +131,8 @@ def tokenizer_errors(source: Path) -> Iterator[None]:
         # The Rust library's errors have no class of their own.
         if not isinstance(error, ours) and type(error) is not Exception:
             raise
-        problem = first_line(error)
-        raise InputError(f"teacher {source}: its tokenizer's files are damaged ({problem})") from error
+        problem = "need what is not installed" if isinstance(error, ImportError) else "are damaged"
+        raise InputError(f"teacher {source}: its tokenizer's files {problem} ({first_line(error)})") from error
 
 
 def _declared_class(source: Path) -> str:
@@ -142,6 +143,11 @@ def _declared_class(source: Path) -> str:
     """
     if not any(path.is_file() for pattern in _FILES for path in source.glob(pattern)):
         raise InputError(f"teacher {source}: no tokenizer; copy tokenizer.json (or vocab.txt) beside its config.json")
+    if not any((source / name).is_file() for name in _FILES[:3]) and find_spec("sentencepiece") is None:
+        raise InputError(
+            f"teacher {source}: its tokenizer is a SentencePiece model alone, and sentencepiece is not installed; load "
+            "it where it is, and write tokenizer.json with save_pretrained"
+        )
     documents = {name: read_object(source / name) for name in _JSON_FILES if is_there(source / name)}
     settings, config = documents.get("tokenizer_config.json", {}), read_config(source)
     if (settings.get("auto_map") or {}).get("AutoTokenizer"):
@@ -247,6 +253,8 @@ def _check_against_json(tokenizer: Any, texts: Sequence[str], source: Path) -> N
         return
     with tokenizer_errors(source):
         stored = Tokenizer.from_file(str(path))
+        stored.no_padding()
+        stored.no_truncation()
         expected = stored.encode_batch(list(texts), add_special_tokens=False)
         found = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     for text, row, other in zip(texts, found, expected, strict=True):

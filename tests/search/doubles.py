@@ -33,6 +33,7 @@ TEACHER = SimpleNamespace(
     intermediate=512,
     vocab_size=1000,
     max_positions=128,
+    token_types=2,
     score=0.9,
     scores={"accuracy": 0.9},
 )

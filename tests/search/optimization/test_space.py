@@ -14,7 +14,9 @@ from data.architecture import Head
 from data.errors import InputError
 from search.optimization.space import SearchSpace, model_bytes
 
-MINILM = SimpleNamespace(layers=6, hidden=384, heads=12, intermediate=1536, vocab_size=30522, max_positions=512)
+MINILM = SimpleNamespace(
+    layers=6, hidden=384, heads=12, intermediate=1536, vocab_size=30522, max_positions=512, token_types=2
+)
 
 teachers = st.builds(
     SimpleNamespace,
@@ -24,6 +26,7 @@ teachers = st.builds(
     intermediate=st.integers(128, 2048),
     vocab_size=st.just(100),
     max_positions=st.just(512),
+    token_types=st.just(2),
 )
 
 

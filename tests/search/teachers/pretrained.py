@@ -126,9 +126,8 @@ def save_pretrained(name: str, folder: Path, head: str = "Model", **settings: An
     """
     prefix, sizes, make_tokenizer = FAMILIES[name]
     tokenizer = make_tokenizer()
-    config = getattr(transformers, f"{prefix}Config")(
-        vocab_size=len(tokenizer.get_vocab()), pad_token_id=tokenizer.pad_token_id, **dict(sizes) | settings
-    )
+    own = {"vocab_size": len(tokenizer.get_vocab()), "pad_token_id": tokenizer.pad_token_id}
+    config = getattr(transformers, f"{prefix}Config")(**own | dict(sizes) | settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = getattr(transformers, f"{prefix}{head}")(config)
