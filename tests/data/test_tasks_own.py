@@ -176,6 +176,7 @@ def test_quotation_marks_in_tsv_are_text_or_quoting_by_what_the_file_shows(load:
         ("title,text,topic", "text", None, "topic"),
         ("utterance,what", "utterance", None, "what"),
         ("remark_of_customer,label", "remark_of_customer", None, "label"),
+        ("문장,label", "문장", None, "label"),
     ],
 )
 def test_columns_are_guessed_from_the_header_and_said(
@@ -204,6 +205,11 @@ def test_columns_may_be_named_or_numbered(load: Load) -> None:
     task = load({"bare.csv": bare, "dev.csv": bare.replace("two", "three")}, "2", None, "3")
     assert (len(task.train), len(task.dev)) == (20, 20)
     assert "first line is an example" in said(task)
+    labels_first = "".join(f"{n % 2},one {n}\n" for n in range(20))
+    task = load({"first.csv": "1,one 20\n" + labels_first}, "2", None, "1")
+    assert len(task.train) + len(task.dev) == 21
+    pandas = load({"pandas.csv": "0,1\n" + labels_first}, "1", None, "0")
+    assert len(pandas.train) + len(pandas.dev) == 20
     known = load({"known.csv": LABELLED}, "1", None, "2")
     assert len(known.train) + len(known.dev) == len(ROWS)
 
@@ -211,6 +217,12 @@ def test_columns_may_be_named_or_numbered(load: Load) -> None:
 def test_a_header_that_tells_nothing_is_told_what_to_do(load: Load) -> None:
     with pytest.raises(DataFileError, match=r"a\.csv:1: .*--text 1 --label 2"):
         load({"a.csv": LABELLED.partition("\n")[2]})
+    with pytest.raises(DataFileError, match=r"a\.csv:1: no column is called text"):
+        load({"a.csv": "spam,call this number for a prize now\nham,see you soon\n"})
+    with pytest.raises(
+        DataFileError, match=r"a\.csv:1: which column is the label\? name it with --label \(columns: 'text', 'a'"
+    ):
+        load({"a.csv": csv_of("text,a,b", [(f"text {n}", n, "x") for n in range(20)])})
     with pytest.raises(DataFileError, match=r"no column 'txet', did you mean 'text'\?"):
         load({"a.csv": LABELLED}, "txet")
     with pytest.raises(DataFileError, match=r"dev\.csv:1: no column 'label'"):
@@ -352,7 +364,7 @@ TOO_LONG = "x" * 1_000_001
         ("a.jsonl", '{"text": "a", "text": "b", "label": 1}\n', r"a\.jsonl:1: .*a key occurs twice"),
         ("a.jsonl", '{"text": "a", "label": NaN}\n', r"a\.jsonl:1: label 'nan' is not a finite number"),
         ("a.jsonl", '{"text": "\\ud800", "label": 1}\n', r"a\.jsonl:1: half of a surrogate pair"),
-        ("a.jsonl", '{"text": 3, "label": 1}\n', r"a\.jsonl:1: a int where a text is expected"),
+        ("a.jsonl", '{"text": 3, "label": 1}\n', r"a\.jsonl:1: 3 where a text is expected"),
         ("a.jsonl", '{"text": "a", "label": ["x", "y"]}\n', r"a\.jsonl:1: the label is a list"),
         ("a.json", '[{"text": "a"},\n {"text": }]', r"a\.json:2: not JSON"),
         ("a.parquet", b"PAR1 and no more", r"a\.parquet: not a Parquet file"),

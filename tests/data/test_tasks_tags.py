@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
 from data.errors import DataFileError
-from data.tasks import OwnFiles, TaggedWords, Task, load_files
+from data.tasks import OwnFiles, TaggedWords, Task, Wanted, load_files
 from data.tasks.own.tags import Sentence, to_iob2
 
 NAMES = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
@@ -133,3 +133,23 @@ def test_a_dev_file_may_be_of_another_scheme_but_not_of_other_types(tmp_path: Pa
 def test_what_is_no_tagged_text_is_named(content: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match=problem):
         load(tmp_path, content, kind="tokens")
+
+
+def test_words_may_be_numbered_and_have_a_header(tmp_path: Path) -> None:
+    lines = "".join(f"1\tAnn{n}\tB-PER\tO\n2\tsleeps\tO\tO\n\n" for n in range(20))
+    task = load(tmp_path, f"nr\tword\touter\tinner\n{lines}", kind="tokens", columns=Wanted(None, None, "3"))
+    assert task.train[0] == TaggedWords(("Ann0", "sleeps"), (1, 0))
+    assert any("line 1 is taken as a header" in remark for remark in task.remarks)
+    assert any("first column numbers the words" in remark for remark in task.remarks)
+    with pytest.raises(DataFileError, match="no column 'outer': those of a CoNLL file are numbered"):
+        load(tmp_path, lines, kind="tokens", columns=Wanted(None, None, "outer"))
+
+
+def test_a_table_may_have_a_word_a_row(tmp_path: Path) -> None:
+    rows = "".join(f'Sentence: {n},Ann{n},NNP,B-PER\n,"said, so",VB,O\n' for n in range(20))
+    task = load(tmp_path, f"Sentence #,Word,POS,Tag\n{rows}", "a.csv")
+    assert task.kind == "tokens"
+    assert task.train[0] == TaggedWords(("Ann0", "said, so"), (1, 0))
+    assert any("a word a row: words from 'Word', tags from 'Tag'" in remark for remark in task.remarks)
+    senses = "".join(f"bank,the bank number {n},{'ab'[n % 2]}\n" for n in range(20))
+    assert load(tmp_path, f"word,sentence,label\n{senses}", "b.csv").kind == "classification"

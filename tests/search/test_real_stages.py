@@ -21,6 +21,7 @@ from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
 from search.real_stages import (
     block_shares,
     export_onnx,
+    load_task,
     max_difference,
     open_device,
     random_inputs,
@@ -202,3 +203,22 @@ def test_a_teacher_without_sizes_is_refused(tmp_path: Path, config: str) -> None
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=r"config\.json"):
         teacher_sizes(str(tmp_path))
+
+
+def test_the_task_is_what_the_options_name(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    rows = "".join(f"one {n},two {n},{n % 5 / 2}\n" for n in range(20))
+    path.write_text(f"a,b,c\n{rows}")
+    named = {"train": str(path), "dev": str(path), "text": "a", "text_pair": "b", "label": "c", "kind": "similarity"}
+    with pytest.raises(InputError, match="all 20 examples are in the training file too"):
+        load_task(replace(OPTIONS, task="pairs", **named))  # type: ignore[arg-type]
+    task = load_task(replace(OPTIONS, task="pairs", **named | {"dev": None}, metric="pearson"))  # type: ignore[arg-type]
+    assert (task.name, task.kind, task.metric, task.paired) == ("pairs", "similarity", "pearson", True)
+    folder = tmp_path / "RTE"
+    folder.mkdir()
+    for part in ("train", "dev"):
+        (folder / f"{part}.tsv").write_text(
+            "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n1\ta\tc\tnot_entailment\n"
+        )
+    rte = load_task(replace(OPTIONS, task="rte", data_dir=str(tmp_path), metric="f1"))
+    assert (rte.name, rte.metric, len(rte.train)) == ("rte", "f1", 2)

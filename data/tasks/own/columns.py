@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from data.errors import DataFileError
+from data.tasks.examples import Kind
 from data.tasks.own.table import Table
 
-# All in the spelling of _plain; the first that is there is taken.
+# All in the spelling of plain_name; the first that is there is taken.
 _PAIRS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
@@ -39,6 +40,7 @@ _LABELS = (
     *("intent", "topic", "emotion", "polarity", "toxic", "spam", "y", "tag", "tags", "nertags", "ner"),
 )
 _KNOWN = {*_TEXTS, *_LABELS, *(name for pair in _PAIRS for name in pair)}
+_WORDS_OF_A_NAME = 3
 _NUMBERS = ("id", "idx", "index", "unnamed0", "guid", "uid", "rowid", "no", "nr")
 
 
@@ -65,7 +67,7 @@ class Columns:
         return Wanted(table.columns[self.text], second, label)
 
 
-def find_columns(table: Table, wanted: Wanted) -> tuple[Table, Columns, tuple[str, ...]]:
+def find_columns(table: Table, wanted: Wanted, kind: Kind | None) -> tuple[Table, Columns, tuple[str, ...]]:
     """The table (without a header where it has none), its columns, and what to say of them.
 
     Raises:
@@ -75,8 +77,10 @@ def find_columns(table: Table, wanted: Wanted) -> tuple[Table, Columns, tuple[st
     if table.header is not None and _by_number(table, wanted):
         table = table.without_header()
         said = (f"{table.path.name}: no header is expected, since columns are numbered: the first line is an example",)
+    elif table.header is not None:
+        _check_header(table)
     text, second = _texts(table, wanted)
-    label = _label(table, wanted, {text, second})
+    label = _label(table, wanted, {text, second}, kind)
     columns = Columns(text, second, label)
     return table, columns, said + _told(table, columns, wanted)
 
@@ -93,22 +97,31 @@ def same_columns(table: Table, wanted: Wanted, numbered: bool) -> tuple[Table, C
 
 
 def _by_number(table: Table, wanted: Wanted) -> bool:
+    """Whether columns are numbered, and the first line names none: neither the texts', nor all by numbers."""
     named = [name for name in (wanted.text, wanted.text_pair, wanted.label) if name is not None]
-    numbered = bool(named) and all(name.isdecimal() and name not in table.columns for name in named)
-    return numbered and not any(_plain(name) in _KNOWN for name in table.columns)
+    if not named or not all(name.isdecimal() for name in named) or all(name.isdecimal() for name in table.columns):
+        return False
+    text = int(wanted.text or wanted.text_pair or 0)
+    return not (0 < text <= len(table.columns) and plain_name(table.columns[text - 1]) in _KNOWN)
 
 
-def _plain(name: str) -> str:
-    """How names are compared: letters and digits in small letters."""
-    return re.sub(r"[^0-9a-z]", "", name.lower())
+def _check_header(table: Table) -> None:
+    twice = [name for name, count in Counter(table.columns).items() if name and count > 1]
+    if twice:
+        raise DataFileError(table.path, f"two columns are called {twice[0]!r}: rename one", table.header)
+
+
+def plain_name(name: str) -> str:
+    """How names are compared: letters and digits, without regard to capitals."""
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _position(table: Table, name: str) -> int:
-    plain = [_plain(each) for each in table.columns]
+    plain = [plain_name(each) for each in table.columns]
     if name in table.columns:
         return table.columns.index(name)
-    if plain.count(_plain(name)) == 1 and _plain(name):
-        return plain.index(_plain(name))
+    if plain.count(plain_name(name)) == 1 and plain_name(name):
+        return plain.index(plain_name(name))
     if name.isdecimal() and 1 <= int(name) <= len(table.columns):
         return int(name) - 1
     near = get_close_matches(name, table.columns, n=1)
@@ -125,7 +138,7 @@ def _texts(table: Table, wanted: Wanted) -> tuple[int, int | None]:
     if wanted.text is not None:
         second = None if wanted.text_pair is None else _position(table, wanted.text_pair)
         return _position(table, wanted.text), second
-    plain = [_plain(name) for name in table.columns]
+    plain = [plain_name(name) for name in table.columns]
     taken = {_position(table, name) for name in (wanted.text_pair, wanted.label) if name is not None}
     if wanted.text_pair is not None:
         second = _position(table, wanted.text_pair)
@@ -142,7 +155,11 @@ def _single(table: Table, plain: list[str], taken: set[int]) -> int:
     for name in _TEXTS:
         if name in plain and plain.index(name) not in taken:
             return plain.index(name)
-    left = [index for index in _left_over(plain, taken) if plain[index] not in _LABELS]
+    left = [
+        index
+        for index in _left_over(plain, taken)
+        if plain[index] not in _LABELS and len(table.columns[index].split()) <= _WORDS_OF_A_NAME
+    ]
     # A header names its columns; a single column that is left is the text only where another was recognised.
     if len(left) == 1 and len(plain) > 1 and (taken or any(name in _KNOWN for name in plain)):
         return left[0]
@@ -158,14 +175,21 @@ def _left_over(plain: list[str], taken: set[int]) -> list[int]:
     return [index for index, name in enumerate(plain) if name and index not in taken and name not in _NUMBERS]
 
 
-def _label(table: Table, wanted: Wanted, texts: set[int | None]) -> int | None:
+def _label(table: Table, wanted: Wanted, texts: set[int | None], kind: Kind | None) -> int | None:
     if wanted.label is not None:
         return _position(table, wanted.label)
-    plain = [_plain(name) for name in table.columns]
+    plain = [plain_name(name) for name in table.columns]
     for name in _LABELS:
         if name in plain and plain.index(name) not in texts:
             return plain.index(name)
     left = _left_over(plain, {index for index in texts if index is not None})
+    if len(left) > 1 and not (kind == "similarity" and None in texts):
+        raise DataFileError(
+            table.path,
+            f"which column is the label? name it with --label (columns: {_listed(table.columns)}); sentence embeddings "
+            "need none: --kind similarity",
+            table.header,
+        )
     return left[0] if len(left) == 1 else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ def read_delimited(path: Path, text: str) -> Table:
     """Reads a file whose first row names the columns.
 
     Raises:
-        DataFileError: quotation marks that do not match, a cell that is too long, a column named twice, or nothing.
+        DataFileError: quotation marks that do not match, a cell that is too long, or nothing.
     """
     own = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     delimiter = _delimiter(text, own)
@@ -44,9 +43,6 @@ def _table(path: Path, rows: list[Row], remarks: tuple[str, ...]) -> Table:
         raise DataFileError(path, "no rows")
     (line, header), *others = rows
     names = tuple(str(name).strip() for name in header)
-    twice = [name for name, count in Counter(names).items() if name and count > 1]
-    if twice:
-        raise DataFileError(path, f"two columns are called {twice[0]!r}: rename one", line)
     bad = BadRows(path)
     for number, cells in others:
         if len(cells) != len(names):

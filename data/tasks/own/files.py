@@ -8,11 +8,14 @@ from pathlib import Path
 from data.errors import DataFileError, InputError
 from data.tasks.bad_rows import BadRows
 from data.tasks.examples import Kind
+from data.tasks.own.columns import Wanted
+from data.tasks.own.conll import looks_tagged, places_of, read_conll
 from data.tasks.own.delimited import read_delimited
 from data.tasks.own.records import looks_json, read_json, read_parquet
 from data.tasks.own.table import Table
-from data.tasks.own.tags import Sentence, looks_tagged, read_conll
+from data.tasks.own.tags import Sentence
 from data.tasks.own.text_file import decode, is_parquet, lines_of, read_bytes
+from data.tasks.own.word_rows import has_word_rows
 
 _JSON = {".jsonl", ".ndjson", ".json"}
 _TABLES = {".csv", ".tsv", ".tab"}
@@ -27,8 +30,10 @@ class Tagged:
     remarks: tuple[str, ...]
 
 
-def read_file(path: Path, kind: Kind | None) -> Table | Tagged:
+def read_file(path: Path, kind: Kind | None, wanted: Wanted) -> Table | Tagged:
     """What a file holds, by its name's ending and its content; ``kind`` decides where both leave it open.
+
+    Of ``wanted`` a CoNLL file needs the numbers of its columns; those of tables are looked for later.
 
     Raises:
         InputError: it cannot be read, or nothing tells how.
@@ -45,8 +50,8 @@ def read_file(path: Path, kind: Kind | None) -> Table | Tagged:
         raise DataFileError(path, "the file is empty")
     if suffix in _JSON or looks_json(text):
         return read_json(path, text)
-    if kind == "tokens" or (kind is None and looks_tagged(text)):
-        return Tagged(path, *read_conll(path, text))
+    if not has_word_rows(text) and (kind == "tokens" or (kind is None and looks_tagged(text))):
+        return Tagged(path, *read_conll(path, text, places_of(path, wanted.text, wanted.label)))
     if suffix in _TABLES or "\t" in text.lstrip().partition("\n")[0]:
         return read_delimited(path, text)
     return _plain_lines(path, text, kind)

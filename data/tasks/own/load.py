@@ -30,7 +30,7 @@ def load_own(files: OwnFiles) -> Task:
         raise InputError(f"kind {files.kind!r} is none of {', '.join(get_args(Kind))}")
     if files.metric is not None and files.kind is not None:
         metric_of(files.kind, files.metric)
-    source = read_file(files.train, files.kind)
+    source = read_file(files.train, files.kind, files.columns)
     found = read_tagged(files, source) if is_tagged(files, source) else read_texts(files, cast(Table, source))
     metric = metric_of(found.kind, files.metric)
     train, dev, remarks = _parts(found)

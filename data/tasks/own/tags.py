@@ -1,4 +1,4 @@
-"""Named entities: CoNLL files and tables of lists; every scheme of tags becomes IOB2."""
+"""Tags of named entities: every scheme of them becomes IOB2."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataFileError
-from data.tasks.bad_rows import BadRows
 from data.tasks.own.table import Cell
-from data.tasks.own.text_file import lines_of, text_problem
+from data.tasks.own.text_file import text_problem
 
 OUTSIDE = "O"
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _STARTS, _ENDS, _WHOLE = set("BSU"), set("ESLU"), set("SU")
-_LOOK = 2000  # lines, to recognise a CoNLL file
-_MOSTLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -28,54 +25,9 @@ class Sentence:
     tags: tuple[str, ...]
 
 
-def looks_tagged(text: str) -> bool:
-    """Whether nearly all lines end in a tag of an entity, or in O, after a word."""
-    lines = [line for _, line in lines_of(text)[:_LOOK] if line.strip() and not line.startswith("-DOCSTART-")]
-    tags = [cells[-1] for line in lines if len(cells := _cells(line)) > 1]
-    tagged = [tag for tag in tags if _TAG.fullmatch(tag)]
-    return len(tagged) >= _MOSTLY * len(lines) and any(tag != OUTSIDE for tag in tagged)
-
-
-def _cells(line: str) -> list[str]:
-    """Columns of a line: by tabs where there are any, else by blanks; other separators of Unicode belong to words."""
-    return [cell.strip(" ") for cell in line.rstrip().split("\t")] if "\t" in line else re.split(r" +", line.strip(" "))
-
-
-def read_conll(path: Path, text: str) -> tuple[list[Sentence], tuple[str, ...]]:
-    """Sentences between blank lines, a word a line, its tag last; and what to say of it.
-
-    Document marks and comments are passed over.
-
-    Raises:
-        DataFileError: lines without a tag, a word or a tag that is none; with the line.
-    """
-    bad = BadRows(path)
-    sentences: list[Sentence] = []
-    block: list[tuple[int, list[str]]] = []
-    comments = 0
-    for number, line in [*lines_of(text), (0, "")]:
-        cells = _cells(line)
-        if not line.strip() or cells[0] == "-DOCSTART-":
-            _close(block, sentences, bad)
-            block = []
-        elif line.startswith("#") and not _TAG.fullmatch(cells[-1]):
-            comments += 1
-        else:
-            block.append((number, cells))
-    said = (f"{path.name}: {comments} lines of comments are passed over",) if comments else ()
-    return sentences, said + bad.settle(len(sentences))
-
-
-def _close(block: list[tuple[int, list[str]]], sentences: list[Sentence], bad: BadRows) -> None:
-    """The lines of one sentence, all good, become one."""
-    for number, cells in block:
-        problem = "a word without a tag" if len(cells) < 2 else text_problem(cells[0].strip())
-        if problem:
-            bad.add(number, problem)
-            return
-    if block:
-        words, tags = zip(*((cells[0].strip(), cells[-1].strip()) for _, cells in block), strict=True)
-        sentences.append(Sentence(block[0][0], words, tags))
+def is_tag(text: str) -> bool:
+    """Whether this is O, or a type with a prefix."""
+    return _TAG.fullmatch(text) is not None
 
 
 def read_lists(row: int, words: Cell, tags: Cell, names: Sequence[str]) -> Sentence | str:
@@ -106,12 +58,12 @@ def to_iob2(path: Path, sentences: Sequence[Sentence]) -> tuple[list[Sentence], 
     Raises:
         DataFileError: tags that name no entities, with the line of their sentence.
     """
-    prefixes = {tag[0] for sentence in sentences for tag in sentence.tags if _TAG.fullmatch(tag) and tag != OUTSIDE}
+    prefixes = {tag[0] for sentence in sentences for tag in sentence.tags if is_tag(tag) and tag != OUTSIDE}
     if not prefixes:
         return _without_prefixes(path, sentences)
     for sentence in sentences:
         for tag in sentence.tags:
-            if not _TAG.fullmatch(tag):
+            if not is_tag(tag):
                 raise DataFileError(path, f"tag {tag!r} is neither O nor B-..., I-... and the like", sentence.row)
     converted, loose, needless = [], 0, 0
     for sentence in sentences:

@@ -27,7 +27,7 @@ class _Row(NamedTuple):
 
 def read_texts(files: OwnFiles, table: Table) -> Understood:
     numbered = table.header is not None
-    table, columns, said = find_columns(table, files.columns)
+    table, columns, said = find_columns(table, files.columns, files.kind)
     numbered = numbered and table.header is None
     said = (*table.remarks, *said)
     if columns.label is None or (files.kind == "similarity" and columns.second is None):
@@ -56,7 +56,7 @@ def _dev(
 
 
 def _table_of(path: Path, kind: Kind | None) -> Table:
-    table = read_file(path, kind)
+    table = read_file(path, kind, Wanted())
     if isinstance(table, Tagged):
         raise DataFileError(path, "tagged words, where the training file has texts")
     return table
@@ -85,7 +85,7 @@ def _rows(table: Table, columns: Columns) -> tuple[list[_Row], tuple[str, ...]]:
 def _text_problem(cell: object) -> str:
     if cell is None:
         return "empty text"
-    return text_problem(cell.strip()) if isinstance(cell, str) else f"a {type(cell).__name__} where a text is expected"
+    return text_problem(cell.strip()) if isinstance(cell, str) else f"{cell!r:.40} where a text is expected"
 
 
 def _example(table: Table, row: _Row, scale: Scale, train: Path | None) -> Example:
@@ -126,7 +126,7 @@ def _dev_of_sentences(files: OwnFiles) -> tuple[Part | None, tuple[str, ...]]:
     """Pairs with scores, or plain sentences as well."""
     if files.dev is None:
         return None, ()
-    table, columns, said = find_columns(_table_of(files.dev, "similarity"), Wanted())
+    table, columns, said = find_columns(_table_of(files.dev, "similarity"), Wanted(), "similarity")
     if columns.second is None:
         rows, told = _rows(table, replace(columns, label=None))
         plain: list[Located] = [(row.row, Example(row.first, None, math.nan)) for row in rows]
