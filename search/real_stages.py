@@ -155,29 +155,27 @@ def untrained_student(options: SearchOptions, architecture: Architecture, folder
 
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
-    from search.distillation.hidden_states import prepare_states
     from search.teachers.teacher import prepare_teacher
 
-    teacher = prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
-    # Here rather than in the first trial, which would pass for a slow one.
-    prepare_states(teacher, task, progress)
-    return teacher
+    return prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
 
 
 def distil_short(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation.distillation import SHORT, distill
+    from search.distillation.distillation import TRIAL_TOKENS, distill
 
-    return distill(teacher, task, architecture, budget=SHORT, seed=seed, out_dir=folder, progress=progress)
+    return distill(teacher, task, architecture, tokens=TRIAL_TOKENS, seed=seed, out_dir=folder, progress=progress)
 
 
 def distil_full(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, trial: Path, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation.distillation import FULL, distill
+    from search.distillation.distillation import FULL_TOKENS, distill
 
-    return distill(teacher, task, architecture, budget=FULL, seed=seed, begin=trial, out_dir=folder, progress=progress)
+    return distill(
+        teacher, task, architecture, tokens=FULL_TOKENS, seed=seed, begin=trial, out_dir=folder, progress=progress
+    )
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:

@@ -1,67 +1,73 @@
-"""Distillation: a student cut out of the teacher learns its logits and the hidden states of the mapped layers.
-
-The hidden-state loss follows TinyBERT and MobileBERT, with the principal-component projection in place of a
-learnt one; hard labels take part where the example has one.
-"""
+"""Distillation: a student cut out of the teacher learns from the teacher, which runs along on texts that change."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from data.architecture import Architecture
 from data.errors import InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
-from data.tasks import Task
+from data.tasks import Example, Examples, TaggedWords, Task
+from search.distillation.changes import Material, changed_batch, nearest_tokens
+from search.distillation.losses import DistillationLoss, run
+from search.distillation.recipe import Recipe, default_recipe
+from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
+from search.learning.training import Schedule, batch_plan, own_share, seeded, train
+from search.learning.units import Units
+from search.students.basis import Basis, principal_basis
 from search.teachers.teacher import Teacher
 
-if TYPE_CHECKING:
-    from search.distillation.hidden_states import TeacherStates
-    from search.learning.encoding import Encoded
-
 _RECORD = "distilled.json"
-_RECIPE = 2  # raised when distillation changes, so that models made otherwise are not reused
-
-
-@dataclass(frozen=True)
-class DistillationBudget:
-    """How long and how to distil.
-
-    ``examples`` are seen in all (an example seen twice counts twice); ``checkpoint_steps`` 0 starts a killed
-    distillation anew. ``hard`` is the share of the true labels in the loss of the logits, ``hidden`` the
-    weight of the hidden states' loss.
-    """
-
-    examples: int
-    batch_size: int = 32
-    learning_rate: float = 5e-4
-    checkpoint_steps: int = 0
-    hard: float = 0.3
-    hidden: float = 1.0
-
-
-SHORT = DistillationBudget(examples=4000)
-# What a student of the short distillation goes on with.
-FULL = DistillationBudget(examples=12000, checkpoint_steps=100)
+_RECIPE = 3  # raised when distillation changes, so that models made otherwise are not reused
+TRIAL_TOKENS = 80_000
+# What a trial's student goes on with.
+FULL_TOKENS = 300_000
 
 
 @dataclass(frozen=True)
 class DistilledModel:
-    """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its dev scores, training seconds."""
+    """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples,
+    those of the student as it was cut (or begun), and training seconds."""
 
     directory: Path
     score: float
     scores: dict[str, float]
+    scores_before: dict[str, float]
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one distillation is made of."""
+
+    teacher: Teacher
+    task: Task
+    architecture: Architecture
+    recipe: Recipe
+    tokens: int
+    seed: int
+    begin: Path | None
+    corpus: tuple[str, ...]
+    checkpoint_steps: int
+
+    @property
+    def key(self) -> str:
+        before = _read_key(self.begin) if self.begin else None
+        corpus = hashlib.sha256("\n".join(self.corpus).encode()).hexdigest()
+        parts = [_RECIPE, self.teacher.directory.name, self.task.fingerprint, self.architecture.to_dict()]
+        parts += [asdict(self.recipe), self.tokens, self.seed, before, corpus]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def distill(
@@ -69,20 +75,27 @@ def distill(
     task: Task,
     architecture: Architecture,
     *,
-    budget: DistillationBudget = SHORT,
+    tokens: int,
+    recipe: Recipe | None = None,
     seed: int = 0,
     begin: Path | None = None,
+    corpus: Sequence[str] = (),
+    checkpoint_steps: int = 100,
     out_dir: Path,
     progress: Progress = no_progress,
 ) -> DistilledModel:
     """Distil ``teacher`` into a student of the given architecture, kept in ``out_dir``.
 
-    A finished distillation of the same teacher, task, architecture, budget, seed and beginning is returned as it is; a
-    killed one goes on from its last checkpoint, or from its start where the budget keeps none.
+    A finished distillation of the same teacher, task, architecture, recipe, length, seed and beginning is returned as
+    it is; a killed one goes on from its last checkpoint, to the same result.
 
     Args:
+        tokens: how many to learn from in all, 0 for the student as it was cut.
+        recipe: how; None is :func:`~search.distillation.recipe.default_recipe`.
         begin: the folder of a student distilled before, which learns on, with the learning rate risen anew and the
             examples in another order; None cuts one out of the teacher.
+        corpus: lines of general text, for recipes that mix some in.
+        checkpoint_steps: after so many a checkpoint is kept.
 
     Raises:
         InputError: the architecture does not suit the teacher, the task or the beginning.
@@ -90,224 +103,177 @@ def distill(
     """
     if architecture.labels != task.labels:
         raise InputError(f"architecture has {architecture.labels} labels, task {task.name} has {task.labels}")
-    key = _key(teacher, task, architecture, budget, seed, begin)
-    found = _read_record(out_dir, key)
+    chosen = recipe or default_recipe()
+    lines = tuple(corpus) if chosen.changes.corpus else ()
+    work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps)
+    found = _read_record(out_dir, work.key)
     if found is None:
         try:
-            _distill(teacher, task, architecture, budget, seed, begin, out_dir, key, progress)
+            _distill(work, out_dir, progress)
         except OSError as error:
             raise StoreError(f"cannot write {out_dir}: {error.strerror or error}") from error
-        found = _read_record(out_dir, key)
+        found = _read_record(out_dir, work.key)
     if found is None:
         raise StoreError(f"{out_dir}: {_RECORD} vanished while distilling")
     return found
 
 
-def _key(
-    teacher: Teacher,
-    task: Task,
-    architecture: Architecture,
-    budget: DistillationBudget,
-    seed: int,
-    begin: Path | None,
-) -> str:
-    before = _key_of(begin) if begin else None
-    parts = [_RECIPE, teacher.directory.name, task.fingerprint, architecture.to_dict(), asdict(budget), seed, before]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
 def _read_record(out_dir: Path, key: str) -> DistilledModel | None:
+    if not (out_dir / _RECORD).exists():
+        return None
+    record = _record_of(out_dir)
+    if record.pop("key") != key:
+        raise StoreError(f"{out_dir} holds another model; give another folder")
+    return _validated(record, out_dir)
+
+
+def _validated(record: dict[str, Any], folder: Path) -> DistilledModel:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        record = json.loads((out_dir / _RECORD).read_text(encoding="utf-8"))
-        if record.pop("key", None) != key:
-            raise StoreError(f"{out_dir} holds another model; give another folder")
-        return TypeAdapter(DistilledModel).validate_python(record | {"directory": out_dir})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, ValidationError, TypeError, AttributeError) as error:
-        raise StoreError(f"{out_dir}: {_RECORD} is damaged; remove the folder to distil anew") from error
+        return TypeAdapter(DistilledModel).validate_python(record | {"directory": folder})
+    except ValidationError as error:
+        raise StoreError(f"{folder}: {_RECORD} is damaged; remove the folder to distil anew") from error
 
 
-def _key_of(begin: Path) -> str:
-    """The key of the distilled student in ``begin``."""
+def _record_of(folder: Path) -> dict[str, Any]:
+    """The record of a distilled student, with its key."""
     try:
-        return str(json.loads((begin / _RECORD).read_text(encoding="utf-8"))["key"])
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return {"key": str(record["key"])} | record
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{begin} holds no distilled student to go on from") from error
+        raise StoreError(f"{folder}: {_RECORD} is damaged; remove the folder to distil anew") from error
 
 
-def _distill(
-    teacher: Teacher,
-    task: Task,
-    architecture: Architecture,
-    budget: DistillationBudget,
-    seed: int,
-    begin: Path | None,
-    out_dir: Path,
-    key: str,
-    progress: Progress,
-) -> None:
+def _read_key(begin: Path) -> str:
+    if not (begin / _RECORD).exists():
+        raise StoreError(f"{begin} holds no distilled student to go on from")
+    return str(_record_of(begin)["key"])
+
+
+def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
     from transformers import AutoTokenizer
 
     from fusion.checkpoints.loading import quiet_transformers
-    from search.distillation.hidden_states import load_teacher_model, teacher_states
-    from search.learning.encoding import encode, predict_logits
-    from search.learning.training import load_checkpoint, save_checkpoint
-    from search.students.student import cut_student
+    from search.learning.objectives import predict
+    from search.learning.task_models import load_model, save_model
 
     started = time.monotonic()
     partial = out_dir.with_name(out_dir.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    task, kind, longest = work.task, work.task.kind, work.teacher.max_tokens
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
-        encoded = encode(tokenizer, task.train, teacher.seq_len)
-        states = teacher_states(teacher, encoded, progress)
-        if begin is None:
-            progress(ProgressEvent("distillation", 0, None, f"cutting {architecture.name}"))
-            student = cut_student(load_teacher_model(teacher), encoded, states.basis, architecture, seed)
-        else:
-            student = load_checkpoint(begin)
-        _train(
-            student,
-            states,
-            budget,
-            seed if begin is None else seed + 1,
-            partial,
-            progress,
-            regression=task.kind == "regression",
-        )
+        tokenizer = AutoTokenizer.from_pretrained(work.teacher.directory)
+        teacher = load_model(work.teacher.directory, kind)
+        encoded, held = (encode(tokenizer, part, kind, longest) for part in (task.train, task.dev))
+        basis = principal_basis(teacher, encoded)
+        verb = "cutting" if work.begin is None else "going on with"
+        progress(ProgressEvent("distillation", 0, None, f"{verb} {work.architecture.name}"))
+        student = _beginning(work, teacher, encoded, basis)
+        before = task.score(predict(student, held))
+        if work.tokens:
+            material = _material(work, teacher, tokenizer, encoded)
+            _train(work, student, teacher, material, basis, partial, progress)
         finished = partial / "finished"
-        save_checkpoint(student, tokenizer, finished)
-        # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
-        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, teacher.seq_len)))
-    record = {"key": key, "score": scores[task.metric], "scores": scores, "seconds": time.monotonic() - started}
-    (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+        save_model(student, kind, tokenizer, finished, longest)
+        # Scored as saved: what others will load.
+        scores = task.score(predict(load_model(finished, kind), held))
+    seconds = time.monotonic() - started
+    record = {"key": work.key, "score": scores[task.metric], "scores": scores, "scores_before": before}
+    (finished / _RECORD).write_text(json.dumps(record | {"seconds": seconds}), encoding="utf-8")
     os.replace(finished, out_dir)
     shutil.rmtree(partial)
 
 
+def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> Any:
+    from search.learning.task_models import load_model, name_labels
+    from search.students.student import cut_student
+
+    if work.begin is not None:
+        return load_model(work.begin, work.task.kind)
+    with seeded(work.seed):
+        student = cut_student(teacher, encoded, basis, work.architecture, work.seed)
+    name_labels(student.config, work.task.label_names)
+    return student
+
+
+def _material(work: _Work, teacher: Any, tokenizer: Any, encoded: Encoded) -> Material:
+    special = np.unique(np.asarray(tokenizer.all_special_ids, np.int64))
+    used, table = np.unique(encoded.tokens), teacher.bert.embeddings.word_embeddings.weight
+    replaces = work.recipe.changes.replaced > 0
+    neighbours = nearest_tokens(table, used if replaces else used[:0], special)
+    examples = _corpus_examples(work.corpus, work.task)
+    corpus = encode(tokenizer, examples, work.task.kind, work.teacher.max_tokens) if examples else None
+    return Material(encoded, neighbours, corpus, work.teacher.max_tokens)
+
+
+def _corpus_examples(lines: Sequence[str], task: Task) -> Examples:
+    """General text in the task's form: a line, or a line and the one after it, without labels."""
+    if task.kind == "tokens":
+        words = (tuple(line.split()) for line in lines)
+        return tuple(TaggedWords(each, (NO_LABEL,) * len(each)) for each in words)
+    if task.paired and task.kind != "similarity":
+        return tuple(Example(first, second, float("nan")) for first, second in pairwise(lines))
+    return tuple(Example(line, None, float("nan")) for line in lines)
+
+
 def _train(
+    work: _Work,
     student: Any,
-    states: TeacherStates,
-    budget: DistillationBudget,
-    seed: int,
+    teacher: Any,
+    material: Material,
+    basis: Basis,
     directory: Path,
     progress: Progress,
-    regression: bool,
 ) -> None:
-    from transformers import PrinterCallback
-
-    from search.learning.encoding import rows_of
-    from search.learning.training import (
-        TRAINING_ATTENTION,
-        last_whole_checkpoint,
-        progress_callback,
-        training_arguments,
-    )
-
-    student.set_attn_implementation(TRAINING_ATTENTION)
+    recipe, encoded, units = work.recipe, material.encoded, Units.of(material.encoded)
     student.bert.embeddings.word_embeddings.weight.requires_grad_(False)
-    arguments = training_arguments(
-        directory,
-        seed=seed,
-        batch_size=budget.batch_size,
-        checkpoint_steps=budget.checkpoint_steps,
-        max_steps=math.ceil(budget.examples / budget.batch_size),
-        learning_rate=budget.learning_rate,
-        warmup_steps=0.05,
-        weight_decay=0.01,
+    teacher.requires_grad_(False)
+    each = float(encoded.lengths.mean()) * encoded.texts_each * recipe.batch_size
+    schedule = Schedule(
+        steps=max(1, round(work.tokens / each)),
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        rate_decay=recipe.rate_decay,
+        averaged=recipe.averaged,
+        checkpoint_steps=work.checkpoint_steps,
     )
-    trainer = _distillation_trainer()(
-        loss=distillation_loss(student, states, budget, regression),
-        model=student,
-        args=arguments,
-        train_dataset=rows_of(states.encoded),
-        data_collator=target_collator(student, states),
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(progress_callback(progress, "distillation"))
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(directory))
+    seed = work.seed if work.begin is None else work.seed + 1
+    plan = batch_plan(encoded.example_lengths, schedule.batch_size, schedule.steps, seed)
+    sizes = student.config.num_hidden_layers, student.config.hidden_size
+    criterion = DistillationLoss(encoded.kind, recipe.losses, units, basis, *sizes)
+    units.leave(student)
+    loss = distillation_step(teacher, material, plan, criterion, recipe, seed)
+    train(student, loss, schedule, seed=seed, directory=directory, progress=progress, stage="distillation")
+    units.enter(student)
 
 
-def _distillation_trainer() -> Any:
-    """Trainer with a loss of our own (a function, for transformers is imported only when something is trained)."""
-    from transformers import Trainer
-
-    class DistillationTrainer(Trainer):
-        def __init__(self, *, loss: Any, **settings: Any) -> None:
-            super().__init__(**settings)
-            self.distillation_loss = loss
-
-        def compute_loss(
-            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            names = ("input_ids", "attention_mask", "token_type_ids")
-            outputs = model(**{name: inputs[name] for name in names}, output_hidden_states=True)
-            loss = self.distillation_loss(outputs, inputs)
-            return (loss, outputs) if return_outputs else loss
-
-    return DistillationTrainer
-
-
-def target_collator(student: Any, states: TeacherStates) -> Any:
-    """Collator of padded batches with labels, teacher_logits (b, labels) and teacher_states (b, s, layers, hidden)."""
+def distillation_step(
+    teacher: Any,
+    material: Material,
+    plan: Sequence[np.ndarray],
+    criterion: DistillationLoss,
+    recipe: Recipe,
+    seed: int,
+) -> Callable[[Any, int], Any]:
+    """The loss of (student, step): the step's examples, changed, as the teacher and the student see them."""
     import torch
 
-    from search.learning.encoding import pad
-    from search.students.student import mapped_layers
+    device = next(teacher.parameters()).device
 
-    layers = list(mapped_layers(student.config.num_hidden_layers, states.states.shape[1] - 1))
-    hidden = student.config.hidden_size
-    encoded: Encoded = states.encoded
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        indices = [row["index"] for row in rows]
-        batch = pad(encoded, indices)
-        targets = np.zeros((*batch["input_ids"].shape, len(layers), hidden), np.float32)
-        for row, index in enumerate(indices):
-            span = encoded.span(index)
-            targets[row, : span.stop - span.start] = states.states[span][:, layers, :hidden]
-        return batch | {
-            "labels": torch.from_numpy(encoded.labels[indices]),
-            "teacher_logits": torch.from_numpy(states.logits[indices]),
-            "teacher_states": torch.from_numpy(targets),
-        }
-
-    return collate
-
-
-def distillation_loss(student: Any, states: TeacherStates, budget: DistillationBudget, regression: bool) -> Any:
-    """The loss of (student's outputs, collated inputs): logits against teacher and labels, plus hidden states."""
-    import torch
-    from torch.nn.functional import cross_entropy, mse_loss
-
-    from search.students.student import mapped_layers, target_rotation
-
-    layers = list(mapped_layers(student.config.num_hidden_layers, states.states.shape[1] - 1))
-    hidden = student.config.hidden_size
-    rotation = torch.from_numpy(target_rotation(states.basis, hidden)).to(student.device)
-    scale = torch.from_numpy(states.variances[layers, :hidden].sum(axis=1)).to(student.device)
-
-    def of_logits(logits: Any, inputs: dict[str, Any]) -> Any:
-        if regression:
-            soft, hard = mse_loss(logits, inputs["teacher_logits"]), mse_loss(logits[:, 0], inputs["labels"])
-        else:
-            soft = cross_entropy(logits, inputs["teacher_logits"].softmax(dim=1))
-            hard = cross_entropy(logits, inputs["labels"].long())
-        return budget.hard * hard + (1 - budget.hard) * soft
-
-    def of_states(hidden_states: Any, inputs: dict[str, Any]) -> Any:
-        # Weights, not boolean indexing: the backward pass of indexing is slow on a CPU.
-        weights = inputs["attention_mask"] / inputs["attention_mask"].sum()  # (b, s)
-        total = torch.zeros((), device=rotation.device)
-        for position, states_of_layer in enumerate(hidden_states[1:]):
-            difference = states_of_layer.float() - inputs["teacher_states"][:, :, position] @ rotation
-            total = total + (difference.square().sum(dim=2) * weights).sum() / scale[position]
-        return total / len(scale)
-
-    def loss(outputs: Any, inputs: dict[str, Any]) -> Any:
-        return of_logits(outputs.logits.float(), inputs) + budget.hidden * of_states(outputs.hidden_states, inputs)
+    def loss(student: Any, step: int) -> Any:
+        examples = own_share(plan[step])
+        changed = changed_batch(material, examples, recipe.changes, np.random.default_rng([seed, step, 1]))
+        batch = pad_texts(changed.texts)
+        if material.encoded.kind != "tokens":
+            labels = np.where(changed.labelled, material.encoded.labels[examples], np.nan).astype(np.float32)
+            batch["labels"] = criterion.units.standardised(torch.from_numpy(labels))
+        batch = {name: values.to(device) for name, values in batch.items()}
+        with torch.no_grad():
+            wanted = run(teacher, batch, criterion.relations)
+        layers_only = step < recipe.layers_first * len(plan)
+        return criterion(run(student, batch, criterion.relations), wanted, batch, layers_only)
 
     return loss

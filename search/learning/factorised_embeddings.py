@@ -35,12 +35,13 @@ def restore_factorised_embeddings(model: Any) -> Any:
     return model
 
 
-def read_model(kind: Any, directory: Path) -> Any:
+def read_model(kind: Any, directory: Path, **settings: Any) -> Any:
     """A model that was saved with ``save_pretrained``, narrow embeddings or not: float32, on the CPU, evaluating.
 
     Args:
         kind: A class of transformers, such as ``BertForSequenceClassification``.
         directory: Its configuration and ``model.safetensors``.
+        settings: of the class, such as ``add_pooling_layer``.
     """
     from safetensors.torch import load_file
     from transformers import BertConfig
@@ -48,10 +49,10 @@ def read_model(kind: Any, directory: Path) -> Any:
     config = BertConfig.from_pretrained(directory)
     if not is_factorised(config):
         return kind.from_pretrained(
-            directory, use_safetensors=True, dtype="float32", attn_implementation=TRAINING_ATTENTION
+            directory, use_safetensors=True, dtype="float32", attn_implementation=TRAINING_ATTENTION, **settings
         ).eval()
     config._attn_implementation = TRAINING_ATTENTION
-    model = restore_factorised_embeddings(kind(config))
+    model = restore_factorised_embeddings(kind(config, **settings))
     model.load_state_dict(load_file(directory / "model.safetensors"))
     return model.eval()
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from data.architecture import Architecture
 from data.errors import InputError
 from search.learning.encoding import Encoded
 from search.learning.factorised_embeddings import EMBEDDING_SIZE, is_factorised
+from search.learning.task_models import new_model
+from search.students.basis import Basis
 from search.students.calibration import (
     CalibrationBatch,
     LayerActivations,
@@ -41,30 +41,13 @@ def mapped_layers(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     return tuple(max(1, int(position + 0.5)) for position in exact)
 
 
-def student_basis(basis: np.ndarray, hidden: int) -> np.ndarray:
-    """(teacher hidden, hidden) projection of the residual stream.
-
-    The principal components are turned by a fixed rotation, for LayerNorm wants coordinates of like size; at
-    full width it is the identity, and the cut loses nothing.
-    """
-    return (basis[:, :hidden] @ target_rotation(basis, hidden)).astype(np.float32)
-
-
-def target_rotation(basis: np.ndarray, hidden: int) -> np.ndarray:
-    """(hidden, hidden) map from the first principal coordinates to the student's coordinates."""
-    if hidden == len(basis):
-        return np.ascontiguousarray(basis.T)
-    random = np.random.default_rng(hidden).standard_normal((hidden, hidden))
-    return np.linalg.qr(random)[0].astype(np.float32)
-
-
-def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture: Architecture, seed: int) -> Any:
-    """A ``BertForSequenceClassification`` of the given sizes that starts as close to ``teacher`` as least squares gets.
+def cut_student(teacher: Any, encoded: Encoded, basis: Basis, architecture: Architecture, seed: int) -> Any:
+    """A model of the given sizes, and the teacher's kind, that starts as close to ``teacher`` as least squares gets.
 
     Args:
-        teacher: The fine-tuned ``BertForSequenceClassification``.
+        teacher: The fine-tuned model, as :mod:`search.learning.task_models` makes it.
         encoded: Training texts to calibrate on.
-        basis: Principal components of the teacher's hidden states, (hidden, hidden).
+        basis: Principal components of the teacher's hidden states.
         architecture: Sizes of the student; vocabulary, positions and labels are the teacher's.
         seed: Chooses the calibration texts and the noise.
 
@@ -76,9 +59,9 @@ def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture:
     if architecture.hidden > teacher.config.hidden_size:
         raise InputError(f"student {architecture.name} is wider than the teacher ({teacher.config.hidden_size})")
     torch.manual_seed(seed)
-    student = _empty_student(teacher, architecture)
+    student = _empty_student(teacher, encoded, architecture)
     device = next(teacher.parameters()).device
-    projection = torch.from_numpy(student_basis(basis, architecture.hidden)).to(device)
+    projection = torch.from_numpy(basis.projection(architecture.hidden)).to(device)
     batch = calibration_batch(encoded, seed, device)
     with torch.no_grad():
         expected = teacher(**batch.inputs, output_hidden_states=True)
@@ -88,14 +71,12 @@ def cut_student(teacher: Any, encoded: Encoded, basis: np.ndarray, architecture:
             teacher_layer = teacher.bert.encoder.layer[source - 1]
             whole = run_layer(teacher_layer, expected.hidden_states[source - 1], batch)
             states = _cut_layer(layer, teacher_layer, whole, projection, states, batch, surplus=source == previous)
-        _cut_head(student, teacher, projection, expected, states)
+        _cut_head(student, teacher, projection, expected, states, batch)
     return student
 
 
-def _empty_student(teacher: Any, architecture: Architecture) -> Any:
-    from transformers import BertForSequenceClassification
-
-    student = BertForSequenceClassification(student_config(teacher.config, architecture))
+def _empty_student(teacher: Any, encoded: Encoded, architecture: Architecture) -> Any:
+    student = new_model(student_config(teacher.config, architecture), encoded.kind)
     return student.to(next(teacher.parameters()).device).eval()
 
 
@@ -227,7 +208,16 @@ def _disturb(module: nn.Linear) -> None:
     module.weight.add_(torch.randn_like(module.weight) * (_NOISE * float(module.weight.std())))
 
 
-def _cut_head(student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor) -> None:
+def _cut_head(
+    student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor, batch: CalibrationBatch
+) -> None:
+    if student.bert.pooler is not None:
+        _cut_pooled_head(student, teacher, projection, expected, states)
+    elif hasattr(student, "classifier"):
+        fit_linear(student.classifier, states[batch.valid], expected.logits[batch.valid])
+
+
+def _cut_pooled_head(student: Any, teacher: Any, projection: Tensor, expected: Any, states: Tensor) -> None:
     """Keep the pooled features that weigh most; the classifier's bias makes up for the mean of the others."""
     whole = expected.hidden_states[-1][:, 0]
     pooled = teacher.bert.pooler(expected.hidden_states[-1])

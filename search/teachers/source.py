@@ -3,7 +3,7 @@
 :func:`load_teacher` is all that fine-tuning needs::
 
     loaded = load_teacher(resolve_teacher(name), sample_texts(task), seq_len, head_of(task), seed)
-    model = with_head(BertForSequenceClassification, loaded.encoder, num_labels=task.labels)  # search.teachers.families
+    model = with_head(BertForSequenceClassification, loaded.encoder)  # search.teachers.families
 
 What is saved of it is read again by :func:`search.learning.factorised_embeddings.read_model`, for the embeddings of
 some teachers are narrower than their encoder.
@@ -24,7 +24,7 @@ from data.errors import InputError, UnknownNameError
 from data.tasks import TaggedWords, Task
 from fusion.checkpoints.files import weight_files
 from fusion.checkpoints.sentence_modules import is_sentence_folder, read_sentence_modules
-from search.teachers.families import LoadedEncoder, check_family, load_encoder, with_head
+from search.teachers.families import LoadedEncoder, check_family, load_encoder
 from search.teachers.tokenizers import Text, check_tokenizer, foreign_class, load_tokenizer
 
 DEFAULT_TEACHER = "all-MiniLM-L6-v2"
@@ -180,15 +180,3 @@ def sample_texts(task: Task) -> list[Text]:
 def head_of(task: Task) -> Head:
     """The head that models of a task have."""
     return "tokens" if task.kind == "tokens" else "embedding" if task.kind == "similarity" else "sequence"
-
-
-def load_source(source: Path, task: Task, seq_len: int) -> tuple[Any, Any]:
-    """The pre-trained model in fp32 with a classifier for the task, new where it has none that fits; its tokenizer.
-
-    Raises:
-        InputError: as :func:`load_teacher`.
-    """
-    from transformers import BertForSequenceClassification
-
-    loaded = load_teacher(source, sample_texts(task), seq_len)
-    return with_head(BertForSequenceClassification, loaded.encoder, num_labels=task.labels), loaded.tokenizer

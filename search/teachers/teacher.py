@@ -1,4 +1,4 @@
-"""The teacher: a pre-trained BERT, fine-tuned on the task once and kept on disk."""
+"""The teacher: a pre-trained encoder, fine-tuned on the task once and kept on disk."""
 
 from __future__ import annotations
 
@@ -6,43 +6,60 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from data.errors import InputError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
-from data.tasks import Task
-from search.teachers.source import content_hash, load_source, resolve_teacher
+from data.tasks import Kind, Task
+from search.learning.training import Schedule, batch_plan, own_share, train
+from search.learning.units import Units
+from search.teachers.families import with_head
+from search.teachers.source import content_hash, head_of, load_teacher, resolve_teacher, sample_texts
 
 if TYPE_CHECKING:
     from search.learning.encoding import Encoded
 
 _RECORD = "teacher.json"
-_RECIPE = 1  # raised when fine-tuning changes, so that teachers made otherwise are not reused
-_BATCH_SIZE = 32
-_LEARNING_RATE = 1e-4
-_CHECKPOINT_STEPS = 100
+_RECIPE = 2  # raised when fine-tuning changes, so that teachers made otherwise are not reused
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned teacher: a Hugging Face directory (checkpoint and tokenizer), its sizes and dev scores.
+    """A fine-tuned teacher: a Hugging Face directory (checkpoint and tokenizer), its sizes and scores.
 
-    ``score`` is the task's metric, ``scores`` all of them; ``seq_len`` is the length in tokens to which texts are cut.
+    ``score`` is the task's metric on the held-out tenth of train, ``scores`` all of them; ``max_tokens`` is the length
+    to which texts are cut.
     """
 
     directory: Path
+    kind: Kind
     layers: int
     hidden: int
     heads: int
     intermediate: int
     vocab_size: int
     max_positions: int
-    seq_len: int
+    max_tokens: int
     score: float
     scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a teacher is fine-tuned: passes over the training examples and the rest of its schedule."""
+
+    passes: int = 4
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    rate_decay: float = 0.9
+    warmup: float = 0.1
+    checkpoint_steps: int = 100
 
 
 def prepare_teacher(
@@ -52,21 +69,26 @@ def prepare_teacher(
     out_dir: Path | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
+    fine_tuning: FineTuning = FineTuning(),
 ) -> Teacher:
     """Fine-tune a teacher on the task, or take the one that an earlier call left; goes on where a kill cut it off.
+
+    It learns from ``task.train``; after each pass it is scored on ``task.dev``, and the best is kept, which may be the
+    one that came. Give :meth:`data.tasks.Task.held_out`, so that the dev set is not read.
 
     Args:
         task: What to learn.
         teacher: A Hugging Face directory or hub name of a BERT; None is all-MiniLM-L6-v2 from its package.
-        seq_len: Tokens to which texts are cut.
+        seq_len: Texts are cut to this.
         out_dir: Where teachers are kept, by content hash; default ``home()/teachers``.
-        seed: Of the new head and the order of examples.
+        seed: Of the new head, dropout and the order of examples.
         progress: Told of each step.
+        fine_tuning: How.
 
     Raises:
         UnknownNameError: no such teacher.
         InputError: it is no BERT, is damaged or incomplete, does not suit the task (see
-            :func:`~search.teachers.source.load_source`), or has fewer positions than ``seq_len``.
+            :func:`~search.teachers.source.load_teacher`), or has fewer positions than ``seq_len``.
     """
     from filelock import FileLock
 
@@ -76,94 +98,161 @@ def prepare_teacher(
     positions = load_config(source).max_position_embeddings
     if seq_len > positions:
         raise InputError(f"seq-len {seq_len} exceeds the teacher's {positions} positions")
-    key = hashlib.sha256(json.dumps([_RECIPE, task.fingerprint, content_hash(source), seq_len, seed]).encode())
+    parts = [_RECIPE, task.fingerprint, content_hash(source), seq_len, seed, asdict(fine_tuning)]
+    key = hashlib.sha256(json.dumps(parts).encode())
     directory = (out_dir or home() / "teachers") / key.hexdigest()[:16]
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if not (directory / _RECORD).exists():
-            _fine_tune(task, source, directory, seq_len, seed, progress)
+            _fine_tune(task, source, directory, seq_len, seed, fine_tuning, progress)
         return _read_record(directory)
 
 
-def epochs_for(task: Task) -> int:
-    """Passes over the training examples: small tasks need several, 6,000 examples or more are learnt in one or two."""
-    return 4 if len(task.train) < 5000 else 3 if len(task.train) < 7000 else 1
-
-
-def _fine_tune(task: Task, source: Path, directory: Path, seq_len: int, seed: int, progress: Progress) -> None:
+def _fine_tune(
+    task: Task,
+    source: Path,
+    directory: Path,
+    max_tokens: int,
+    seed: int,
+    fine_tuning: FineTuning,
+    progress: Progress,
+) -> None:
     """Train next to ``directory`` and put the whole result there at once."""
     from fusion.checkpoints.loading import quiet_transformers
-    from search.learning.encoding import encode, predict_logits
-    from search.learning.training import load_checkpoint, save_checkpoint
+    from search.learning.encoding import encode
+    from search.learning.training import training_device
 
     progress(ProgressEvent("teacher", 0, None, "loading"))
+    partial = directory.with_name(directory.name + ".partial")
     with quiet_transformers():
-        model, tokenizer = _load(source, task, seq_len, seed)
-        partial = directory.with_name(directory.name + ".partial")
-        _train(model, encode(tokenizer, task.train, seq_len), partial, epochs_for(task), seed, progress)
-        progress(ProgressEvent("teacher", 0, None, "scoring"))
-        finished = partial / "finished"
-        save_checkpoint(model, tokenizer, finished)
-        # Scored as saved: the model that Trainer leaves behind still computes in bfloat16.
-        scores = task.score(predict_logits(load_checkpoint(finished), encode(tokenizer, task.dev, seq_len)))
+        model, tokenizer = _load(source, task, max_tokens, seed)
+        model.to(training_device())
+        # The word embeddings of a fine-tuned model hardly move, yet hold half of the weights that the optimiser walks.
+        model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
+        encoded, held = (encode(tokenizer, part, task.kind, max_tokens) for part in (task.train, task.dev))
+        units = Units.of(encoded)
+        units.leave(model)
+        best = _Best(task, held, tokenizer, units, partial / "best", max_tokens)
+        _train(model, encoded, best, partial, seed, fine_tuning, progress)
     config = model.config
     record = Teacher(
-        directory,
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.num_attention_heads,
-        config.intermediate_size,
-        config.vocab_size,
-        config.max_position_embeddings,
-        seq_len,
-        scores[task.metric],
-        scores,
+        directory=directory,
+        kind=task.kind,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        intermediate=config.intermediate_size,
+        vocab_size=config.vocab_size,
+        max_positions=config.max_position_embeddings,
+        max_tokens=max_tokens,
+        score=best.scores[task.metric],
+        scores=best.scores,
     )
-    (finished / _RECORD).write_text(json.dumps(asdict(record) | {"directory": directory.name}), encoding="utf-8")
-    os.replace(finished, directory)
+    (best.directory / _RECORD).write_text(json.dumps(asdict(record) | {"directory": directory.name}), encoding="utf-8")
+    (best.directory / _SCORES).unlink()
+    os.replace(best.directory, directory)
     shutil.rmtree(partial)
 
 
-def _load(source: Path, task: Task, seq_len: int, seed: int) -> tuple[Any, Any]:
+_SCORES = "scores.json"
+
+
+class _Best:
+    """The best model so far by its score on held-out examples, kept on disk with its scores."""
+
+    def __init__(
+        self, task: Task, held: Encoded, tokenizer: Any, units: Units, directory: Path, max_tokens: int
+    ) -> None:
+        self.directory, self.units = directory, units
+        self._task, self._held, self._tokenizer, self._max_tokens = task, held, tokenizer, max_tokens
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Those of the best so far; nothing before the first."""
+        path = self.directory / _SCORES
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def offer(self, model: Any) -> float:
+        """Scores a model and keeps it where it is better than all before; returns the score."""
+        from search.learning.objectives import predict
+        from search.learning.task_models import save_model
+
+        with self.units.entered(model):
+            scores = self._task.score(predict(model, self._held))
+            score, before = scores[self._task.metric], self.scores
+            if not before or score > before[self._task.metric]:
+                fresh = self.directory.with_name("fresh")
+                save_model(model, self._task.kind, self._tokenizer, fresh, self._max_tokens)
+                (fresh / _SCORES).write_text(json.dumps(scores), encoding="utf-8")
+                shutil.rmtree(self.directory, ignore_errors=True)
+                os.replace(fresh, self.directory)
+        return score
+
+
+def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any]:
     import torch
 
+    from search.learning.task_models import class_of, name_labels, sentence_encoder
+
     torch.manual_seed(seed)
-    model, tokenizer = load_source(source, task, seq_len)
-    model.config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
-    return model, tokenizer
+    loaded = load_teacher(source, sample_texts(task), max_tokens, head_of(task), seed)
+    name_labels(loaded.encoder.model.config, task.label_names)
+    if task.kind == "similarity":
+        return sentence_encoder(loaded.encoder.model), loaded.tokenizer
+    return with_head(class_of(task.kind), loaded.encoder), loaded.tokenizer
 
 
-def _train(model: Any, encoded: Encoded, directory: Path, epochs: int, seed: int, progress: Progress) -> None:
-    from transformers import PrinterCallback, Trainer
+def _train(
+    model: Any,
+    encoded: Encoded,
+    best: _Best,
+    directory: Path,
+    seed: int,
+    fine_tuning: FineTuning,
+    progress: Progress,
+) -> None:
+    from search.learning.training import steps_for
 
-    from search.learning.encoding import pad, rows_of
-    from search.learning.training import last_whole_checkpoint, progress_callback, training_arguments
-
-    regression = model.config.problem_type == "regression"
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        import torch
-
-        indices = [row["index"] for row in rows]
-        labels = torch.from_numpy(encoded.labels[indices])
-        return pad(encoded, indices) | {"labels": labels if regression else labels.long()}
-
-    # The word embeddings of a fine-tuned model hardly move, yet hold half of the weights that the optimiser would walk.
-    model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
-    arguments = training_arguments(
-        directory,
-        seed=seed,
-        batch_size=_BATCH_SIZE,
-        checkpoint_steps=_CHECKPOINT_STEPS,
-        num_train_epochs=epochs,
-        learning_rate=_LEARNING_RATE,
-        warmup_steps=0.06,
-        weight_decay=0.01,
+    steps_each = steps_for(len(encoded), 1, fine_tuning.batch_size)
+    schedule = Schedule(
+        steps=steps_each * fine_tuning.passes,
+        batch_size=fine_tuning.batch_size,
+        learning_rate=fine_tuning.learning_rate,
+        warmup=fine_tuning.warmup,
+        rate_decay=fine_tuning.rate_decay,
+        checkpoint_steps=fine_tuning.checkpoint_steps,
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=rows_of(encoded), data_collator=collate)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(progress_callback(progress, "teacher"))
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(directory))
+
+    def score(model: Any, done: int) -> None:
+        if done % steps_each == 0:
+            progress(ProgressEvent("teacher", done, schedule.steps, "scoring"))
+            best.offer(model)
+
+    if not best.scores:
+        best.offer(model)
+    plan = batch_plan(encoded.example_lengths, schedule.batch_size, schedule.steps, seed)
+    loss = fine_tuning_loss(encoded, plan, best.units)
+    train(model, loss, schedule, seed=seed, directory=directory, progress=progress, stage="teacher", after=score)
+
+
+def fine_tuning_loss(encoded: Encoded, plan: list[np.ndarray], units: Units) -> Callable[[Any, int], Any]:
+    """The loss of (model, step) against the labels of the plan's examples."""
+    import torch
+
+    from search.learning.encoding import MODEL_INPUTS, pad_texts, text_of
+    from search.learning.objectives import label_loss
+
+    def loss(model: Any, step: int) -> Any:
+        examples = own_share(plan[step])
+        device = next(model.parameters()).device
+        batch = pad_texts([text_of(encoded, int(text)) for text in encoded.texts_of(examples)])
+        if encoded.kind != "tokens":
+            batch["labels"] = units.standardised(torch.from_numpy(encoded.labels[examples]))
+        batch = {name: values.to(device) for name, values in batch.items()}
+        logits = model(**{name: batch[name] for name in MODEL_INPUTS}).logits
+        return label_loss(encoded.kind, logits.float(), batch)
+
+    return loss
 
 
 def _read_record(directory: Path) -> Teacher:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
@@ -18,12 +17,13 @@ from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from search.learning.encoding import Encoded, encode, pad
 from search.optimization.space import SearchSpace
 from search.real_stages import max_difference, teacher_sizes
+from search.students.basis import principal_basis
 from search.students.student import cut_student, save_untrained
 from search.teachers.families import with_head
 from search.teachers.source import load_teacher
 from tests.search.teachers.pretrained import FAMILIES, PAIRS, save_pretrained
 
-EXAMPLES = [Example(first, second, 0.0) for first, second in PAIRS for _ in range(30)]
+EXAMPLES = tuple(Example(first, second, 0.0) for first, second in PAIRS for _ in range(30))
 
 
 def teacher_of(name: str, folder: Path) -> tuple[Any, Any, Encoded]:
@@ -34,15 +34,7 @@ def teacher_of(name: str, folder: Path) -> tuple[Any, Any, Encoded]:
     model = with_head(BertForSequenceClassification, loaded.encoder)
     # A head whose logits differ from text to text.
     model.classifier.weight.data.mul_(20)
-    return model, loaded.tokenizer, encode(loaded.tokenizer, EXAMPLES, 32)
-
-
-def basis_of(teacher: Any, encoded: Encoded) -> np.ndarray:
-    """Principal components of the last hidden states, (hidden, hidden)."""
-    inputs = pad(encoded, range(0, len(encoded), 7))
-    with torch.no_grad():
-        states = teacher.bert(**inputs).last_hidden_state[inputs["attention_mask"].bool()].double()
-    return np.linalg.eigh(torch.cov(states.T).numpy())[1][:, ::-1].astype(np.float32)
+    return model, loaded.tokenizer, encode(loaded.tokenizer, EXAMPLES, "classification", 32)
 
 
 def states_of(model: Any, encoded: Encoded) -> torch.Tensor:
@@ -58,7 +50,7 @@ def test_a_student_of_full_width_gives_the_teachers_states(name: str, tmp_path: 
     teacher, _, encoded = teacher_of(name, tmp_path)
     config = teacher.config
     sizes = Architecture(config.num_hidden_layers, config.hidden_size, 4, 96, vocab_size=config.vocab_size)
-    student = cut_student(teacher, encoded, basis_of(teacher, encoded), sizes, seed=0)
+    student = cut_student(teacher, encoded, principal_basis(teacher, encoded), sizes, seed=0)
     assert not hasattr(student.config, "embedding_size")
     expected = states_of(teacher, encoded)
     lost = (states_of(student, encoded) - expected).square().mean() / expected.square().mean()
@@ -73,7 +65,7 @@ def test_a_student_is_an_ordinary_bert_with_the_teachers_tokenizer(name: str, tm
     architecture = Architecture(
         2, 32, 2, 64, vocab_size=sizes.vocab_size, seq_len=24, max_positions=sizes.max_positions
     )
-    student = cut_student(teacher, encoded, basis_of(teacher, encoded), architecture, seed=0)
+    student = cut_student(teacher, encoded, principal_basis(teacher, encoded), architecture, seed=0)
     folder = tmp_path / "student"
     student.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

