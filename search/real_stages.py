@@ -141,10 +141,10 @@ def teacher_sizes(teacher: str | None) -> Sizes:
     )
 
 
-def check_teacher(task: Task, options: SearchOptions) -> None:
+def check_teacher(task: Task, options: SearchOptions) -> tuple[str, ...]:
     from search.teachers.source import check_teacher
 
-    check_teacher(task, options.teacher, options.seq_len)
+    return check_teacher(task, options.teacher, options.seq_len)
 
 
 def untrained_student(options: SearchOptions, architecture: Architecture, folder: Path) -> Path:

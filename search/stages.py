@@ -58,7 +58,7 @@ class Stages:
     """The task that the options name, or its files hold."""
     teacher_sizes: Callable[[str | None], EncoderSizes]
     """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
-    check_teacher: Callable[[Task, SearchOptions], None]
+    check_teacher: Callable[[Task, SearchOptions], tuple[str, ...]]
     """(task, options): ``InputError`` when the teacher's files cannot be trained on the task."""
     untrained_student: Callable[[SearchOptions, Architecture, Path], Path]
     """(options, architecture, folder) -> checkpoint of a student of the teacher's, with random weights."""

@@ -85,7 +85,8 @@ def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
     if bench.study.load("teacher", TeacherSummary) is not None:
         return
     bench.progress(ProgressEvent("check", 0, 1, "teacher and compiler"))
-    bench.stages.check_teacher(task, bench.study.options)
+    for remark in bench.stages.check_teacher(task, bench.study.options):
+        bench.note(f"the teacher: {remark}")
     smallest = space.architectures()[0]
     with timed(bench.study, "compile"), TemporaryDirectory() as folder:
         checkpoint = bench.stages.untrained_student(bench.study.options, smallest, Path(folder) / "student")

@@ -46,8 +46,8 @@ def resolve_teacher(teacher: str | None) -> Path:
             all-MiniLM-L6-v2 from its package.
 
     Raises:
-        UnknownNameError: no such teacher.
-        InputError: it is of no such family, or the hub cannot be reached or has no safetensors of it.
+        UnknownNameError: no such teacher, or the hub cannot be reached.
+        InputError: it is of no such family, or the hub has no safetensors of it.
     """
     if teacher is None or teacher == DEFAULT_TEACHER:
         spec = find_spec(_DEFAULT_PACKAGE)
@@ -68,14 +68,10 @@ def _download(name: str) -> Path:
 
     try:
         path = Path(snapshot_download(name, allow_patterns=list(_WANTED)))
-    except (HFValidationError, HfHubHTTPError) as error:
-        known = (DEFAULT_TEACHER, "a Hugging Face directory", "a name on the hub")
-        raise UnknownNameError("teacher", name, known) from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise InputError(
-            f"teacher {name}: no such directory, and the hub cannot be reached for a model of that name; "
-            "download it elsewhere and give its directory"
-        ) from error
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        absent = isinstance(error, HFValidationError | HfHubHTTPError)
+        hub = "a name on the hub" if absent else "a name on the hub (not to be reached from here)"
+        raise UnknownNameError("teacher", name, (DEFAULT_TEACHER, "a Hugging Face directory", hub)) from error
     if not list(path.glob("*.safetensors")):
         raise InputError(
             f"teacher {name}: the hub has no safetensors of it, and pickled weights (pytorch_model.bin), which may run "
@@ -158,14 +154,14 @@ def _pooling_remarks(source: Path) -> Iterator[str]:
         yield f"what modules.json has behind its pooling is left out: {', '.join(further)}"
 
 
-def check_teacher(task: Task, teacher: str | None, seq_len: int) -> None:
-    """Refuses a teacher that could not be trained on the task, before any training.
+def check_teacher(task: Task, teacher: str | None, seq_len: int) -> tuple[str, ...]:
+    """Refuses a teacher that could not be trained on the task, before any training; returns what is worth saying.
 
     Raises:
         UnknownNameError: no such teacher.
         InputError: as :func:`load_teacher`.
     """
-    load_teacher(resolve_teacher(teacher), sample_texts(task), seq_len, head_of(task))
+    return load_teacher(resolve_teacher(teacher), sample_texts(task), seq_len, head_of(task)).remarks
 
 
 def sample_texts(task: Task) -> list[Text]:

@@ -115,6 +115,7 @@ class World:
     disk_full: bool = False
     teacher_score: float = 0.9
     teacher_problem: str = ""
+    teacher_remarks: tuple[str, ...] = ()
     student_problem: str = ""
     remarks: tuple[str, ...] = ()
     fingerprint: str = "as it was"
@@ -169,9 +170,10 @@ class World:
         share = len(seen) / (len(seen) + 2)
         return replace(predictor, factor=predictor.factor ** (1 - share) * self.slower**share)
 
-    def check_teacher(self, task: Any, options: SearchOptions) -> None:
+    def check_teacher(self, task: Any, options: SearchOptions) -> tuple[str, ...]:
         if self.teacher_problem:
             raise InputError(self.teacher_problem)
+        return self.teacher_remarks
 
     def untrained_student(self, options: SearchOptions, architecture: Architecture, folder: Path) -> Path:
         if self.student_problem:

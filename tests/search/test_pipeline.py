@@ -71,6 +71,12 @@ def test_the_budget_is_used_and_the_scaled_teacher_is_the_first_trial(tmp_path: 
     assert json.loads((tmp_path / "out" / "result.json").read_text())["baseline"]["trial"] == 0
 
 
+def test_what_is_worth_saying_of_a_teacher_is_said_first(tmp_path: Path) -> None:
+    world, notes = World(tmp_path / "log.txt", teacher_remarks=("it holds no pooler",)), list[str]()
+    search_in(tmp_path / "out", world, notes=notes)
+    assert notes[0] == "the teacher: it holds no pooler"
+
+
 def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) -> None:
     notes: list[str] = []
     result = search_in(tmp_path / "out", world, notes=notes, budget_ms=2.0)

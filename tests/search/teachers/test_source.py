@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from data.errors import InputError
 from data.tasks import Example, Task
-from search.teachers.source import check_teacher, content_hash, load_teacher, sample_texts
+from search.teachers.source import check_teacher, content_hash, load_teacher, resolve_teacher, sample_texts
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "green", "cat", "dog", "cow", "a")
 PAIRS = tuple(Example(f"a red {animal}", f"a {animal}", float(animal == "cat")) for animal in ("cat", "dog", "cow"))
@@ -190,3 +192,44 @@ def test_every_shard_counts(source: Path) -> None:
     last = sorted(source.glob("*.safetensors"))[-1]
     last.write_bytes(last.read_bytes()[:-1] + b"\x01")
     assert content_hash(source) != before
+
+
+def hub_that(monkeypatch: pytest.MonkeyPatch, answer: Exception | Path) -> None:
+    """What ``huggingface_hub`` makes of any name."""
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        assert "pytorch_model.bin" not in allow_patterns
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+
+
+def test_a_model_of_the_hub_is_taken(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_that(monkeypatch, source)
+    assert resolve_teacher("someone/model") == source
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (
+            LocalEntryNotFoundError("offline"),
+            r"unknown teacher .*hub \(not to be reached from here\), all-MiniLM-L6-v2",
+        ),
+        (ConnectionError("no route to host"), "not to be reached"),
+        (HFValidationError("not a name"), r"unknown teacher 'someone/model'.*a name on the hub, all-MiniLM"),
+    ],
+)
+def test_what_the_hub_cannot_give_is_one_line(answer: Exception, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_that(monkeypatch, answer)
+    with pytest.raises(InputError, match=problem):
+        resolve_teacher("someone/model")
+
+
+def test_pickled_weights_of_the_hub_are_not_downloaded(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "model.safetensors").unlink()
+    hub_that(monkeypatch, source)
+    with pytest.raises(InputError, match=r"no safetensors.*pickled weights.*never read.*save_pretrained"):
+        resolve_teacher("someone/model")
