@@ -226,7 +226,9 @@ def _train(
     def score(model: Any, done: int) -> None:
         if done % steps_each == 0:
             progress(ProgressEvent("teacher", done, schedule.steps, "scoring"))
-            best.offer(model)
+            score = best.offer(model)
+            told = f"{score:.3f} on the held-out tenth after {done // steps_each} of {fine_tuning.passes} passes"
+            progress(ProgressEvent("teacher", done, schedule.steps, told))
 
     if not best.scores:
         best.offer(model)
