@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import string
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +89,21 @@ def test_kind_and_metric_may_be_chosen_where_they_suit(tmp_path: Path) -> None:
         load_task("mrpc", tmp_path, kind="similarity")
     with pytest.raises(InputError, match="accuracy, f1, matthews"):
         load_task("mrpc", tmp_path, metric="pearson")
+
+
+def test_the_hub_is_asked_for_the_splits_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"premise": "a", "hypothesis": "b", "label": label} for label in (0, 1, 2, -1)]
+    asked = []
+
+    def load_dataset(*where: str, split: str) -> list[dict[str, object]]:
+        asked.append((*where, split))
+        return rows
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    task = load_task("mnli-mm")
+    assert asked == [("nyu-mll/glue", "mnli", "train"), ("nyu-mll/glue", "mnli", "validation_mismatched")]
+    assert len(task.train) == 3
+    assert "mnli-mm: 1 rows of train without a label are left out" in task.remarks
 
 
 def test_quotes_and_unicode_separators_are_text(tmp_path: Path) -> None:

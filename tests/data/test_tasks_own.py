@@ -424,7 +424,7 @@ def test_rows_without_an_agreed_label_are_left_out_and_said(load: Load) -> None:
     [
         (LABELLED + "text number 4,bad\n", "", "1 of 31 examples repeat an earlier one, first in rows 6 and 32"),
         (LABELLED + "text number 4,good\n", "", "another label, first in rows 6 and 32"),
-        (LABELLED + "new,rare\n", "", "class 'rare' has one example"),
+        (LABELLED + "new,rare\n", "", "a.csv: one example each of the classes 'rare'"),
         (LABELLED + "new,Good\nnewer,Good\n", "", "'Good', 'good' are taken as different classes"),
         (LABELLED, "text,label\nnew,good\ntext number 4,bad\n", "1 of 2 texts are in train too"),
         (LABELLED, "text,label\nnew,good\nnewer,good\n", "dev has no example of 'bad'"),

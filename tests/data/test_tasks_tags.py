@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,3 +155,15 @@ def test_a_table_may_have_a_word_a_row(tmp_path: Path) -> None:
     assert any("a word a row: words from 'Word', tags from 'Tag'" in remark for remark in task.remarks)
     senses = "".join(f"bank,the bank number {n},{'ab'[n % 2]}\n" for n in range(20))
     assert load(tmp_path, f"word,sentence,label\n{senses}", "b.csv").kind == "classification"
+
+
+@pytest.mark.parametrize("kind", ["Sequence", "List", "list"])
+def test_names_of_tags_come_with_parquet(kind: str, tmp_path: Path) -> None:
+    table = pyarrow.table({"tokens": [[f"Ann{n}", "sleeps"] for n in range(20)], "ner_tags": [[1, 0]] * 20})
+    names = {"names": ["O", "B-PER"], "_type": "ClassLabel"}
+    feature = [names] if kind == "list" else {"feature": names, "_type": kind}
+    noted = json.dumps({"info": {"features": {"ner_tags": feature}}})
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": noted}), tmp_path / "a.parquet")
+    task = load_files(OwnFiles(tmp_path / "a.parquet"))
+    assert task.label_names == ("O", "B-PER", "I-PER")
+    assert task.train[0] == TaggedWords(("Ann0", "sleeps"), (1, 0))

@@ -60,8 +60,11 @@ def seen_in_train(
 def classes(path: Path, names: Sequence[str], train: Examples, dev: Examples) -> tuple[str, ...]:
     """Classes with next to no examples, or whose names differ in capital letters only."""
     counts, in_dev = (Counter(int(each.label) for each in part if isinstance(each, Example)) for part in (train, dev))
-    said = [f"{path.name}: class {name!r} has no example" for code, name in enumerate(names) if not counts[code]]
-    said += [f"{path.name}: class {name!r} has one example" for code, name in enumerate(names) if counts[code] == 1]
+    said = []
+    for count, told in ((0, "no example"), (1, "one example each")):
+        rare = [name for code, name in enumerate(names) if counts[code] == count]
+        if rare:
+            said.append(f"{path.name}: {told} of the classes {_some(rare)}")
     missing = [name for code, name in enumerate(names) if dev and not in_dev[code]]
     if missing:
         said.append(f"dev has no example of {_some(missing)}, so that no score tells of it")

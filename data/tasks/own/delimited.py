@@ -156,5 +156,7 @@ def _mixed_ends(path: Path, text: str) -> list[str]:
     windows = text.count("\r\n")
     plain = text.count("\n") - windows
     if windows and plain:
-        return [f"{path.name}: {windows} lines end in CR LF, {plain} in LF alone; both are read as ends of rows"]
+        return [
+            f"{path.name}: {windows} lines end in CR LF, {plain} in LF alone; outside quotation marks both end a row"
+        ]
     return []

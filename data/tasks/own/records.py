@@ -92,6 +92,7 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> Iterator[tuple[str, tuple[s
     except (ValueError, KeyError, TypeError):
         return  # written by something else
     for column, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        listed = feature[0] if isinstance(feature, list) and feature else feature
+        inner = listed.get("feature", listed) if isinstance(listed, dict) else {}
         if isinstance(inner, dict) and isinstance(inner.get("names"), list):
             yield column, tuple(str(name) for name in inner["names"])
