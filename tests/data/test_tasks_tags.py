@@ -143,6 +143,9 @@ def test_words_may_be_numbered_and_have_a_header(tmp_path: Path) -> None:
     assert task.train[0] == TaggedWords(("Ann0", "sleeps"), (1, 0))
     assert any("line 1 is taken as a header" in remark for remark in task.remarks)
     assert any("first column numbers the words" in remark for remark in task.remarks)
+    last = load(tmp_path, lines.replace("\tO\tO", "\tO\tB-LOC"))
+    assert last.train[0] == TaggedWords(("Ann0", "sleeps"), (0, 1))
+    assert any("there are others in column 3 (--label 3)" in remark for remark in last.remarks)
     with pytest.raises(DataFileError, match="no column 'outer': those of a CoNLL file are numbered"):
         load(tmp_path, lines, kind="tokens", columns=Wanted(None, None, "outer"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +32,23 @@ _PAIRS = (
 )
 _TEXTS = (
     *("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "question", "utterance", "query"),
-    *("document", "reviewtext", "reviewbody", "headline", "title", "description", "abstract", "phrase", "sms", "post"),
+    *("document", "reviewtext", "reviewbody", "description", "abstract", "headline", "title", "phrase", "sms", "post"),
     *("premise", "input", "tokens", "words"),
 )
 _LABELS = (
-    *("labeltext", "labelname", "goldlabel", "label", "labels", "class", "category", "target", "score", "sentiment"),
+    *(
+        "labeltext",
+        "labelname",
+        "goldlabel",
+        "label",
+        "labels",
+        "class",
+        "category",
+        "target",
+        "score",
+        "sentiment",
+        "classindex",
+    ),
     *("similarity", "similarityscore", "relatednessscore", "quality", "isduplicate", "rating", "ratings", "stars"),
     *("intent", "topic", "emotion", "polarity", "toxic", "spam", "y", "tag", "tags", "nertags", "ner"),
 )
@@ -152,9 +165,9 @@ def _texts(table: Table, wanted: Wanted) -> tuple[int, int | None]:
 
 
 def _single(table: Table, plain: list[str], taken: set[int]) -> int:
-    for name in _TEXTS:
-        if name in plain and plain.index(name) not in taken:
-            return plain.index(name)
+    known = _called(table, _TEXTS, taken)
+    if known is not None:
+        return known
     left = [
         index
         for index in _left_over(plain, taken)
@@ -171,6 +184,18 @@ def _single(table: Table, plain: list[str], taken: set[int]) -> int:
     )
 
 
+def _called(table: Table, names: Sequence[str], taken: set[int]) -> int | None:
+    """The column with the first of these names, or else the only one whose last word is one of them."""
+    plain = [plain_name(name) for name in table.columns]
+    for name in names:
+        if name in plain and plain.index(name) not in taken:
+            return plain.index(name)
+    last = [re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1].lower() for name in table.columns]
+    ending = [index for index, word in enumerate(last) if word in names and index not in taken]
+    short = [index for index in ending if len(table.columns[index].split()) <= _WORDS_OF_A_NAME]
+    return short[0] if len(short) == 1 else None
+
+
 def _left_over(plain: list[str], taken: set[int]) -> list[int]:
     return [index for index, name in enumerate(plain) if name and index not in taken and name not in _NUMBERS]
 
@@ -179,9 +204,9 @@ def _label(table: Table, wanted: Wanted, texts: set[int | None], kind: Kind | No
     if wanted.label is not None:
         return _position(table, wanted.label)
     plain = [plain_name(name) for name in table.columns]
-    for name in _LABELS:
-        if name in plain and plain.index(name) not in texts:
-            return plain.index(name)
+    known = _called(table, _LABELS, {index for index in texts if index is not None})
+    if known is not None:
+        return known
     left = _left_over(plain, {index for index in texts if index is not None})
     if len(left) > 1 and not (kind == "similarity" and None in texts):
         raise DataFileError(

@@ -28,7 +28,7 @@ class Places:
 
 def looks_tagged(text: str) -> bool:
     """Whether nearly all lines end in a tag of an entity, or in O, after a word."""
-    lines = [line for _, line in lines_of(text)[:_LOOK] if line.strip() and not line.startswith((_DOCUMENT, "# "))]
+    lines = [line for _, line in lines_of(text)[:_LOOK] if line.strip() and not line.startswith((_DOCUMENT, "#"))]
     tags = [cells[-1] for line in lines if len(cells := _cells(line)) > 1]
     tagged = [tag for tag in tags if is_tag(tag)]
     return len(tagged) >= _MOSTLY * len(lines) and any(tag != OUTSIDE for tag in tagged)
@@ -59,6 +59,7 @@ def read_conll(path: Path, text: str, places: Places) -> tuple[list[Sentence], t
     if word is None:
         word = 1 if _numbered(blocks) else 0
         said = (*said, f"{path.name}: the first column numbers the words, which are in the second") if word else said
+    said = (*said, *(() if places.tag is not None else _other_tags(path, blocks, word)))
     bad = BadRows(path)
     sentences = [found for block in blocks if block and (found := _sentence(block, word, tag, bad))]
     return sentences, (*said, *bad.settle(len(sentences)))
@@ -100,6 +101,21 @@ def _numbered(blocks: list[list[Line]]) -> bool:
         all(column == [str(number) for number in range(first, first + len(column))] for column in counted)
         for first in (0, 1)
     )
+
+
+def _other_tags(path: Path, blocks: list[list[Line]], word: int) -> tuple[str, ...]:
+    """What to say where more columns than the last hold tags."""
+    rows = [cells for block in blocks for _, cells in block]
+    width = min((len(cells) for cells in rows), default=0)
+    tagged = [
+        place
+        for place in range(word + 1, width - 1)
+        if all(is_tag(cells[place]) for cells in rows) and any(cells[place] != OUTSIDE for cells in rows)
+    ]
+    if not tagged:
+        return ()
+    others = " and ".join(str(place + 1) for place in tagged)
+    return (f"{path.name}: tags from the last column; there are others in column {others} (--label {tagged[0] + 1})",)
 
 
 def _sentence(block: Sequence[Line], word: int, tag: int, bad: BadRows) -> Sentence | None:

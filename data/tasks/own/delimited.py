@@ -26,7 +26,7 @@ def read_delimited(path: Path, text: str) -> Table:
     Raises:
         DataFileError: quotation marks that do not match, a cell that is too long, or nothing.
     """
-    own = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    own = "," if path.suffix.lower() == ".csv" else "\t"
     delimiter = _delimiter(text, own)
     remarks = [] if delimiter == own else [f"{path.name}: its columns are separated by {_SPOKEN[delimiter]}"]
     if delimiter == "\t":

@@ -18,6 +18,7 @@ _MANY = 40
 _MOSTLY = 0.9
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}")
 _NOT_FINITE = {"nan", "inf", "infinity"}
 
 
@@ -109,6 +110,9 @@ def scale_of(
     numbers = [label for label in labels if label.number is not None]
     commas = [label for label in labels if label.number is None and _DECIMAL_COMMA.fullmatch(label.text)]
     if wanted != "classification" and commas and len(commas) + len(numbers) == len(labels):
+        if all(_THOUSANDS.fullmatch(label.text) for label in commas):
+            problem = f"is label {commas[0].text!r} a thousand times as much? write numbers without separators"
+            raise DataFileError(table.path, problem, commas[0].row)
         return Scale("regression", comma=True), (f"{table.path.name}: labels have decimal commas (3,5 is 3.5)",)
     if wanted == "regression" or (wanted is None and _MOSTLY * len(labels) <= len(numbers) < len(labels)):
         _all_numbers(table, labels)
