@@ -288,6 +288,10 @@ def test_names_of_numbers_may_be_given(load: Load) -> None:
     content = csv_of("text,label", [(f"t {n}", n % 2) for n in range(20)])
     assert load({"a.csv": content}, labels=("neg", "pos")).label_names == ("neg", "pos")
     assert load({"a.csv": LABELLED}, labels=("good", "bad")).label_names == ("good", "bad")
+    ordered = load({"a.csv": LABELLED}, labels=("good", "bad"), metric="f1")
+    assert "f1 is that of 'bad'" in said(ordered)
+    with pytest.raises(InputError, match=r"names of labels are given \(a, b\), but the kind is regression"):
+        load({"a.csv": content}, labels=("a", "b"), kind="regression")
     with pytest.raises(DataFileError, match=r"a\.csv:2: label 'good' is none of bad, ugly"):
         load({"a.csv": LABELLED}, labels=("bad", "ugly"))
 
@@ -353,6 +357,7 @@ TOO_LONG = "x" * 1_000_001
         ("a.csv", "text,label\na,x\n ,y\nc,y\n", r"a\.csv:3: empty text"),
         ("a.csv", "text,label\n,x\n,y\n", r"a\.csv:2: empty text \(and 1 more"),
         ("a.csv", "text,label\na,x\nb,x\n", r"a\.csv: all examples have the same label, 'x'"),
+        ("a.csv", "text,label\na,1.5\nb,1.5\n", r"a\.csv: all examples have the same label, '1.5'"),
         ("a.csv", "text,label\na,1.5\nb,NaN\n", r"a\.csv:3: label 'NaN' is not a finite number"),
         ("a.csv", "text,label\na,1.5\nb,-inf\n", r"a\.csv:3: label '-inf' is not a finite number"),
         ("a.csv", "text,label\n" + "a,1\nb,2\n" * 9 + "c,x\n", r"a\.csv:20: label 'x' is no number, as others"),

@@ -110,6 +110,12 @@ def test_lists_in_tables(tmp_path: Path) -> None:
     assert numbered.train == named.train
     with pytest.raises(DataFileError, match=r"a\.jsonl:1: .*task\.toml names them"):
         load(tmp_path, lines([1, 2, 0]), "a.jsonl")
+    with pytest.raises(DataFileError, match=r"a\.jsonl:1: tags B-PER, I-PER, O are not all among the names given"):
+        load(tmp_path, lines(["B-PER", "I-PER", "O"]), "a.jsonl", labels=("O", "B-LOC"))
+    with pytest.raises(DataFileError, match="names of labels are for tags that are numbers"):
+        load(tmp_path, sentences(IOB2), labels=("O", "B-LOC"))
+    with pytest.raises(DataFileError, match="tagged words have no second text"):
+        load(tmp_path, sentences(IOB2), columns=Wanted(None, "2", None))
     with pytest.raises(DataFileError, match=r"a\.jsonl:1: 3 words and 2 tags"):
         load(tmp_path, lines(["O", "B-PER"]), "a.jsonl")
 

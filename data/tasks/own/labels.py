@@ -102,11 +102,12 @@ def scale_of(
         order: Names of the classes in the order of their numbers, where the user or the file gives it.
 
     Raises:
-        DataFileError: a label that is no number among numbers, or none of ``order``; or too many different labels.
-        InputError: there is but one class.
+        DataFileError: a label that is no number among numbers, or none of ``order``; one label only, or too many.
+        InputError: ``order`` names fewer than two classes, or one twice.
     """
     if order and wanted != "regression":
         return _given(table, labels, tuple(order)), ()
+    _differ(table, labels)
     numbers = [label for label in labels if label.number is not None]
     commas = [label for label in labels if label.number is None and _DECIMAL_COMMA.fullmatch(label.text)]
     if wanted != "classification" and commas and len(commas) + len(numbers) == len(labels):
@@ -121,6 +122,11 @@ def scale_of(
     if wanted is None and len(numbers) == len(labels):
         return _numbered(table, labels)
     return _classes(table, labels), ()
+
+
+def _differ(table: Table, labels: Sequence[Label]) -> None:
+    if len({_whole(label) for label in labels}) < 2:
+        raise DataFileError(table.path, f"all examples have the same label, {labels[0].text!r}: nothing can be learnt")
 
 
 def _all_numbers(table: Table, labels: Sequence[Label]) -> None:
@@ -154,8 +160,6 @@ def _classes(table: Table, labels: Sequence[Label]) -> Scale:
         raise DataFileError(
             table.path, f"{len(different)} different labels in {len(labels)} rows are no classes: name another --label"
         )
-    if len(different) < 2:
-        raise DataFileError(table.path, f"all examples have the same label, {labels[0].text!r}: nothing can be learnt")
     names = sorted(different, key=int) if numbered else sorted(different)
     return Scale("classification", tuple(names), numbered)
 
@@ -170,6 +174,5 @@ def _given(table: Table, labels: Sequence[Label], order: tuple[str, ...]) -> Sca
     for label in labels:
         if scale.value(label) is None:
             raise DataFileError(table.path, f"label {label.text!r} is none of {', '.join(order)}", label.row)
-    if len({label.text for label in labels}) < 2:
-        raise DataFileError(table.path, f"all examples have the same label, {labels[0].text!r}: nothing can be learnt")
+    _differ(table, labels)
     return scale

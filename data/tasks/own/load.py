@@ -38,8 +38,12 @@ def load_own(files: OwnFiles) -> Task:
     if found.dev is not None:
         remarks += checks.repeated(found.dev.path, found.dev.rows)
         remarks += checks.seen_in_train(*found.train, *found.dev)
+    if files.labels and not found.label_names:
+        raise InputError(f"names of labels are given ({', '.join(files.labels)}), but the kind is {found.kind}")
     if found.kind == "classification":
         remarks += checks.classes(files.train, found.label_names, train, dev)
+        if metric == "f1" and len(found.label_names) == 2:
+            remarks += (f"f1 is that of {found.label_names[1]!r} (labels in task.toml orders the classes)",)
     remarks += checks.few(dev)
     return Task(files.name or name_of_files(files.train), found.kind, found.label_names, metric, train, dev, remarks)
 

@@ -61,6 +61,10 @@ def _tagged_words(sentence: Sentence, numbers: dict[str, int]) -> TaggedWords:
 
 def _tagged(files: OwnFiles, source: Table | Tagged) -> tuple[list[Sentence], tuple[str, ...]]:
     """Sentences in IOB2, and what to say of how they were read."""
+    if files.columns.text_pair is not None:
+        raise DataFileError(source.path, f"tagged words have no second text: leave out {files.columns.text_pair!r}")
+    if files.labels and not (isinstance(source, Table) and _list_columns(source, files.columns)):
+        raise DataFileError(source.path, "names of labels are for tags that are numbers, in columns of lists")
     sentences, said = (source.sentences, source.remarks) if isinstance(source, Tagged) else _of_table(files, source)
     converted, told = to_iob2(source.path, sentences)
     return converted, (*said, *told)

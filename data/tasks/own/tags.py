@@ -41,6 +41,8 @@ def read_lists(row: int, words: Cell, tags: Cell, names: Sequence[str]) -> Sente
         if problem:
             return problem
     spelled = [_spelled(tag, names) for tag in tags]
+    if names and not set(spelled) <= {*names, None}:
+        return f"tags {', '.join(str(tag) for tag in tags)} are not all among the names given, {', '.join(names)}"
     if None in spelled:
         return 'a tag that is no text; where tags are numbers, task.toml names them: labels = ["O", "B-PER", ...]'
     return Sentence(row, tuple(words), tuple(str(tag) for tag in spelled))

@@ -26,6 +26,11 @@ class _Row(NamedTuple):
 
 
 def read_texts(files: OwnFiles, table: Table) -> Understood:
+    """The task of tables that hold texts.
+
+    Raises:
+        DataFileError: what cannot be learnt from, with file and row.
+    """
     numbered = table.header is not None
     table, columns, said = find_columns(table, files.columns, files.kind)
     numbered = numbered and table.header is None
@@ -40,7 +45,7 @@ def read_texts(files: OwnFiles, table: Table) -> Understood:
     kind = files.kind or cast(Kind, scale.kind)
     train = Part(table.path, [(row.row, _example(table, row, scale, None)) for row in rows])
     dev, more = _dev(files, table, columns, scale, numbered)
-    return Understood(kind, scale.names, train, dev, (*said, *told, *(how if files.kind is None else how[:0]), *more))
+    return Understood(kind, scale.names, train, dev, (*said, *told, *how, *more))
 
 
 def _dev(
