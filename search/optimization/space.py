@@ -48,6 +48,8 @@ class EncoderSizes(Protocol):
     def max_positions(self) -> int: ...
     @property
     def token_types(self) -> int: ...
+    @property
+    def factorised(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class SearchSpace:
     """Candidate values of each size; what is common to all candidates stands in ``template``.
 
     ``head_sizes`` rather than numbers of heads: a head size means the same at every width. A candidate has
-    ``hidden / head_size`` heads, where that is a whole number.
+    ``hidden / head_size`` heads, where that is a whole number. ``teacher_compiles`` is false of a teacher whose
+    embeddings are narrower than its encoder: it is no candidate itself, the ``template`` is its largest student.
     """
 
     layers: tuple[int, ...]
@@ -63,6 +66,7 @@ class SearchSpace:
     head_sizes: tuple[int, ...]
     intermediate: tuple[int, ...]
     template: Architecture
+    teacher_compiles: bool = True
 
     @classmethod
     def from_teacher(cls, teacher: EncoderSizes, *, seq_len: int, labels: int, head: Head = "sequence") -> SearchSpace:
@@ -91,6 +95,7 @@ class SearchSpace:
                 labels=labels,
                 head=head,
             ),
+            teacher_compiles=not teacher.factorised,
         )
         if not (space.layers and space.hidden and space.intermediate):
             raise InputError(

@@ -116,7 +116,9 @@ class Prospects:
         batch = Batch(
             trials,
             tuple(
-                Admission(candidate, proposer, timing, self._small(candidate) and admits(timing, budget_ms, later))
+                Admission(
+                    candidate, proposer, timing, self._may_be(candidate, proposer) and admits(timing, budget_ms, later)
+                )
                 for (candidate, proposer), timing in zip(proposals, timings, strict=True)
             ),
         )
@@ -137,7 +139,9 @@ class Prospects:
         self.time([(known or self._predict(self._predictor, [architecture])[0], "teacher")], 0)
         teacher = self.teacher
         latency = f"{teacher.timing.median_ms:.3g} ms {teacher.timing.provenance}"
-        if teacher.admitted:
+        if not self.space.teacher_compiles:
+            told = f"is not compiled, for its embeddings are narrower than its encoder; as a student it takes {latency}"
+        elif teacher.admitted:
             told = f"fits {options.budget_ms:g} ms: {latency}; it is the model to beat, and what is tried is faster"
         elif self._small(teacher.candidate):
             told = f"does not fit {options.budget_ms:g} ms: {latency}"
@@ -180,6 +184,10 @@ class Prospects:
         """What the profile said of later measurements; nothing where no profile was needed so far."""
         outlook = self._bench.study.load("outlook", Outlook)
         return outlook.later if outlook else 0.0
+
+    def _may_be(self, candidate: Candidate, proposer: Proposer) -> bool:
+        """Whether a candidate could be the result, were it fast enough."""
+        return self._small(candidate) and (proposer != "teacher" or self.space.teacher_compiles)
 
     def _small(self, candidate: Candidate) -> bool:
         limit = self._bench.study.options.max_bytes

@@ -34,6 +34,7 @@ TEACHER = SimpleNamespace(
     vocab_size=1000,
     max_positions=128,
     token_types=2,
+    factorised=False,
     score=0.9,
     scores={"accuracy": 0.9},
 )
@@ -115,6 +116,7 @@ class World:
     disk_full: bool = False
     teacher_score: float = 0.9
     teacher_problem: str = ""
+    narrow_teacher: bool = False
     teacher_remarks: tuple[str, ...] = ()
     student_problem: str = ""
     remarks: tuple[str, ...] = ()
@@ -136,7 +138,7 @@ class World:
             load_task=lambda options: SimpleNamespace(
                 **vars(TASK) | {"remarks": self.remarks, "fingerprint": self.fingerprint}
             ),
-            teacher_sizes=lambda teacher: TEACHER,
+            teacher_sizes=lambda teacher: SimpleNamespace(**vars(TEACHER) | {"factorised": self.narrow_teacher}),
             check_teacher=self.check_teacher,
             untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,

@@ -71,6 +71,15 @@ def test_the_budget_is_used_and_the_scaled_teacher_is_the_first_trial(tmp_path: 
     assert json.loads((tmp_path / "out" / "result.json").read_text())["baseline"]["trial"] == 0
 
 
+def test_a_teacher_that_is_not_compiled_has_students_all_the_same(tmp_path: Path) -> None:
+    """One of narrow embeddings would fit the budget, were it what is timed."""
+    world, notes = World(tmp_path / "log.txt", narrow_teacher=True), list[str]()
+    result = search_in(tmp_path / "out", world, notes=notes, budget_ms=2.0)
+    assert any("4x128-h4-f512, is not compiled, for its embeddings are narrower" in note for note in notes)
+    assert result.winner is not None
+    assert all(finalist.trial is not None for finalist in result.finalists)
+
+
 def test_what_is_worth_saying_of_a_teacher_is_said_first(tmp_path: Path) -> None:
     world, notes = World(tmp_path / "log.txt", teacher_remarks=("it holds no pooler",)), list[str]()
     search_in(tmp_path / "out", world, notes=notes)

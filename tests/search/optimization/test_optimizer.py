@@ -14,7 +14,14 @@ from search.optimization.space import SearchSpace
 from search.records import Candidate, Trial
 
 TEACHER = SimpleNamespace(
-    layers=6, hidden=256, heads=8, intermediate=1024, vocab_size=1000, max_positions=128, token_types=2
+    layers=6,
+    hidden=256,
+    heads=8,
+    intermediate=1024,
+    vocab_size=1000,
+    max_positions=128,
+    token_types=2,
+    factorised=False,
 )
 SPACE = SearchSpace.from_teacher(TEACHER, seq_len=64, labels=2)
 

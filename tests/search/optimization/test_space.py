@@ -15,7 +15,14 @@ from data.errors import InputError
 from search.optimization.space import SearchSpace, model_bytes
 
 MINILM = SimpleNamespace(
-    layers=6, hidden=384, heads=12, intermediate=1536, vocab_size=30522, max_positions=512, token_types=2
+    layers=6,
+    hidden=384,
+    heads=12,
+    intermediate=1536,
+    vocab_size=30522,
+    max_positions=512,
+    token_types=2,
+    factorised=False,
 )
 
 teachers = st.builds(
@@ -27,6 +34,7 @@ teachers = st.builds(
     vocab_size=st.just(100),
     max_positions=st.just(512),
     token_types=st.just(2),
+    factorised=st.just(False),
 )
 
 
