@@ -165,12 +165,16 @@ def check_teacher(task: Task, teacher: str | None, seq_len: int) -> tuple[str, .
 
 
 def sample_texts(task: Task) -> list[Text]:
-    """Some of the training texts, to try a tokenizer on."""
-    sample = task.train[:_SAMPLE]
-    return [
-        (" ".join(example.words), None) if isinstance(example, TaggedWords) else (example.first, example.second)
-        for example in sample
-    ]
+    """Some of the training texts, to try a tokenizer on: in pairs where these are read together."""
+    found: list[Text] = []
+    for example in task.train[:_SAMPLE]:
+        if isinstance(example, TaggedWords):
+            found.append((" ".join(example.words), None))
+        elif task.kind == "similarity":
+            found += [(text, None) for text in (example.first, example.second) if text is not None]
+        else:
+            found.append((example.first, example.second))
+    return found
 
 
 def head_of(task: Task) -> Head:

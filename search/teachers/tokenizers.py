@@ -38,7 +38,7 @@ _GENERIC = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend")
 _COUNT_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
 # Families that were trained without token types, whatever their tokenizers give.
 _WITHOUT_TYPES = ("distilbert", *_COUNT_FROM_PADDING)
-_MOST_UNKNOWN = 0.5  # of a task's tokens
+_MANY_UNKNOWN, _MOST_UNKNOWN = 0.05, 0.5  # of a task's tokens: worth saying, and too many
 _MOST_DIFFERING = 0.1  # of the texts, between a tokenizer's class and its file
 _MOST_UNUSED = 0.02  # of the embeddings; vocabularies are padded to round sizes
 
@@ -108,11 +108,11 @@ def check_tokenizer(
     with tokenizer_errors(source):
         first, second = [text for text, _ in texts], [second for _, second in texts if second is not None]
         batch = tokenizer(first, second or None, truncation=True, max_length=seq_len, padding=False)
-    _check_ids(batch["input_ids"], tokenizer, source)
+    unknown = _check_ids(batch["input_ids"], tokenizer, source)
     _check_types(batch.get("token_type_ids", [[0]]), config.type_vocab_size, source)
     # A space before each word, as the tokenizer of words has it, is in tokenizer.json where it is in the text.
     differing = _check_against_json(tokenizer, [f" {text}" if words else text for text in (*first, *second)], source)
-    return (*_remarks(tokenizer, batch["input_ids"], config.vocab_size), *differing)
+    return (*_remarks(tokenizer, batch["input_ids"], config.vocab_size), *unknown, *differing)
 
 
 def foreign_class(tokenizer: Any) -> str | None:
@@ -152,7 +152,8 @@ def _declared_class(source: Path) -> str:
         )
     documents = {name: read_object(source / name) for name in _JSON_FILES if is_there(source / name)}
     settings, config = documents.get("tokenizer_config.json", {}), read_config(source)
-    if (settings.get("auto_map") or {}).get("AutoTokenizer"):
+    code = settings.get("auto_map")
+    if code.get("AutoTokenizer") if isinstance(code, dict) else code:
         raise InputError(
             f"teacher {source}: its tokenizer comes with code of its own (auto_map in tokenizer_config.json), "
             "which is never run; save it as tokenizer.json where you trust it"
@@ -224,18 +225,20 @@ def _other_vocabularies(source: Path) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield "vocab.json", read_object(source / "vocab.json")
 
 
-def _check_ids(ids: Sequence[Sequence[int]], tokenizer: Any, source: Path) -> None:
+def _check_ids(ids: Sequence[Sequence[int]], tokenizer: Any, source: Path) -> tuple[str, ...]:
     """The task's texts become tokens, most of them known."""
     if min(map(len, ids)) == 0:
         raise InputError(f"teacher {source}: its tokenizer makes no tokens of some of the task's texts")
     special = {number for number in tokenizer.all_special_ids if number != tokenizer.unk_token_id}
     words = [number for row in ids for number in row if number not in special]
     unknown = words.count(tokenizer.unk_token_id)
+    told = f"its tokenizer does not know {unknown} of {len(words)} tokens of the task's texts"
     if unknown > _MOST_UNKNOWN * len(words):
         raise InputError(
-            f"teacher {source}: its tokenizer does not know {unknown} of {len(words)} tokens of the task's texts; "
-            "are its files (vocab.txt, tokenizer.json) those that it was trained with?"
+            f"teacher {source}: {told}; is it of another language, or are its files (vocab.txt, tokenizer.json) not "
+            "those that it was trained with?"
         )
+    return (told,) if unknown > _MANY_UNKNOWN * len(words) else ()
 
 
 def _check_types(types: Sequence[Sequence[int]], known: int, source: Path) -> None:

@@ -133,6 +133,11 @@ BAD: Mapping[str, tuple[str, Edit, str]] = {
         changed("tokenizer_config.json", auto_map={"AutoTokenizer": ["code.Tokenizer", None]}),
         "code of its own .*never run",
     ),
+    "code of its own, named as of old": (
+        "bert",
+        changed("tokenizer_config.json", auto_map=["code.Tokenizer", None]),
+        "code of its own .*never run",
+    ),
     "two vocabularies": ("roberta", other_vocabulary, r"by tokenizer\.json, \d+ by vocab\.json"),
     "case": ("bert", upper_case, r"other tokens of \d of \d+ texts, such as 'The blue.*PreTrainedTokenizerFast"),
     "another padding": (
@@ -182,6 +187,14 @@ def test_what_may_be_wrong_is_remarked(tmp_path: Path) -> None:
     assert "no special token first" in told
 
 
+def test_words_that_a_tokenizer_does_not_know_are_counted(tmp_path: Path) -> None:
+    save_pretrained("bert", tmp_path)
+    (told,) = load_teacher(tmp_path, [("a red cat", "no hen is pink \u20ac")], 32).remarks
+    assert told == "its tokenizer does not know 1 of 11 tokens of the task's texts"
+    with pytest.raises(InputError, match=r"does not know 3 of 4 tokens.*another language"):
+        load_teacher(tmp_path, [("\u20ac \u20ac a \u20ac", None)], 32)
+
+
 def test_too_few_positions_are_told_at_once(tmp_path: Path) -> None:
     save_pretrained("roberta", tmp_path)
     assert load_teacher(tmp_path, PAIRS, 62)
@@ -207,6 +220,9 @@ def test_a_sentence_folders_other_pooling_is_told(mode: str, told: str | None, t
 def test_a_sample_is_text_whatever_the_task() -> None:
     words = (TaggedWords(("a", "red", "cat"), (0, 0, 1)),)
     assert sample_texts(Task("tags", "tokens", ("O", "B-X"), "entity_f1", words, words)) == [("a red cat", None)]
+    sentences = (EXAMPLE, Example("no hen", None, float("nan")))
+    found = sample_texts(Task("alike", "similarity", (), "spearman", sentences, sentences))
+    assert found == [(PAIRS[0][0], None), (PAIRS[0][1], None), ("no hen", None)]
     pairs = (EXAMPLE,)
     assert sample_texts(Task("pairs", "classification", ("no", "yes"), "f1", pairs, pairs)) == [PAIRS[0]]
 
