@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InfeasibleBudgetError, PocketBertError
 from data.progress import Progress
 from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
-from search.passes.bench import Bench, required
-from search.passes.confirmation import confirm, confirm_teacher
+from search.passes.bench import Bench, required, timed
+from search.passes.confirmation import confirm, confirm_teacher, name_of
 from search.passes.publish import publish
 from search.passes.setting import (
     check_students,
     find_device,
+    hold_out,
+    label_by_teacher,
     load_task,
     prepare_teacher,
     search_space,
     summarise_device,
 )
 from search.passes.trials import look_first, run_trials
-from search.records import Finalist, Outlook, SearchResult, TaskSummary, TeacherSummary, Trial, standard_error
+from search.records import DevScore, Finalist, Outlook, SearchResult, TaskSummary, TeacherSummary, Trial
 from search.stages import Stages
 from search.study import Study
 
@@ -54,15 +58,21 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
             publish(bench, finished)
             return finished
         task = load_task(bench)
+        choosing = hold_out(bench, task)
         space = search_space(bench, task)
-        check_students(bench, task, space)
+        check_students(bench, choosing, space)
         prospects = Prospects(bench, space)
         look_first(bench, prospects)
-        teacher = prepare_teacher(bench, task, space)
-        trials = run_trials(bench, prospects, task, teacher)
-        finalists = run_final(bench, prospects, trials, task, teacher)
-        result = conclude(bench, prospects, trials, finalists)
-        tell_of_winner(bench, task, result)
+        teacher = prepare_teacher(bench, choosing, space)
+        choosing = label_by_teacher(bench, choosing, teacher, "held-out-cosines")
+        trials = run_trials(bench, prospects, choosing, teacher)
+        finalists = run_final(bench, prospects, trials, choosing, teacher)
+        winner = choose(bench, prospects, finalists)
+        judged = label_by_teacher(bench, task, teacher, "dev-cosines")
+        finalists = tuple(replace(each, dev=score_finalist(bench, each, judged)) for each in finalists)
+        teacher_dev = score_on_dev(bench, name_of(None), teacher.directory, judged)
+        result = conclude(bench, prospects, trials, finalists, winner, teacher_dev)
+        tell_of_winner(bench, judged, result)
         publish(bench, result)
         return result
 
@@ -80,16 +90,16 @@ def run_final(
 ) -> tuple[Finalist, ...]:
     """Distils the best trials fully, and compiles, checks and measures what came out; so too a teacher that fits."""
     admission = prospects.teacher
-    finalists = (confirm_teacher(bench, admission, teacher),) if admission.admitted else ()
+    finalists = (confirm_teacher(bench, admission, teacher),) if admission else ()
     scored = [trial for trial in trials if trial.score is not None]
     if not (scored or finalists):
         errors = "; ".join(dict.fromkeys(trial.error for trial in trials))
         raise PocketBertError(f"all {len(trials)} trials failed: {errors}")
-    ranking = ranked(bench, prospects, scored)
+    ranking = ranked(prospects, scored)
     return (*finalists, *confirm(bench, ranking, task, teacher))
 
 
-def ranked(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
+def ranked(prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
     """The trials within the budget on this device, in the order in which they go into the final.
 
     The most accurate first, and the faster one among equals. Beside a teacher that fits, the fastest of those within a
@@ -104,18 +114,15 @@ def ranked(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[
         return trial.score or 0.0
 
     order = sorted(filter(prospects.stands, trials), key=lambda trial: (-score(trial), latency_ms(trial)))
-    if not order or not prospects.teacher.admitted:
+    if not order or not prospects.teacher:
         return order
-    best = score(order[0])
-    least = best - standard_error(best, required(bench.study, "task", TaskSummary).dev_examples)
+    least = score(order[0]) - order[0].standard_error
     fastest = min((trial for trial in order if score(trial) >= least), key=latency_ms)
     return [order[0], *([fastest] if fastest != order[0] else []), *(each for each in order[1:] if each != fastest)]
 
 
-def conclude(
-    bench: Bench, prospects: Prospects, trials: Sequence[Trial], finalists: Sequence[Finalist]
-) -> SearchResult:
-    """The result, with the most accurate finalist within the budget as winner, kept in the study.
+def choose(bench: Bench, prospects: Prospects, finalists: Sequence[Finalist]) -> int | None:
+    """The trial of the most accurate finalist within the budget, by the held-out tenth of train; None is the teacher.
 
     Raises:
         InfeasibleBudgetError: no finalist met the budget.
@@ -131,16 +138,43 @@ def conclude(
         )
         bench.study.save_ending(problem)
         raise InfeasibleBudgetError(problem)
+    return min(eligible, key=standing).trial
+
+
+def score_finalist(bench: Bench, finalist: Finalist, task: Task) -> DevScore:
+    """What a finalist reaches on dev."""
+    return score_on_dev(bench, name_of(finalist.trial), bench.study.out / finalist.trained.directory, task)
+
+
+def score_on_dev(bench: Bench, name: str, checkpoint: Path, task: Task) -> DevScore:
+    """What a model reaches on dev, kept in the study, so that dev is read once for each."""
+    found = bench.study.load(f"dev-{name}", DevScore)
+    if found is None:
+        with timed(bench.study, "dev"):
+            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len)
+        bench.study.save(f"dev-{name}", found)
+    return found
+
+
+def conclude(
+    bench: Bench,
+    prospects: Prospects,
+    trials: Sequence[Trial],
+    finalists: Sequence[Finalist],
+    winner: int | None,
+    teacher_dev: DevScore,
+) -> SearchResult:
+    """The result, kept in the study."""
     result = SearchResult(
-        options=options,
+        options=bench.study.options,
         device=summarise_device(bench),
         task=required(bench.study, "task", TaskSummary),
-        teacher=required(bench.study, "teacher", TeacherSummary),
+        teacher=replace(required(bench.study, "teacher", TeacherSummary), dev=teacher_dev),
         outlook=required(bench.study, "outlook", Outlook),
         admissions=prospects.admissions,
         trials=tuple(trials),
         finalists=tuple(finalists),
-        winner=min(eligible, key=standing).trial,
+        winner=winner,
         seconds=bench.study.load("seconds", dict[str, float]) or {},
     )
     bench.study.save("result", result)
@@ -153,13 +187,21 @@ def standing(finalist: Finalist) -> tuple[float, float]:
 
 
 def tell_of_winner(bench: Bench, task: Task, result: SearchResult) -> None:
-    """Says what is as accurate as the winner and faster, and where the winner has learnt nothing."""
+    """Says what the winner reaches on dev, what is as accurate and faster, and where it has learnt nothing."""
+    winner = result.winning_finalist
     for finalist in result.equals:
         name = result.admission_of(finalist.trial).candidate.architecture.name
         bench.note(
             f"{name} is as accurate as the winner within the standard error ({finalist.trained.score:.3f} and "
-            f"{result.winning_finalist.trained.score:.3f}), and faster: {finalist.timing.median_ms:.3g} ms"
+            f"{winner.trained.score:.3f}), and faster: {finalist.timing.median_ms:.3g} ms"
         )
-    problem = nothing_learnt(task, result.winning_finalist.trained.scores)
+    found = winner.dev
+    if found is None:
+        return
+    bench.note(
+        f"{result.winning_candidate.architecture.name}, chosen by {winner.trained.score:.3f} on the held-out tenth of "
+        f"train, has {found.score:.3f} ± {found.standard_error:.3f} on dev ({result.task.measures[1]}, standard error)"
+    )
+    problem = nothing_learnt(task, found.scores, found.standard_error)
     if problem:
         bench.note(f"the winner has learnt nothing of {task.name}: {problem}; try a larger --budget or more --trials")

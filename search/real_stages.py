@@ -13,7 +13,7 @@ from data.errors import ModelError
 from data.measurement import Measurement
 from data.progress import Progress
 from data.usable_processors import usable_processors
-from search.records import BlockShare, PredictorQuality, SearchOptions, Timing
+from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, Timing
 from search.stages import Stages
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def real_stages() -> Stages:
         check_teacher=check_teacher,
         untrained_student=untrained_student,
         prepare_teacher=prepare_teacher,
+        cosines=cosines,
+        score_on_dev=score_on_dev,
         distil_short=distil_short,
         distil_full=distil_full,
         export_onnx=export_onnx,
@@ -163,19 +165,38 @@ def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> T
 def distil_short(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation.distillation import TRIAL_TOKENS, distill
+    from search.distillation.distillation import distill
+    from search.distillation.levels import EFFORTS
 
-    return distill(teacher, task, architecture, tokens=TRIAL_TOKENS, seed=seed, out_dir=folder, progress=progress)
+    tokens = EFFORTS["full"].trial_tokens
+    return distill(teacher, task, architecture, tokens=tokens, seed=seed, out_dir=folder, progress=progress)
 
 
 def distil_full(
     teacher: Teacher, task: Task, architecture: Architecture, seed: int, trial: Path, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation.distillation import FULL_TOKENS, distill
+    from search.distillation.distillation import distill
+    from search.distillation.levels import EFFORTS
 
+    tokens = EFFORTS["full"].full_tokens
     return distill(
-        teacher, task, architecture, tokens=FULL_TOKENS, seed=seed, begin=trial, out_dir=folder, progress=progress
+        teacher, task, architecture, tokens=tokens, seed=seed, begin=trial, out_dir=folder, progress=progress
     )
+
+
+def cosines(checkpoint: Path, task: Task, seq_len: int) -> list[float]:
+    from search.learning.evaluation import dev_predictions
+
+    predictions, _ = dev_predictions(checkpoint, task, seq_len)
+    return [float(value) for value in predictions[:, 0]]
+
+
+def score_on_dev(checkpoint: Path, task: Task, seq_len: int) -> DevScore:
+    from search.learning.evaluation import dev_predictions
+
+    predictions, cut = dev_predictions(checkpoint, task, seq_len)
+    scores = task.score(predictions)
+    return DevScore(scores[task.metric], scores, task.standard_error(predictions), cut)
 
 
 def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import mean, median, quantiles
 from typing import TYPE_CHECKING, Literal
 
@@ -71,8 +70,9 @@ class Candidate:
 class Trial:
     """A candidate and what a short distillation made of it.
 
-    ``proposed`` until it is ``finished`` (with its scores) or ``failed`` (with the error). Scores are on the task's
-    dev set; ``score`` is the task's main metric. ``directory`` is relative to ``--out``.
+    ``proposed`` until it is ``finished`` (with its scores) or ``failed`` (with the error). Scores are on the held-out
+    tenth of train; ``score`` is the task's main metric, ``cut_score`` that of the student as it was cut, before it
+    learnt anything. ``directory`` is relative to ``--out``.
     """
 
     index: int
@@ -81,6 +81,8 @@ class Trial:
     status: Literal["proposed", "finished", "failed"] = "proposed"
     score: float | None = None
     scores: dict[str, float] | None = None
+    standard_error: float = 0.0
+    cut_score: float | None = None
     seconds: float = 0.0
     directory: str = ""
     finished_at: str = ""
@@ -163,11 +165,29 @@ class BlockShare:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trial's architecture after the full distillation. ``directory`` (HF checkpoint) is relative to ``--out``."""
+class DevScore:
+    """What a model reaches on the dev set, which is read once, when the winner is chosen.
+
+    ``score`` is the task's main metric, ``standard_error`` its own; ``cut`` is how many of dev's texts were longer than
+    ``--seq-len``.
+    """
 
     score: float
     scores: dict[str, float]
+    standard_error: float
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trial's architecture after the full distillation, scored on the held-out tenth of train.
+
+    ``directory`` (HF checkpoint) is relative to ``--out``.
+    """
+
+    score: float
+    scores: dict[str, float]
+    standard_error: float
     seconds: float
     directory: str
     finished_at: str
@@ -185,7 +205,7 @@ class Checked:
 class Finalist:
     """What went into the final: learned, compiled, and measured with its real weights.
 
-    ``trial`` is the number of the trial, None for the teacher itself.
+    ``trial`` is the number of the trial, None for the teacher itself; ``dev`` is None until the winner is chosen.
     """
 
     trial: int | None
@@ -193,6 +213,7 @@ class Finalist:
     checked: Checked
     timing: Timing
     shares: tuple[BlockShare, ...] = ()
+    dev: DevScore | None = None
 
     def meets(self, budget_ms: float) -> bool:
         """Whether its median latency is within the budget."""
@@ -201,22 +222,32 @@ class Finalist:
 
 @dataclass(frozen=True)
 class TeacherSummary:
-    """The fine-tuned teacher and its scores on the dev set."""
+    """The teacher and its scores on the held-out tenth of train; ``dev`` is None until the winner is chosen."""
 
     name: str
     architecture: Architecture
     score: float
     scores: dict[str, float]
+    standard_error: float
+    dev: DevScore | None = None
 
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """What was learned, and the score of the best constant answer; ``fingerprint`` is that of all examples."""
+    """What was learned, and the score of the best constant answer on dev and on the held-out tenth of train.
+
+    ``measures`` are what the scores on the held-out tenth and on dev are called: the metric, or how well a student
+    agrees with the teacher where there are no labels. ``fingerprint`` is that of all examples.
+    """
 
     name: str
+    kind: Kind
     metric: str
+    measures: tuple[str, str]
     majority: float
+    held_out_majority: float
     train_examples: int
+    held_out_examples: int
     dev_examples: int
     fingerprint: str = ""
 
@@ -275,8 +306,9 @@ class Outlook:
 class SearchResult:
     """All that a search found.
 
-    ``admissions`` are all models timed on this device before any training, the teacher among them. ``winner`` is the
-    number of a trial, None where the teacher itself won; ``seconds`` is wall clock for each stage.
+    ``admissions`` are all models timed on this device before any training, the teacher among them where it can be
+    compiled. ``winner`` is the number of a trial, None where the teacher itself won; ``seconds`` is wall clock for each
+    stage.
     """
 
     options: SearchOptions
@@ -304,6 +336,11 @@ class SearchResult:
     def winning_candidate(self) -> Candidate:
         """The winner as it was predicted."""
         return self.admission_of(self.winner).candidate
+
+    @property
+    def teacher_admission(self) -> Admission | None:
+        """How the teacher itself was timed before any training; None where it cannot be compiled."""
+        return next((each for each in self.admissions if each.proposer == "teacher"), None)
 
     def admission_of(self, trial: int | None) -> Admission:
         """How a trial's architecture, or the teacher itself (None), was timed before any training."""
@@ -333,12 +370,9 @@ class SearchResult:
 
     @property
     def equals(self) -> tuple[Finalist, ...]:
-        """Finalists faster than the winner whose score is within one standard error of its own, fastest first.
-
-        The standard error of a share of right answers on the dev set, which other metrics come close to.
-        """
+        """Finalists faster than the winner whose held-out score is within its standard error of it, fastest first."""
         winner = self.winning_finalist
-        least = winner.trained.score - standard_error(winner.trained.score, self.task.dev_examples)
+        least = winner.trained.score - winner.trained.standard_error
         found = [
             finalist
             for finalist in self.finalists
@@ -353,9 +387,3 @@ def baseline_of(admissions: Sequence[Admission]) -> Admission | None:
     """The largest uniformly scaled teacher that was timed within the budget: what one has without a search."""
     within = [each for each in admissions if each.proposer == "uniform" and each.admitted]
     return max(within, key=lambda each: each.timing.median_ms, default=None)
-
-
-def standard_error(score: float, examples: int) -> float:
-    """Standard error of a share of right answers among so many examples."""
-    share = min(max(score, 0.0), 1.0)
-    return sqrt(share * (1 - share) / examples)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from data.architecture import Architecture
 from data.progress import Progress
 from search.optimization.space import EncoderSizes
-from search.records import BlockShare, PredictorQuality, Provenance, SearchOptions, Timing
+from search.records import BlockShare, DevScore, PredictorQuality, Provenance, SearchOptions, Timing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,11 @@ class Stages:
     untrained_student: Callable[[SearchOptions, Architecture, Path], Path]
     """(options, architecture, folder) -> checkpoint of a student of the teacher's, with random weights."""
     prepare_teacher: Callable[[Task, SearchOptions, Progress], Teacher]
-    """(task, options, progress) -> fine-tuned teacher."""
+    """(task, options, progress) -> teacher, fine-tuned where the task has labels."""
+    cosines: Callable[[Path, Task, int], list[float]]
+    """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
+    score_on_dev: Callable[[Path, Task, int], DevScore]
+    """(checkpoint, task, sequence length) -> its scores on the task's dev examples."""
     distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
     """(teacher, task, architecture, seed, folder, progress): enough to tell candidates apart."""
     distil_full: Callable[[Teacher, Task, Architecture, int, Path, Path, Progress], DistilledModel]

@@ -29,20 +29,18 @@ from search.students.basis import Basis, principal_basis
 from search.teachers.teacher import Teacher
 
 _RECORD = "distilled.json"
-_RECIPE = 3  # raised when distillation changes, so that models made otherwise are not reused
-TRIAL_TOKENS = 80_000
-# What a trial's student goes on with.
-FULL_TOKENS = 300_000
+_RECIPE = 4  # raised when distillation changes, so that models made otherwise are not reused
 
 
 @dataclass(frozen=True)
 class DistilledModel:
-    """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples,
-    those of the student as it was cut (or begun), and training seconds."""
+    """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples
+    with the standard error of the main one, those of the student as it was cut (or begun), and training seconds."""
 
     directory: Path
     score: float
     scores: dict[str, float]
+    standard_error: float
     scores_before: dict[str, float]
     seconds: float
 
@@ -177,9 +175,11 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         finished = partial / "finished"
         save_model(student, kind, tokenizer, finished, longest)
         # Scored as saved: what others will load.
-        scores = task.score(predict(load_model(finished, kind), held))
+        predictions = predict(load_model(finished, kind), held)
+        scores, standard_error = task.score(predictions), task.standard_error(predictions)
     seconds = time.monotonic() - started
-    record = {"key": work.key, "score": scores[task.metric], "scores": scores, "scores_before": before}
+    record = {"key": work.key, "score": scores[task.metric], "scores": scores, "standard_error": standard_error}
+    record |= {"scores_before": before}
     (finished / _RECORD).write_text(json.dumps(record | {"seconds": seconds}), encoding="utf-8")
     os.replace(finished, out_dir)
     shutil.rmtree(partial)

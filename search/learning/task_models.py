@@ -78,7 +78,7 @@ def sentence_encoder(encoder: Any) -> Any:
 
 
 def save_model(model: Any, kind: Kind, tokenizer: Any, directory: Path, max_tokens: int) -> None:
-    """Write an ordinary Hugging Face directory with the tokenizer; what a kill left there is removed.
+    """Write an ordinary Hugging Face directory with the tokenizer, if any; what a kill left there is removed.
 
     A model of sentence embeddings becomes a sentence-transformers folder, which cuts texts to ``max_tokens``.
     """
@@ -88,7 +88,8 @@ def save_model(model: Any, kind: Kind, tokenizer: Any, directory: Path, max_toke
         _describe_sentence_modules(directory, int(model.config.hidden_size), max_tokens)
     else:
         model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(directory)
 
 
 def _describe_sentence_modules(directory: Path, hidden: int, max_tokens: int) -> None:

@@ -47,9 +47,9 @@ class Prospects:
         return tuple(admission for batch in self._batches for admission in batch.admissions)
 
     @property
-    def teacher(self) -> Admission:
-        """The teacher as it is, timed like all others by :meth:`time_teacher`."""
-        return next(each for each in self.admissions if each.proposer == "teacher")
+    def teacher(self) -> Admission | None:
+        """The teacher as it is, where it fits: timed like all others by :meth:`time_teacher`."""
+        return next((each for each in self.admissions if each.proposer == "teacher" and each.admitted), None)
 
     def admission(self, architecture: Architecture) -> Admission | None:
         """What the timing of an architecture said, where it was timed."""
@@ -72,7 +72,7 @@ class Prospects:
         """The candidates that are admitted, with their measured latency, or worth timing, and that no trial has had."""
         seen = {each.candidate.architecture: each for each in self.admissions}
         passed = {trial.candidate.architecture for trial in trials}
-        if self.teacher.admitted:
+        if self.teacher:
             passed.add(self.teacher.candidate.architecture)
         found = []
         for architecture, candidate in self._candidates().items():
@@ -116,9 +116,7 @@ class Prospects:
         batch = Batch(
             trials,
             tuple(
-                Admission(
-                    candidate, proposer, timing, self._may_be(candidate, proposer) and admits(timing, budget_ms, later)
-                )
+                Admission(candidate, proposer, timing, self._small(candidate) and admits(timing, budget_ms, later))
                 for (candidate, proposer), timing in zip(proposals, timings, strict=True)
             ),
         )
@@ -128,27 +126,30 @@ class Prospects:
         done = len(self.admissions)
         bench.progress(ProgressEvent("admission", done, None, f"{admitted} of {len(proposals)} admitted"))
 
-    def time_teacher(self) -> Admission:
-        """Times the teacher itself, where that was not done yet, and says whether it fits."""
+    def time_teacher(self) -> None:
+        """Times the teacher itself, where that was not done yet, and says whether it fits; or why it takes no part."""
         if any(each.proposer == "teacher" for each in self.admissions):
-            return self.teacher
+            return
         architecture, options = self.space.template, self._bench.study.options
+        if not self.space.teacher_compiles:
+            self._bench.note(
+                f"the teacher itself, {architecture.name}, is not compiled, for its embeddings are narrower than its "
+                "encoder: its students are the candidates"
+            )
+            return
         # What was predicted of the analytic model stays the prediction when the device is attached later.
         before = [each for batch in self._bench.study.batches() for each in batch.admissions]
         known = next((each.candidate for each in before if each.proposer == "teacher"), None)
         self.time([(known or self._predict(self._predictor, [architecture])[0], "teacher")], 0)
-        teacher = self.teacher
+        teacher = self.admissions[-1]
         latency = f"{teacher.timing.median_ms:.3g} ms {teacher.timing.provenance}"
-        if not self.space.teacher_compiles:
-            told = f"is not compiled, for its embeddings are narrower than its encoder; as a student it takes {latency}"
-        elif teacher.admitted:
+        if teacher.admitted:
             told = f"fits {options.budget_ms:g} ms: {latency}; it is the model to beat, and what is tried is faster"
         elif self._small(teacher.candidate):
             told = f"does not fit {options.budget_ms:g} ms: {latency}"
         else:
             told = f"is larger than --max-size allows: {latency}"
         self._bench.note(f"the teacher itself, {architecture.name}, {told}")
-        return teacher
 
     def time_trials(self, trials: Sequence[Trial]) -> None:
         """Times what was tried on the analytic model of a device that is attached now."""
@@ -184,10 +185,6 @@ class Prospects:
         """What the profile said of later measurements; nothing where no profile was needed so far."""
         outlook = self._bench.study.load("outlook", Outlook)
         return outlook.later if outlook else 0.0
-
-    def _may_be(self, candidate: Candidate, proposer: Proposer) -> bool:
-        """Whether a candidate could be the result, were it fast enough."""
-        return self._small(candidate) and (proposer != "teacher" or self.space.teacher_compiles)
 
     def _small(self, candidate: Candidate) -> bool:
         limit = self._bench.study.options.max_bytes

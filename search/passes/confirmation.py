@@ -56,7 +56,7 @@ def confirm_teacher(bench: Bench, admission: Admission, teacher: Teacher) -> Fin
 
 
 def _finalist(bench: Bench, trial: int | None, architecture: Architecture, train: Callable[[], Trained]) -> Finalist:
-    name = "teacher" if trial is None else f"{trial:03d}"
+    name = name_of(trial)
     record = f"finalist-{bench.device.provenance}-{name}"
     kept = bench.study.load(record, Finalist)
     if kept is not None:
@@ -69,6 +69,11 @@ def _finalist(bench: Bench, trial: int | None, architecture: Architecture, train
     bench.study.save(record, finalist)
     _tell(bench, architecture, finalist)
     return finalist
+
+
+def name_of(trial: int | None) -> str:
+    """What the study calls a finalist: by the number of its trial, None for the teacher itself."""
+    return "teacher" if trial is None else f"{trial:03d}"
 
 
 def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained:
@@ -84,7 +89,7 @@ def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained
             bench.progress,
         )
     directory = bench.study.relative(student.directory)
-    return Trained(student.score, dict(student.scores), student.seconds, directory, now())
+    return Trained(student.score, dict(student.scores), student.standard_error, student.seconds, directory, now())
 
 
 def _keep(bench: Bench, teacher: Teacher) -> Trained:
@@ -95,7 +100,8 @@ def _keep(bench: Bench, teacher: Teacher) -> Trained:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(teacher.directory, partial)
     partial.rename(folder)
-    return Trained(teacher.score, dict(teacher.scores), 0.0, bench.study.relative(folder), now())
+    scores, directory = dict(teacher.scores), bench.study.relative(folder)
+    return Trained(teacher.score, scores, teacher.standard_error, 0.0, directory, now())
 
 
 def _complete(bench: Bench, trial: int | None, architecture: Architecture, trained: Trained) -> Finalist:

@@ -18,11 +18,15 @@ from search.passes.confirmation import compile_checked
 from search.records import DeviceSummary, TaskSummary, TeacherSummary
 from search.stages import Stages
 from search.study import Study
+from search.teachers.source import head_of
 
 if TYPE_CHECKING:
     from data.tasks import Task
     from profiling import Device
     from search.teachers.teacher import Teacher
+
+# With fewer held-out examples, a teacher that has learnt well may be taken for one that has not.
+_ENOUGH_TO_TELL = 60
 
 
 @contextmanager
@@ -57,20 +61,61 @@ def load_task(bench: Bench) -> Task:
             f"the texts or labels of {task.name} have changed since the search in {bench.study.out} began: "
             "bring back the files, or choose another --out"
         )
-    summary = TaskSummary(task.name, task.metric, task.majority, len(task.train), len(task.dev), task.fingerprint)
-    bench.study.save("task", summary)
-    size = f"{summary.train_examples} training and {summary.dev_examples} dev examples"
-    bench.progress(ProgressEvent("task", 1, 1, f"{task.name}: {size}"))
+    bench.progress(
+        ProgressEvent("task", 1, 1, f"{task.name}: {len(task.train)} training and {len(task.dev)} dev examples")
+    )
     for remark in task.remarks:
         bench.note(remark)
     return task
+
+
+def hold_out(bench: Bench, task: Task) -> Task:
+    """The task whose dev is a tenth of train, by which all choices are made; notes in the study what is learnt.
+
+    Raises:
+        InputError: there are too few training examples.
+    """
+    choosing = task.held_out()
+    held_out, dev = (
+        part.metric if not part.unlabelled else f"agreement with the teacher ({part.metric})"
+        for part in (choosing, task)
+    )
+    summary = TaskSummary(
+        name=task.name,
+        kind=task.kind,
+        metric=task.metric,
+        measures=(held_out, dev),
+        majority=0.0 if task.unlabelled else task.majority,
+        held_out_majority=0.0 if choosing.unlabelled else choosing.majority,
+        train_examples=len(choosing.train),
+        held_out_examples=len(choosing.dev),
+        dev_examples=len(task.dev),
+        fingerprint=task.fingerprint,
+    )
+    bench.study.save("task", summary)
+    bench.note(
+        f"choices are made by {summary.held_out_examples} examples held out of train; the {summary.dev_examples} of "
+        "dev are read once, at the end"
+    )
+    return choosing
+
+
+def label_by_teacher(bench: Bench, task: Task, teacher: Teacher, name: str) -> Task:
+    """The task with the teacher's own cosines as scores of dev's pairs where these have none, kept as ``name``."""
+    if not task.unlabelled:
+        return task
+    cosines = bench.study.load(name, list[float])
+    if cosines is None:
+        cosines = bench.stages.cosines(teacher.directory, task, bench.study.options.seq_len)
+        bench.study.save(name, cosines)
+    return task.labelled_by(cosines)
 
 
 def search_space(bench: Bench, task: Task) -> SearchSpace:
     """The architectures which the teacher can have for students, of which one at least must be small enough."""
     options = bench.study.options
     sizes = bench.stages.teacher_sizes(options.teacher)
-    space = SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=task.labels)
+    space = SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=task.labels, head=head_of(task))
     small_enough(space.architectures(), options.max_bytes)
     return space
 
@@ -95,22 +140,26 @@ def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
 
 
 def prepare_teacher(bench: Bench, task: Task, space: SearchSpace) -> Teacher:
-    """The teacher, fine-tuned on the task; made once for all searches.
+    """The teacher, fine-tuned on the task where that has labels; made once for all searches.
 
     Raises:
-        InputError: it has learnt nothing, so that its students would learn nothing either.
+        InputError: it has learnt nothing, so that its students would learn nothing either. Where so few examples are
+            held out that they cannot tell, that is only said.
     """
     options = bench.study.options
     with timed(bench.study, "teacher"):
         teacher = bench.stages.prepare_teacher(task, options, bench.progress)
     name = options.teacher or "default"
-    problem = nothing_learnt(task, teacher.scores)
-    if problem:
+    problem = "" if task.unlabelled else nothing_learnt(task, teacher.scores, teacher.standard_error, "held-out")
+    if problem and len(task.dev) >= _ENOUGH_TO_TELL:
         raise InputError(
             f"the {name} teacher has learnt nothing of {task.name}: {problem}; students would learn nothing from it. "
             "Try another --teacher or --seed, more training examples, or look whether the labels belong to their texts"
         )
-    bench.study.save("teacher", TeacherSummary(name, space.template, teacher.score, dict(teacher.scores)))
+    if problem:
+        bench.note(f"so few examples cannot tell whether the teacher has learnt anything of {task.name}: {problem}")
+    summary = TeacherSummary(name, space.template, teacher.score, dict(teacher.scores), teacher.standard_error)
+    bench.study.save("teacher", summary)
     return teacher
 
 

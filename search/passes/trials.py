@@ -34,8 +34,8 @@ def look_first(bench: Bench, prospects: Prospects) -> None:
     Raises:
         InfeasibleBudgetError: nothing is within the budget.
     """
-    teacher = prospects.time_teacher()
-    if not bench.study.trials() and next_candidate(bench, prospects, []) is None and not teacher.admitted:
+    prospects.time_teacher()
+    if not bench.study.trials() and next_candidate(bench, prospects, []) is None and not prospects.teacher:
         prospects.time_fastest()
 
 
@@ -85,7 +85,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
     What it does depends on the study's records alone, so that a search that was killed goes on alike.
     """
     options, teacher = bench.study.options, prospects.teacher
-    baseline_wanted = not trials and not teacher.admitted
+    baseline_wanted = not trials and not teacher
 
     def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
         return propose(prospects.space, candidates, trials, count=count, total_trials=options.trials, seed=options.seed)
@@ -94,7 +94,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:
             return prospects.baseline
         pool = prospects.untried(trials)
-        if teacher.admitted:
+        if teacher:
             pool = below(pool, _faster_ms(teacher, len(trials), options.trials))
         else:
             pool = near(pool, options.budget_ms)
@@ -168,6 +168,8 @@ def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial
         status="finished",
         score=student.score,
         scores=dict(student.scores),
+        standard_error=student.standard_error,
+        cut_score=student.scores_before[task.metric],
         seconds=student.seconds,
         directory=bench.study.relative(student.directory),
         finished_at=now(),

@@ -48,19 +48,22 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
-    """Score against measured latency: trials, finalists, the baseline, and the teacher, within the budget or beyond."""
+    """Score on the held-out tenth against measured latency: trials, finalists, the baseline, and the teacher, within
+    the budget or beyond; what finalists reach on dev stands beside them with its standard error."""
     scored = [trial for trial in result.trials if trial.score is not None]
     short = {trial.index: (_timed_ms(result, trial.index), trial.score or 0.0) for trial in scored}
     full = [(finalist.timing.median_ms, finalist.trained.score) for finalist in result.finalists]
-    teacher = (_timed_ms(result, None), result.teacher.score)
+    teacher = [(_timed_ms(result, None), result.teacher.score)] if result.teacher_admission else []
     if short:
         axes.scatter(*zip(*short.values(), strict=True), color=QUIET, label="short distillation")
     axes.scatter(*zip(*full, strict=True), color=ACCENT, label="in the final: trained fully", zorder=3)
-    axes.scatter(*teacher, color=INK, marker="s", label="teacher", zorder=3)
+    _plot_dev(axes, result)
+    if teacher:
+        axes.scatter(*zip(*teacher, strict=True), color=INK, marker="s", label="teacher", zorder=3)
     baseline = baseline_trial(result)
     if baseline is not None and baseline.index in short:
         axes.scatter(*short[baseline.index], color=WARM, marker="D", label="uniformly scaled teacher, short", zorder=3)
-    points = [*short.values(), *full, teacher]
+    points = [*short.values(), *full, *teacher]
     front = pareto_front(points)
     axes.step(*zip(*front, strict=True), where="post", color=INK, linewidth=1, label="Pareto front")
     winner = result.winning_finalist
@@ -70,11 +73,21 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
     _draw_budget(axes, result, max(latency for latency, _ in points))
     axes.axhline(result.teacher.score, color=INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
-    axes.axhline(result.task.majority, color=QUIET, linestyle=":", label=f"majority {result.task.majority:.3f}")
+    majority = result.task.held_out_majority
+    axes.axhline(majority, color=QUIET, linestyle=":", label=f"majority {majority:.3f}")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{result.device.provenance} latency on {result.device.name}, ms")
-    axes.set_ylabel(f"dev {result.task.metric}")
+    axes.set_ylabel(f"{result.task.measures[0]}, held-out tenth of train")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _plot_dev(axes: Axes, result: SearchResult) -> None:
+    """What finalists reach on dev, with one standard error to either side."""
+    judged = [(finalist.timing.median_ms, finalist.dev) for finalist in result.finalists if finalist.dev]
+    latencies = [latency for latency, _ in judged]
+    scores, errors = [dev.score for _, dev in judged], [dev.standard_error for _, dev in judged]
+    label = "the same on dev (± standard error)"
+    axes.errorbar(latencies, scores, yerr=errors, fmt="x", color=ACCENT, alpha=0.6, capsize=3, label=label)
 
 
 def _timed_ms(result: SearchResult, trial: int | None) -> float:

@@ -1,13 +1,19 @@
 """The result of a search for programs (``result.json``, ``--json``) and for people (the table in the terminal).
 
-``result.json``, schema 1. Times are ms, sizes bytes, ``provenance`` is ``measured``, ``simulated`` or ``published``:
+``result.json``, schema 2. Times are ms, sizes bytes, ``provenance`` is ``measured``, ``simulated`` or ``published``:
 
     schema, pocketbert              version of this layout; version of the program
     options                         what was asked for: device, budget_ms, task, unit, teacher, trials, seq_len, ...
     device                          name, title, processor, target, threads, fingerprint, provenance
-    task                            name, metric, majority (score of the best constant answer), examples
-    teacher                         name, architecture, score (of the metric), scores (all), fits (size and budget),
-                                    timing (as below, before any training)
+    task                            name, kind, metric, examples (train, held out of it, dev), and the best constant
+                                    answer's score on dev (majority) and held out (held_out_majority); measures: what
+                                    scores held out and on dev are called: the metric, or agreement with the teacher
+    score, scores, standard_error   of teacher, trials and finalists: on the held-out tenth of train, by which all is
+                                    chosen; score is of the task's metric, scores of all, standard_error of score
+    dev                             of teacher and finalists: score, scores and standard_error on dev, which was read
+                                    once, when the winner was chosen
+    teacher                         name, architecture, scores as above, compiles (whether it is a candidate itself),
+                                    fits (size and budget), timing (as below, before any training; null)
     predictor                       provenance; n, mape, within_10, spearman (fractions of 1) on held-out whole models;
                                     held_out[]: name, latency_ms, predicted_ms
     space                           candidates, feasible (those worth timing), fastest (as predicted, of all candidates)
@@ -16,9 +22,10 @@
                                     models[]: name, architecture, latency (as below), proposer, admitted, timing
     baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
                                     with its trial and that trial's score; null where the teacher itself fits
-    trials[]                        index, name, architecture, proposer, status, score, scores, seconds, timed_ms,
+    trials[]                        index, name, architecture, proposer, status, scores as above, cut_score (before it
+                                    learnt anything), seconds, timed_ms,
                                     latency: {predicted_ms, interval_ms, probability_within, provenance}
-    finalists[]                     trial (null: the teacher itself), name, latency (as above), score, scores,
+    finalists[]                     trial (null: the teacher itself), name, latency (as above), scores as above, dev,
                                     max_logit_difference, meets_budget, blocks, screening (before any training) and
                                     timing: {median_ms, min_ms, p90_ms, n, samples_ms, visits_ms, provenance, ...}
     winner                          the finalist that won, with its weight_bytes, share_of_budget (fraction of 1), and
@@ -37,12 +44,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.optimization.space import model_bytes
-from search.records import Admission, Candidate, Finalist, SearchOptions, SearchResult, Timing, Trial
+from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, SearchResult, Timing, Trial
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
@@ -136,9 +143,13 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _teacher(result: SearchResult) -> dict[str, Any]:
-    admission = result.admission_of(None)
-    timing = _timing(admission.timing)
-    return asdict(result.teacher) | {"provenance": "measured", "fits": admission.admitted, "timing": timing}
+    admission = result.teacher_admission
+    return asdict(result.teacher) | {
+        "provenance": "measured",
+        "compiles": admission is not None,
+        "fits": admission is not None and admission.admitted,
+        "timing": _timing(admission.timing) if admission else None,
+    }
 
 
 def _admissions(result: SearchResult) -> dict[str, Any]:
@@ -182,6 +193,8 @@ def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
         "timed_ms": result.admission_of(trial.index).timing.median_ms,
         "score": trial.score,
         "scores": trial.scores,
+        "standard_error": trial.standard_error,
+        "cut_score": trial.cut_score,
         "seconds": round(trial.seconds, 3),
         "error": trial.error or None,
     }
@@ -195,6 +208,8 @@ def _finalist(result: SearchResult, finalist: Finalist) -> dict[str, Any]:
         "timing": _timing(finalist.timing),
         "score": finalist.trained.score,
         "scores": finalist.trained.scores,
+        "standard_error": finalist.trained.standard_error,
+        "dev": asdict(finalist.dev) if finalist.dev else None,
         "seconds": round(finalist.trained.seconds, 3),
         "max_logit_difference": finalist.checked.max_difference,
         "meets_budget": finalist.meets(result.options.budget_ms),
@@ -216,12 +231,13 @@ def final_table(result: SearchResult) -> Table:
     """The finalists, the baseline, the teacher and the majority, side by side; below, what was timed first."""
     from rich.table import Table
 
-    metric = result.task.metric
     title = f"{result.task.name} on {result.device.title}, budget {result.options.budget_ms:g} ms"
     table = Table(title=title, caption=admission_line(result), title_justify="left", caption_justify="left")
     for heading in ("model", "layers × hidden, heads, FFN"):
         table.add_column(heading)
-    for heading in (f"dev {metric}", "predicted ms (90%)", f"{result.device.provenance} ms (p90)", "within budget"):
+    held_out, dev = result.task.measures
+    headings = [f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)", "predicted ms (90%)"]
+    for heading in (*headings, f"{result.device.provenance} ms (p90)", "within budget"):
         table.add_column(heading, justify="right")
     for finalist in result.finalists:
         won = finalist.trial == result.winner
@@ -229,17 +245,21 @@ def final_table(result: SearchResult) -> Table:
             shown = "winner: teacher" if won else "teacher"
         else:
             shown = "winner" if won else f"trial {finalist.trial}"
-        meets, score = finalist.meets(result.options.budget_ms), f"{finalist.trained.score:.3f}"
-        cells = _cells(shown, result.admission_of(finalist.trial), score, finalist.timing, meets)
-        table.add_row(*cells, style="bold" if won else None)
+        scores = f"{finalist.trained.score:.3f}", _dev_score(finalist.dev)
+        table.add_row(
+            shown,
+            *_cells(result.admission_of(finalist.trial), scores, finalist.timing),
+            _yes(finalist.meets(result.options.budget_ms)),
+            style="bold" if won else None,
+        )
     if result.baseline is not None:
         trial = baseline_trial(result)
-        score = f"{trial.score:.3f} (short)" if trial and trial.score is not None else ""
-        table.add_row(*_cells("scaled teacher", result.baseline, score, result.baseline.timing, True))
+        scores = f"{trial.score:.3f} (short)" if trial and trial.score is not None else "", ""
+        table.add_row("scaled teacher", *_cells(result.baseline, scores, result.baseline.timing), "yes")
     if all(finalist.trial is not None for finalist in result.finalists):
-        teacher = result.admission_of(None)
-        table.add_row(*_cells("teacher", teacher, f"{result.teacher.score:.3f}", teacher.timing, teacher.admitted))
-    table.add_row("majority", "", f"{result.task.majority:.3f}", "", "", "")
+        table.add_row("teacher", *_teacher_cells(result))
+    majority = f"{result.task.held_out_majority:.3f}", f"{result.task.majority:.3f}"
+    table.add_row("majority", "", *majority, "", "", "")
     return table
 
 
@@ -253,16 +273,31 @@ def admission_line(result: SearchResult) -> str:
     )
 
 
-def _cells(name: str, admission: Admission, score: str, timing: Timing, within: bool) -> tuple[str, ...]:
+def _teacher_cells(result: SearchResult) -> tuple[str, ...]:
+    """The row of a teacher that is no finalist; without latencies where it is not compiled."""
+    scores, admission = (f"{result.teacher.score:.3f}", _dev_score(result.teacher.dev)), result.teacher_admission
+    if admission is None:
+        return _sizes(result.teacher.architecture), *scores, "", "not compiled", "no"
+    return *_cells(admission, scores, admission.timing), _yes(admission.admitted)
+
+
+def _dev_score(dev: DevScore | None) -> str:
+    return f"{dev.score:.3f} ± {dev.standard_error:.3f}" if dev else ""
+
+
+def _yes(within: bool) -> str:
+    return "yes" if within else "no"
+
+
+def _cells(admission: Admission, scores: tuple[str, str], timing: Timing) -> tuple[str, ...]:
+    """Sizes, scores, predicted and measured latency of a model."""
     candidate = admission.candidate
     marked = "" if candidate.provenance == timing.provenance else f" {candidate.provenance}"
     return (
-        name,
         _sizes(candidate.architecture),
-        score,
+        *scores,
         f"{candidate.predicted_ms:.2f} ({candidate.lower_ms:.2f}–{candidate.upper_ms:.2f}){marked}",
         f"{timing.median_ms:.2f} ({timing.p90_ms:.2f})",
-        "yes" if within else "no",
     )
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Head
 from data.errors import InputError
+from data.tasks import Kind
 from search.learning.encoding import Encoded
 from search.learning.factorised_embeddings import EMBEDDING_SIZE, is_factorised
-from search.learning.task_models import new_model
+from search.learning.task_models import new_model, save_model
 from search.students.basis import Basis
 from search.students.calibration import (
     CalibrationBatch,
@@ -32,6 +33,8 @@ from search.teachers.families import bert_config
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# A kind of task whose models have that head.
+_KINDS: dict[Head, Kind] = {"sequence": "classification", "tokens": "tokens", "embedding": "similarity"}
 _NOISE = 0.01  # of the initializer's standard deviation: keeps repeated heads and layers from staying equal
 
 
@@ -105,14 +108,15 @@ def save_untrained(source: Path, architecture: Architecture, folder: Path) -> Pa
         DataFileError: its configuration is not one that can be compiled; its key is named.
     """
     import torch
-    from transformers import BertForSequenceClassification
 
     from fusion.checkpoints.loading import quiet_transformers
 
     config = bert_config(source)
     config.num_labels = architecture.labels
+    kind = _KINDS[architecture.head]
     with quiet_transformers(), torch.random.fork_rng():
-        BertForSequenceClassification(student_config(config, architecture)).save_pretrained(folder)
+        model = new_model(student_config(config, architecture), kind)
+        save_model(model, kind, None, folder, architecture.seq_len)
     return folder
 
 

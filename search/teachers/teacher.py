@@ -16,7 +16,7 @@ import numpy as np
 from data.errors import InputError
 from data.home import home
 from data.progress import Progress, ProgressEvent, no_progress
-from data.tasks import Kind, Task
+from data.tasks import METRICS, Kind, Task
 from search.learning.training import Schedule, batch_plan, own_share, train
 from search.learning.units import Units
 from search.teachers.families import with_head
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from search.learning.encoding import Encoded
 
 _RECORD = "teacher.json"
-_RECIPE = 2  # raised when fine-tuning changes, so that teachers made otherwise are not reused
+_RECIPE = 3  # raised when fine-tuning changes, so that teachers made otherwise are not reused
 
 
 @dataclass(frozen=True)
 class Teacher:
     """A fine-tuned teacher: a Hugging Face directory (checkpoint and tokenizer), its sizes and scores.
 
-    ``score`` is the task's metric on the held-out tenth of train, ``scores`` all of them; ``max_tokens`` is the length
-    to which texts are cut.
+    ``score`` is the task's metric on the held-out tenth of train, with its ``standard_error``, ``scores`` all of them;
+    ``max_tokens`` is the length to which texts are cut. One whose task has no labels is as it came, and agrees with
+    itself.
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class Teacher:
     max_tokens: int
     score: float
     scores: dict[str, float]
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def prepare_teacher(
     """Fine-tune a teacher on the task, or take the one that an earlier call left; goes on where a kill cut it off.
 
     It learns from ``task.train``; after each pass it is scored on ``task.dev``, and the best is kept, which may be the
-    one that came. Give :meth:`data.tasks.Task.held_out`, so that the dev set is not read.
+    one that came. Give :meth:`data.tasks.Task.held_out`, so that the dev set is not read. Where the task has no labels,
+    it is taken as it came.
 
     Args:
         task: What to learn.
@@ -133,7 +136,10 @@ def _fine_tune(
         units = Units.of(encoded)
         units.leave(model)
         best = _Best(task, held, tokenizer, units, partial / "best", max_tokens)
-        _train(model, encoded, best, partial, seed, fine_tuning, progress)
+        if task.unlabelled:
+            best.keep(model, dict.fromkeys(METRICS[task.kind], 1.0), 0.0)
+        else:
+            _train(model, encoded, best, partial, seed, fine_tuning, progress)
     config = model.config
     record = Teacher(
         directory=directory,
@@ -147,6 +153,7 @@ def _fine_tune(
         max_tokens=max_tokens,
         score=best.scores[task.metric],
         scores=best.scores,
+        standard_error=best.standard_error,
     )
     (best.directory / _RECORD).write_text(json.dumps(asdict(record) | {"directory": directory.name}), encoding="utf-8")
     (best.directory / _SCORES).unlink()
@@ -169,24 +176,40 @@ class _Best:
     @property
     def scores(self) -> dict[str, float]:
         """Those of the best so far; nothing before the first."""
+        return dict(self._record["scores"])
+
+    @property
+    def standard_error(self) -> float:
+        """That of the main score of the best so far."""
+        return float(self._record["standard_error"])
+
+    @property
+    def _record(self) -> dict[str, Any]:
         path = self.directory / _SCORES
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        found: dict[str, Any] = {"scores": {}, "standard_error": 0.0}
+        return found | json.loads(path.read_text(encoding="utf-8")) if path.exists() else found
 
     def offer(self, model: Any) -> float:
         """Scores a model and keeps it where it is better than all before; returns the score."""
         from search.learning.objectives import predict
-        from search.learning.task_models import save_model
 
         with self.units.entered(model):
-            scores = self._task.score(predict(model, self._held))
+            predictions = predict(model, self._held)
+            scores = self._task.score(predictions)
             score, before = scores[self._task.metric], self.scores
             if not before or score > before[self._task.metric]:
-                fresh = self.directory.with_name("fresh")
-                save_model(model, self._task.kind, self._tokenizer, fresh, self._max_tokens)
-                (fresh / _SCORES).write_text(json.dumps(scores), encoding="utf-8")
-                shutil.rmtree(self.directory, ignore_errors=True)
-                os.replace(fresh, self.directory)
+                self.keep(model, scores, self._task.standard_error(predictions))
         return score
+
+    def keep(self, model: Any, scores: dict[str, float], standard_error: float) -> None:
+        """Writes a model with its scores in place of the one before."""
+        from search.learning.task_models import save_model
+
+        fresh, record = self.directory.with_name("fresh"), {"scores": scores, "standard_error": standard_error}
+        save_model(model, self._task.kind, self._tokenizer, fresh, self._max_tokens)
+        (fresh / _SCORES).write_text(json.dumps(record), encoding="utf-8")
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.replace(fresh, self.directory)
 
 
 def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any]:

@@ -20,9 +20,10 @@ from data.architecture import Architecture
 from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
+from data.tasks import Example, Task
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, PredictorQuality, SearchOptions, SearchResult, Timing
+from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, SearchResult, Timing
 from search.stages import Stages
 from search.study import open_study
 
@@ -38,7 +39,14 @@ TEACHER = SimpleNamespace(
     score=0.9,
     scores={"accuracy": 0.9},
 )
-TASK = SimpleNamespace(name="pairs", metric="accuracy", majority=0.5, labels=2, train=range(100), dev=range(40))
+
+
+def labelled(count: int, name: str) -> tuple[Example, ...]:
+    """Texts of two classes, as many of each."""
+    return tuple(Example(f"{name} {number}", None, float(number % 2)) for number in range(count))
+
+
+TASK = Task("pairs", "classification", ("no", "yes"), "accuracy", labelled(1000, "text"), labelled(40, "dev"))
 # The teacher itself takes 1.62 ms and does not fit.
 OPTIONS = SearchOptions(device="host", budget_ms=1.0, task="pairs", trials=3, seq_len=64)
 
@@ -52,6 +60,11 @@ def true_ms(architecture: Architecture) -> float:
 def true_score(architecture: Architecture) -> float:
     """Accuracy that grows with latency, a little more with depth."""
     return round(0.9 - 0.3 * float(np.exp(-true_ms(architecture))) + 0.002 * architecture.layers, 6)
+
+
+def error_of(score: float, task: Task) -> float:
+    """Standard error of a share of right answers."""
+    return float(np.sqrt(score * (1 - score) / len(task.dev)))
 
 
 @dataclass(frozen=True)
@@ -100,8 +113,8 @@ class World:
     """What the doubles do: where they log, how long they take, what goes wrong.
 
     ``slower`` is the factor of measured over true latency, ``slower_in_the_end`` that of models with real weights over
-    it; ``failing`` are names of architectures that can't be
-    distilled; ``attached`` is whether a phone is.
+    it; ``failing`` are names of architectures that can't be distilled; ``attached`` is whether a phone is; scores on
+    dev grow by ``dev_slope`` where those on held-out examples grow by one.
     """
 
     log: Path
@@ -120,7 +133,8 @@ class World:
     teacher_remarks: tuple[str, ...] = ()
     student_problem: str = ""
     remarks: tuple[str, ...] = ()
-    fingerprint: str = "as it was"
+    task: Task = TASK
+    dev_slope: float = 1.0
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -135,13 +149,13 @@ class World:
             predictor=self.predictor,
             quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
             learned=self.learned,
-            load_task=lambda options: SimpleNamespace(
-                **vars(TASK) | {"remarks": self.remarks, "fingerprint": self.fingerprint}
-            ),
+            load_task=lambda options: replace(self.task, remarks=self.remarks),
             teacher_sizes=lambda teacher: SimpleNamespace(**vars(TEACHER) | {"factorised": self.narrow_teacher}),
             check_teacher=self.check_teacher,
             untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,
+            cosines=self.cosines,
+            score_on_dev=self.score_on_dev,
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
             export_onnx=self.export_onnx,
@@ -193,8 +207,21 @@ class World:
         directory = self.log.with_name("teacher-checkpoint")
         directory.mkdir(exist_ok=True)
         (directory / "config.json").write_text("{}")
-        found = {"score": self.teacher_score, "scores": {"accuracy": self.teacher_score}, "directory": directory}
-        return SimpleNamespace(**vars(TEACHER) | found)
+        scores = {task.metric: self.teacher_score}
+        found = {"score": self.teacher_score, "scores": scores, "directory": directory}
+        return SimpleNamespace(**vars(TEACHER) | found | {"standard_error": error_of(self.teacher_score, task)})
+
+    def cosines(self, checkpoint: Path, task: Task, seq_len: int) -> list[float]:
+        self.done(f"cosines {len(task.dev)}")
+        return [number / len(task.dev) for number in range(len(task.dev))]
+
+    def score_on_dev(self, checkpoint: Path, task: Task, seq_len: int) -> DevScore:
+        self.done(f"dev {checkpoint.name}")
+        assert not task.unlabelled and len(task.dev) == len(self.task.dev)
+        stored = json.loads((checkpoint / "config.json").read_text())
+        held_out = true_score(Architecture(**stored)) if stored else self.teacher_score
+        score = 0.8 + self.dev_slope * (held_out - 0.8)
+        return DevScore(score, {task.metric: score}, error_of(score, task))
 
     def distil(
         self,
@@ -218,8 +245,17 @@ class World:
             folder.mkdir(parents=True, exist_ok=True)
             self.done(f"{kind} {architecture.name}")
             marker.write_text(architecture.to_json())
+        assert len(task.dev) < len(task.train), "learnt and scored on parts of train"
         score = true_score(architecture) - (0.05 if kind == "short" else 0.0)
-        return SimpleNamespace(directory=folder, score=score, scores={"accuracy": score}, seconds=self.pause_s)
+        assert not task.unlabelled
+        return SimpleNamespace(
+            directory=folder,
+            score=score,
+            scores={task.metric: score},
+            standard_error=error_of(score, task),
+            scores_before={task.metric: score - 0.1},
+            seconds=self.pause_s,
+        )
 
     def export_onnx(self, checkpoint: Path, onnx: Path, seq_len: int) -> Path:
         onnx.write_text((checkpoint / "config.json").read_text())

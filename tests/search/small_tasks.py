@@ -57,10 +57,11 @@ def small_architecture(*sizes: int, task: Task | None = None) -> Architecture:
     )
 
 
-def write_source(directory: Path, layers: int = 4) -> Path:
+def write_source(directory: Path, layers: int = 4, hidden: int = 48) -> Path:
     """A pre-trained BERT, as far as the code can tell."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 48, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 96}
+    sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 4}
+    sizes["intermediate_size"] = 2 * hidden
     config = BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, initializer_range=0.1, **sizes)
     BertModel(config).save_pretrained(directory)
     (directory / "vocab.txt").write_text("\n".join(VOCABULARY))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -18,10 +19,12 @@ import pytest
 
 from data.errors import DeviceError, InfeasibleBudgetError, InputError, PocketBertError, StoreError
 from data.progress import ProgressEvent
+from data.tasks import Example, Task
 from search.optimization.space import model_bytes
 from search.pipeline import run_search
+from search.reports.summary import final_table
 from search.study import open_study
-from tests.search.doubles import OPTIONS, World, search_in, true_ms
+from tests.search.doubles import OPTIONS, TASK, World, search_in, true_ms
 
 
 @pytest.fixture
@@ -38,6 +41,51 @@ def test_the_winner_is_the_most_accurate_finalist_within_the_budget(tmp_path: Pa
     assert (tmp_path / "out" / "best" / "model.onnx").exists()
     assert (tmp_path / "out" / "best" / "compiled" / "runner").exists()
     assert not any(count > 1 for count in Counter(world.log_lines()).values())
+
+
+def test_dev_is_read_once_when_the_winner_is_chosen_and_chooses_nothing(tmp_path: Path) -> None:
+    """On this dev set the best of the held-out examples is the worst."""
+    world, notes = World(tmp_path / "log.txt", dev_slope=-1.0), list[str]()
+    result = search_in(tmp_path / "out", world, notes=notes)
+    winner = result.winning_finalist
+    assert winner.trained.score == max(each.trained.score for each in result.finalists)
+    assert winner.dev is not None and result.teacher.dev is not None
+    assert winner.dev.score == min(each.dev.score for each in result.finalists if each.dev)
+    lines = world.log_lines()
+    assert sorted(line for line in lines if line.startswith("dev ")) == sorted(
+        ["dev teacher-checkpoint", *(f"dev final-{each.trial:03d}" for each in result.finalists)]
+    )
+    assert all(line.startswith("dev ") for line in lines[-1 - len(result.finalists) :])
+    told = f"chosen by {winner.trained.score:.3f} on the held-out tenth of train, has {winner.dev.score:.3f} ± "
+    assert any(told in note for note in notes)
+    assert (result.task.train_examples, result.task.held_out_examples, result.task.dev_examples) == (900, 100, 40)
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert document["winner"]["score"] == winner.trained.score
+    assert document["winner"]["dev"]["score"] == winner.dev.score
+    assert document["teacher"]["dev"]["standard_error"] == result.teacher.dev.standard_error > 0
+    assert all(trial["cut_score"] < trial["score"] for trial in document["trials"])
+
+
+def sentences(count: int, name: str) -> tuple[Example, ...]:
+    return tuple(Example(f"{name} word{number} word{number // 2}", None, math.nan) for number in range(count))
+
+
+def test_plain_sentences_are_ranked_as_the_teacher_ranks_them(tmp_path: Path) -> None:
+    pairs = tuple(Example(each.first, "another", math.nan) for each in sentences(30, "dev"))
+    task = Task("plain", "similarity", (), "spearman", sentences(1000, "text"), pairs)
+    world, notes = World(tmp_path / "log.txt", task=task, teacher_score=1.0), list[str]()
+    result = search_in(tmp_path / "out", world, notes=notes)
+    assert result.task.measures == ("agreement with the teacher (spearman)",) * 2
+    assert world_lines(world, "cosines") == ["cosines 200", "cosines 30"]
+    assert world.log_lines().index("cosines 200") < world.log_lines().index("cosines 30")
+    assert search_in(tmp_path / "out", world, resume=True) == result
+    assert "agreement with the teacher (spearman)" in (tmp_path / "out" / "report.html").read_text()
+
+    scored = replace(task, dev=tuple(replace(each, label=float(number)) for number, each in enumerate(pairs)))
+    world = World(tmp_path / "log2.txt", task=scored, teacher_score=1.0)
+    result = search_in(tmp_path / "scored", world)
+    assert result.task.measures == ("agreement with the teacher (spearman)", "spearman")
+    assert world_lines(world, "cosines") == ["cosines 200"]
 
 
 def test_only_what_was_timed_within_the_budget_is_distilled(tmp_path: Path) -> None:
@@ -75,15 +123,19 @@ def test_a_teacher_that_is_not_compiled_has_students_all_the_same(tmp_path: Path
     """One of narrow embeddings would fit the budget, were it what is timed."""
     world, notes = World(tmp_path / "log.txt", narrow_teacher=True), list[str]()
     result = search_in(tmp_path / "out", world, notes=notes, budget_ms=2.0)
-    assert any("4x128-h4-f512, is not compiled, for its embeddings are narrower" in note for note in notes)
-    assert result.winner is not None
+    assert sum("4x128-h4-f512, is not compiled, for its embeddings are narrower" in note for note in notes) == 1
+    assert result.teacher_admission is None and result.winner is not None
     assert all(finalist.trial is not None for finalist in result.finalists)
+    teacher = json.loads((tmp_path / "out" / "result.json").read_text())["teacher"]
+    assert (teacher["compiles"], teacher["fits"], teacher["timing"]) == (False, False, None)
+    assert "not compiled" in "".join(str(cell) for column in final_table(result).columns for cell in column.cells)
 
 
 def test_what_is_worth_saying_of_a_teacher_is_said_first(tmp_path: Path) -> None:
     world, notes = World(tmp_path / "log.txt", teacher_remarks=("it holds no pooler",)), list[str]()
     search_in(tmp_path / "out", world, notes=notes)
-    assert notes[0] == "the teacher: it holds no pooler"
+    (said,) = [place for place, note in enumerate(notes) if note == "the teacher: it holds no pooler"]
+    assert said < next(place for place, note in enumerate(notes) if note.startswith("the teacher itself"))
 
 
 def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) -> None:
@@ -135,6 +187,9 @@ def test_a_teacher_that_has_learnt_nothing_is_not_distilled_from(tmp_path: Path)
             with pytest.raises(InputError, match=rf"default teacher has learnt nothing .*{told}.*--teacher"):
                 search_in(tmp_path / "out", world, resume=resume)
     assert world_lines(world, "short", "full") == []
+    small, notes = replace(TASK, train=TASK.train[:100]), list[str]()
+    search_in(tmp_path / "small", World(tmp_path / "log2.txt", task=small, teacher_score=0.55), notes=notes)
+    assert any("so few examples cannot tell whether the teacher has learnt" in note for note in notes)
     assert search_in(tmp_path / "out", World(tmp_path / "log.txt", teacher_score=0.85)).teacher.score == 0.85
 
 

@@ -165,11 +165,20 @@ def test_a_simulated_phone_gives_simulated_figures(
     assert sum(share.count for share in block_shares(device, compiled, 4)) == len(compiled.blocks)
 
 
-def test_an_untrained_student_compiles(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "labels", "shape"),
+    [("sequence", 3, (1, 3)), ("tokens", 5, (1, ARCHITECTURE.seq_len, 5)), ("embedding", 1, (1, 32))],
+)
+def test_an_untrained_student_compiles(
+    head: Head, labels: int, shape: tuple[int, ...], checkpoint: Path, tmp_path: Path
+) -> None:
     options = replace(OPTIONS, teacher=str(checkpoint), seq_len=ARCHITECTURE.seq_len)
-    student = untrained_student(options, replace(ARCHITECTURE, hidden=32, heads=2, labels=3), tmp_path / "student")
+    architecture = replace(ARCHITECTURE, hidden=32, heads=2, labels=labels, head=head)
+    student = untrained_student(options, architecture, tmp_path / "student")
     onnx = export_onnx(student, tmp_path / "student.onnx", ARCHITECTURE.seq_len)
-    assert compile_model(onnx, seq_len=ARCHITECTURE.seq_len, threads=1).summary.to_dict()
+    model = compile_model(onnx, seq_len=ARCHITECTURE.seq_len, threads=1)
+    assert model.run(random_inputs(np.random.default_rng(0), architecture, 5))[0].shape == shape
+    assert max_difference(model, onnx, architecture, seed=0) < 1e-4
 
 
 def test_architectures_are_timed_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def result(out: Path) -> SearchResult:
 def test_result_json_holds_every_figure_with_its_provenance(result: SearchResult, out: Path) -> None:
     document = json.loads((out / "result.json").read_text())
     assert document == json.loads(json.dumps(result_document(result, out)))
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["admission"]["timed"] == len(document["admission"]["models"]) > len(document["trials"])
     assert document["device"]["provenance"] == document["predictor"]["provenance"] == "measured"
     assert len(document["trials"]) == 3
