@@ -54,7 +54,11 @@ Examples:
 )
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
 @task_options
-@click.option("--teacher", help="Hugging Face folder or hub name of a BERT.  [default: all-MiniLM-L6-v2]")
+@click.option(
+    "--teacher",
+    help="Hugging Face folder or hub name of a BERT, DistilBERT, RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA or ALBERT.  "
+    "[default: all-MiniLM-L6-v2]",
+)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),

@@ -81,7 +81,7 @@ def prepare_teacher(
 
     Args:
         task: What to learn.
-        teacher: A Hugging Face directory or hub name of a BERT; None is all-MiniLM-L6-v2 from its package.
+        teacher: As :func:`~search.teachers.source.resolve_teacher` takes it.
         seq_len: Texts are cut to this.
         out_dir: Where teachers are kept, by content hash; default ``home()/teachers``.
         seed: Of the new head, dropout and the order of examples.
