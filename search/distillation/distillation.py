@@ -29,7 +29,9 @@ from search.students.basis import Basis, principal_basis
 from search.teachers.teacher import Teacher
 
 _RECORD = "distilled.json"
-_RECIPE = 4  # raised when distillation changes, so that models made otherwise are not reused
+# The teacher's hidden states in the student's coordinates; what goes on from the student needs it.
+PROJECTION = "projection.safetensors"
+_RECIPE = 5  # raised when distillation changes, so that models made otherwise are not reused
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def distill(
     Args:
         tokens: how many to learn from in all, 0 for the student as it was cut.
         recipe: how; None is :func:`~search.distillation.recipe.default_recipe`.
-        begin: the folder of a student distilled before, which learns on, with the learning rate risen anew and the
-            examples in another order; None cuts one out of the teacher.
+        begin: the folder of a student distilled before. One of the same sizes learns on, with the learning rate risen
+            anew and the examples in another order; out of a larger one the student is cut, the second of two steps.
+            None cuts it out of the teacher.
         corpus: lines of general text, for recipes that mix some in.
         checkpoint_steps: after so many a checkpoint is kept.
 
@@ -150,6 +153,7 @@ def _read_key(begin: Path) -> str:
 
 
 def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
+    from safetensors.numpy import save_file
     from transformers import AutoTokenizer
 
     from fusion.checkpoints.loading import quiet_transformers
@@ -167,13 +171,14 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         basis = principal_basis(teacher, encoded)
         verb = "cutting" if work.begin is None else "going on with"
         progress(ProgressEvent("distillation", 0, None, f"{verb} {work.architecture.name}"))
-        student = _beginning(work, teacher, encoded, basis)
+        student, projection = _beginning(work, teacher, encoded, basis)
         before = task.score(predict(student, held))
         if work.tokens:
             material = _material(work, teacher, tokenizer, encoded)
-            _train(work, student, teacher, material, basis, partial, progress)
+            _train(work, student, teacher, material, basis, projection, partial, progress)
         finished = partial / "finished"
         save_model(student, kind, tokenizer, finished, longest)
+        save_file({"projection": projection}, finished / PROJECTION)
         # Scored as saved: what others will load.
         predictions = predict(load_model(finished, kind), held)
         scores, standard_error = task.score(predictions), task.standard_error(predictions)
@@ -185,16 +190,36 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
     shutil.rmtree(partial)
 
 
-def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> Any:
+def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> tuple[Any, np.ndarray]:
+    """The student before it learns, and the projection of the teacher's hidden states to its coordinates."""
     from search.learning.task_models import load_model, name_labels
     from search.students.student import cut_student
 
+    source, projection = teacher, np.eye(len(basis.components), dtype=np.float32)
     if work.begin is not None:
-        return load_model(work.begin, work.task.kind)
+        source, projection = load_model(work.begin, work.task.kind), _read_projection(work.begin)
+        if _has_sizes(source.config, work.architecture):
+            return source, projection
+        basis = principal_basis(source, encoded)
     with seeded(work.seed):
-        student = cut_student(teacher, encoded, basis, work.architecture, work.seed)
+        student = cut_student(source, encoded, basis, work.architecture, work.seed)
     name_labels(student.config, work.task.label_names)
-    return student
+    return student, projection @ basis.projection(work.architecture.hidden)
+
+
+def _has_sizes(config: Any, wanted: Architecture) -> bool:
+    found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
+    return found == (wanted.layers, wanted.hidden, wanted.heads, wanted.intermediate)
+
+
+def _read_projection(begin: Path) -> np.ndarray:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return np.asarray(load_file(begin / PROJECTION)["projection"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise StoreError(f"{begin}: {PROJECTION} is missing or damaged; distil that student anew") from error
 
 
 def _material(work: _Work, teacher: Any, tokenizer: Any, encoded: Encoded) -> Material:
@@ -223,6 +248,7 @@ def _train(
     teacher: Any,
     material: Material,
     basis: Basis,
+    projection: np.ndarray,
     directory: Path,
     progress: Progress,
 ) -> None:
@@ -242,8 +268,9 @@ def _train(
     )
     seed = work.seed if work.begin is None else work.seed + 1
     plan = batch_plan(encoded.example_lengths, schedule.batch_size, schedule.steps, seed)
-    sizes = student.config.num_hidden_layers, student.config.hidden_size
-    criterion = DistillationLoss(encoded.kind, recipe.losses, units, basis, *sizes)
+    criterion = DistillationLoss(
+        encoded.kind, recipe.losses, units, projection, basis.scales(projection), student.config.num_hidden_layers
+    )
     units.leave(student)
     loss = distillation_step(teacher, material, plan, criterion, recipe, seed)
     train(student, loss, schedule, seed=seed, directory=directory, progress=progress, stage="distillation")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from data.tasks import Kind
 from search.distillation.recipe import Losses
 from search.learning.encoding import MODEL_INPUTS
@@ -17,8 +19,6 @@ from search.students.student import mapped_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from search.students.basis import Basis
 
 RELATIONS = ("queries", "keys", "values")
 _MOST_RELATION_HEADS = 24
@@ -61,14 +61,18 @@ def _projections(model: Any, relations: Sequence[str]) -> Iterator[dict[str, Ten
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """The loss of a student of so many ``layers`` and such a width against its teacher."""
+    """The loss of a student of so many ``layers`` against its teacher.
+
+    ``projection`` (teacher hidden, hidden) gives the teacher's hidden states in the student's coordinates, ``scales``
+    (teacher layers + 1,) what their variance then is.
+    """
 
     kind: Kind
     weights: Losses
     units: Units
-    basis: Basis
+    projection: np.ndarray
+    scales: np.ndarray
     layers: int
-    hidden: int
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -101,12 +105,11 @@ class DistillationLoss:
         # Weights, not boolean indexing: the backward pass of indexing is slow on a CPU.
         weights = (mask / mask.sum()).unsqueeze(2)
         device = weights.device
-        projection = torch.from_numpy(self.basis.projection(self.hidden)).to(device)
+        projection = torch.from_numpy(self.projection).to(device)
         total = torch.zeros((), device=device)
         for states, source in zip(student.hidden_states[1:], mapped, strict=True):
             difference = states.float() - teacher.hidden_states[source].float() @ projection
-            scale = float(self.basis.variances[source, : self.hidden].sum())
-            total = total + (difference.square() * weights).sum() / scale
+            total = total + (difference.square() * weights).sum() / float(self.scales[source])
         return total / len(mapped)
 
 

@@ -48,7 +48,9 @@ def _assemble(bench: Bench, result: SearchResult) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     checkpoint = bench.study.out / finalist.trained.directory
     # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model.
-    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("distilled.json", "teacher.json"))
+    shutil.copytree(
+        checkpoint, folder, ignore=shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json")
+    )
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)

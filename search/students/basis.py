@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,22 +29,13 @@ class Basis:
         The principal components are turned by a fixed rotation, for LayerNorm wants coordinates of like size; at
         full width it is the identity, and the cut loses nothing.
         """
-        return self._projections[hidden]
+        projected = self.components[:, :hidden] @ _rotation(self.components, hidden)
+        return np.asarray(projected.astype(np.float32))
 
-    @cached_property
-    def _projections(self) -> _Projections:
-        return _Projections(self.components)
-
-
-class _Projections(dict[int, np.ndarray]):
-    def __init__(self, components: np.ndarray) -> None:
-        super().__init__()
-        self._components = components
-
-    def __missing__(self, hidden: int) -> np.ndarray:
-        found = (self._components[:, :hidden] @ _rotation(self._components, hidden)).astype(np.float32)
-        self[hidden] = found
-        return found
+    def scales(self, projection: np.ndarray) -> np.ndarray:
+        """Variance of each layer's states under a projection (hidden, any), (layers + 1,)."""
+        kept = np.square(self.components.T @ projection).sum(axis=1)
+        return np.asarray(self.variances @ kept)
 
 
 def _rotation(components: np.ndarray, hidden: int) -> np.ndarray:

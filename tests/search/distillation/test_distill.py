@@ -185,6 +185,19 @@ def test_a_student_learns_on(teacher: Teacher, tmp_path: Path) -> None:
         distill(teacher, task, sizes, tokens=BRIEF, begin=tmp_path, out_dir=tmp_path / "other")
 
 
+@pytest.mark.parametrize("kind", ["classification", "tokens", "similarity"])
+def test_a_student_is_cut_in_two_steps(kind: Kind, teachers: dict[Kind, Teacher], tmp_path: Path) -> None:
+    task = make_task(400, kind)
+    large, small = (small_architecture(*sizes, task=task) for sizes in ((3, 36, 4, 72), (2, 16, 4, 32)))
+    first = distill(teachers[kind], task, large, tokens=20_000, out_dir=tmp_path / "first")
+    settings = {"tokens": 40_000, "begin": first.directory}
+    second = distill(teachers[kind], task, small, out_dir=tmp_path / "second", **settings)  # type: ignore[arg-type]
+    assert load_model(second.directory, kind).config.hidden_size == 16
+    assert second.score > task.majority + 0.1
+    with pytest.raises(InputError, match="wider than"):
+        distill(teachers[kind], task, large, tokens=BRIEF, begin=second.directory, out_dir=tmp_path / "third")
+
+
 class KillError(Exception):
     """Stands for SIGKILL."""
 
