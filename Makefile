@@ -21,7 +21,7 @@ help:
 	@sed -n 's/^# make /make /p' Makefile
 
 demo: install
-	@scripts/demo.sh $(BIN) --device host --budget $(BUDGET)
+	@scripts/demo.sh $(BIN) --device host --budget $(BUDGET) --effort brief
 
 benchmark: $(VENV)/.installed-compare
 	@$(BIN)/python -m tests.benchmarks.peers --out benchmark

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InfeasibleBudgetError, PocketBertError
-from data.progress import Progress
+from data.progress import Progress, ProgressEvent
 from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, required, timed
@@ -150,6 +150,7 @@ def score_on_dev(bench: Bench, name: str, checkpoint: Path, task: Task) -> DevSc
     """What a model reaches on dev, kept in the study, so that dev is read once for each."""
     found = bench.study.load(f"dev-{name}", DevScore)
     if found is None:
+        bench.progress(ProgressEvent("dev", 0, None, f"scoring {name} on {len(task.dev)} dev examples"))
         with timed(bench.study, "dev"):
             found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len)
         bench.study.save(f"dev-{name}", found)

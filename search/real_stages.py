@@ -57,6 +57,7 @@ def real_stages() -> Stages:
         load_task=load_task,
         teacher_sizes=teacher_sizes,
         check_teacher=check_teacher,
+        material_remarks=material_remarks,
         untrained_student=untrained_student,
         prepare_teacher=prepare_teacher,
         cosines=cosines,
@@ -156,31 +157,82 @@ def untrained_student(options: SearchOptions, architecture: Architecture, folder
     return save_untrained(resolve_teacher(options.teacher), architecture, folder)
 
 
-def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
-    from search.teachers.teacher import prepare_teacher
+def material_remarks(task: Task, options: SearchOptions) -> tuple[str, ...]:
+    """How many texts are cut, and how much general text there is."""
+    from search.learning.encoding import encode
+    from search.teachers.source import resolve_teacher
+    from search.teachers.tokenizers import load_tokenizer
 
-    return prepare_teacher(task, options.teacher, options.seq_len, seed=options.seed, progress=progress)
+    tokenizer = load_tokenizer(resolve_teacher(options.teacher), task.kind == "tokens")
+    parts = [encode(tokenizer, part, task.kind, options.seq_len) for part in (task.train, task.dev)]
+    cut, texts = sum(part.cut for part in parts), sum(len(part.lengths) for part in parts)
+    told = (
+        f"{cut} of {texts} training texts ({cut / texts:.1%}) are longer than --seq-len {options.seq_len}, and are cut"
+    )
+    corpus = f"general text: {len(read_lines(options)):,} lines of {options.corpus} are mixed in"
+    return (*((told,) if cut else ()), *((corpus,) if options.corpus else ()))
+
+
+def read_lines(options: SearchOptions) -> tuple[str, ...]:
+    """The general text, nothing where none is given."""
+    from search.distillation.corpus import read_corpus
+
+    return read_corpus(Path(options.corpus)) if options.corpus else ()
+
+
+def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
+    from search.distillation.levels import EFFORTS
+    from search.teachers.teacher import FineTuning, prepare_teacher
+
+    how = FineTuning(passes=EFFORTS[options.effort].teacher_passes)
+    seq_len, seed = options.seq_len, options.seed
+    return prepare_teacher(task, options.teacher, seq_len, seed=seed, progress=progress, fine_tuning=how)
 
 
 def distil_short(
-    teacher: Teacher, task: Task, architecture: Architecture, seed: int, folder: Path, progress: Progress
+    teacher: Teacher, task: Task, architecture: Architecture, options: SearchOptions, folder: Path, progress: Progress
 ) -> DistilledModel:
-    from search.distillation.distillation import distill
     from search.distillation.levels import EFFORTS
 
-    tokens = EFFORTS["full"].trial_tokens
-    return distill(teacher, task, architecture, tokens=tokens, seed=seed, out_dir=folder, progress=progress)
+    return _distil(teacher, task, architecture, options, EFFORTS[options.effort].trial_tokens, None, folder, progress)
 
 
 def distil_full(
-    teacher: Teacher, task: Task, architecture: Architecture, seed: int, trial: Path, folder: Path, progress: Progress
+    teacher: Teacher,
+    task: Task,
+    architecture: Architecture,
+    options: SearchOptions,
+    trial: Path,
+    folder: Path,
+    progress: Progress,
 ) -> DistilledModel:
-    from search.distillation.distillation import distill
     from search.distillation.levels import EFFORTS
 
-    tokens = EFFORTS["full"].full_tokens
+    return _distil(teacher, task, architecture, options, EFFORTS[options.effort].full_tokens, trial, folder, progress)
+
+
+def _distil(
+    teacher: Teacher,
+    task: Task,
+    architecture: Architecture,
+    options: SearchOptions,
+    tokens: int,
+    begin: Path | None,
+    folder: Path,
+    progress: Progress,
+) -> DistilledModel:
+    from search.distillation.distillation import distill
+
     return distill(
-        teacher, task, architecture, tokens=tokens, seed=seed, begin=trial, out_dir=folder, progress=progress
+        teacher,
+        task,
+        architecture,
+        tokens=tokens,
+        seed=options.seed,
+        begin=begin,
+        corpus=read_lines(options),
+        out_dir=folder,
+        progress=progress,
     )
 
 

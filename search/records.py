@@ -24,8 +24,9 @@ class SearchOptions:
     """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights.
 
     ``threads`` None means the device's own default. ``train``, ``dev`` and the names of columns are those of a task of
-    the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. A study is
-    resumed only with equal options, except for ``require_device``, which does not change what is searched.
+    the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
+    how much is spent on learning, ``corpus`` a file of general text. A study is resumed only with equal options, except
+    for ``require_device``, which does not change what is searched.
     """
 
     device: str
@@ -47,6 +48,8 @@ class SearchOptions:
     label: str | None = None
     kind: Kind | None = None
     metric: str | None = None
+    effort: Literal["brief", "full"] = "full"
+    corpus: str | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ class Stages:
     """The teacher's sizes, without training it; ``InputError`` when there is no such teacher."""
     check_teacher: Callable[[Task, SearchOptions], tuple[str, ...]]
     """(task, options): ``InputError`` when the teacher's files cannot be trained on the task."""
+    material_remarks: Callable[[Task, SearchOptions], tuple[str, ...]]
+    """(task, options) -> what is worth saying of the texts that are learnt from."""
     untrained_student: Callable[[SearchOptions, Architecture, Path], Path]
     """(options, architecture, folder) -> checkpoint of a student of the teacher's, with random weights."""
     prepare_teacher: Callable[[Task, SearchOptions, Progress], Teacher]
@@ -68,11 +70,11 @@ class Stages:
     """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
     score_on_dev: Callable[[Path, Task, int], DevScore]
     """(checkpoint, task, sequence length) -> its scores on the task's dev examples."""
-    distil_short: Callable[[Teacher, Task, Architecture, int, Path, Progress], DistilledModel]
-    """(teacher, task, architecture, seed, folder, progress): enough to tell candidates apart."""
-    distil_full: Callable[[Teacher, Task, Architecture, int, Path, Path, Progress], DistilledModel]
-    """(teacher, task, architecture, seed, the briefly distilled student's folder, folder, progress): goes on with that
-    student as long as it pays."""
+    distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, options, folder, progress): enough to tell candidates apart."""
+    distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, options, the briefly distilled student's folder, folder, progress): goes on with
+    that student as long as it pays."""
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
     compile_model: Callable[[Path, int, int], Any]

@@ -24,7 +24,10 @@ _FILE = "durations.json"
 # Seconds on two AVX2 cores that others share.
 _TASK_S, _GATHERED_S, _CHECK_S = 25.0, 2.0, 25.0
 _COMPILE_S, _MEASURE_S, _PREDICTOR_S, _REUSED_S, _FIRST_LOOK_S = 60.0, 180.0, 15.0, 2.0, 15.0
-_TEACHER_S, _OUTPUTS_S, _TRIAL_S, _FINALIST_S = 130.0, 45.0, 45.0, 100.0
+# Loading models and cutting students; scoring on dev; tokens a second of fine-tuning and of distillation.
+_CUT_S, _DEV_S, _TEACHER_TOKENS_S, _STUDENT_TOKENS_S = 12.0, 15.0, 1500.0, 2000.0
+# Those of docpairs, and what a token of English takes in a file.
+_TRAINING_TOKENS, _CHARACTERS_EACH = 240_000.0, 4
 _STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
 
 
@@ -40,27 +43,56 @@ class Job:
 def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     """The job of a search: what it finds done already is expected to take no time."""
     from data.tasks import DOCPAIRS
+    from search.distillation.levels import EFFORTS
 
     gathered = options.task != DOCPAIRS or any((home() / "tasks").glob(f"{DOCPAIRS}-*.json"))
     task_s = _GATHERED_S if gathered else _TASK_S
-    threads = options.threads or "default"
+    threads, effort = options.threads or "default", EFFORTS[options.effort]
     profiled = _profiled(options.device, options.unit, options.threads, options.seq_len)
     # Not planned where there is one: candidates that are timed later tell the same events.
     profile = () if profiled else profile_stages()
     last = min(finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
+    teacher_s = _CUT_S + effort.teacher_passes * training_tokens(options) / _TEACHER_TOKENS_S
+    trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
         StagePlan("check", _CHECK_S, frozenset(["check"])),
         *profile,
         StagePlan("first look", _FIRST_LOOK_S, frozenset(["admission"])),
-        StagePlan("teacher", _TEACHER_S, frozenset(["teacher"]), counts="teacher"),
-        StagePlan("teacher outputs", _OUTPUTS_S, frozenset(["teacher outputs"]), counts="teacher outputs"),
-        StagePlan("trials", _TRIAL_S, trial_events, "trials", "distillation", trials_left),
-        StagePlan("final", _FINALIST_S, frozenset(["final", "distillation"]), "final", "distillation", last),
+        StagePlan("teacher", teacher_s, frozenset(["teacher"]), counts="teacher"),
+        StagePlan("trials", trial_s, trial_events, "trials", "distillation", trials_left),
+        StagePlan("final", finalist_s, frozenset(["final", "distillation"]), "final", "distillation", last),
+        StagePlan("dev", _DEV_S, frozenset(["dev"])),
     )
-    kind = f"search {options.device} {options.task} {options.teacher or 'default'} {threads} {options.seq_len}"
-    return expected("search", kind, stages)
+    learnt = f"{options.teacher or 'default'} {options.effort}"
+    return expected("search", f"search {options.device} {options.task} {learnt} {threads} {options.seq_len}", stages)
+
+
+def training_tokens(options: SearchOptions) -> float:
+    """About how many tokens the task's training examples have: from the size of their file, where it is of text.
+
+    No text is longer than the sequence length, nor has a file more texts than lines.
+    """
+    path = _training_file(options)
+    if path is None or path.suffix == ".parquet" or not path.is_file():
+        return _TRAINING_TOKENS
+    with path.open("rb") as file:
+        lines = sum(1 for _ in file)
+    return min(path.stat().st_size / _CHARACTERS_EACH, float(lines * options.seq_len))
+
+
+def _training_file(options: SearchOptions) -> Path | None:
+    from data.tasks import is_task_file, read_task_file
+    from data.tasks.glue import LAYOUTS
+
+    if options.train is not None:
+        return Path(options.train)
+    if is_task_file(options.task):
+        return read_task_file(Path(options.task)).train
+    if options.data_dir is None or options.task not in LAYOUTS:
+        return None
+    return Path(options.data_dir) / LAYOUTS[options.task].folder / "train.tsv"
 
 
 def profile_job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from search.records import SearchOptions, SearchResult
     from search.stages import Stages
 
-# Chosen so that the first search on two cores, profile and teacher included, ends within a quarter of an hour.
+# Chosen so that the first search of --effort brief on two cores, profile and teacher included, ends within a quarter of
+# an hour.
 DEFAULT_TRIALS = 4
 EXAMPLES = """\b
 Examples:
   search --device host --budget 8ms
+  search --device host --budget 8ms --effort brief           a first look
   search --device host --budget 8ms --task mrpc --data-dir glue_data --trials 8
   search --device host --budget 8ms --train reviews.csv      texts and labels of your own (docs/tasks.md)
   search --device host --budget 8ms --task my/task.toml      the same, described in a file: train = "reviews.csv"
@@ -66,6 +68,14 @@ Examples:
     show_default=True,
     help="Candidates to distil briefly.",
 )
+@click.option(
+    "--effort",
+    type=click.Choice(["brief", "full"]),
+    default="full",
+    show_default=True,
+    help="How long models learn: brief for a first look within a quarter of an hour, full recovers the accuracy.",
+)
+@click.option("--corpus", type=click.Path(path_type=Path), help="General text to learn from as well, one text a line.")
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--max-size", type=SIZE_BYTES, help="Largest size of the fp32 weights, such as 25MB.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: the device's own]")
@@ -85,6 +95,8 @@ def main(
     choice: TaskChoice,
     teacher: str | None,
     trials: int,
+    effort: Literal["brief", "full"],
+    corpus: Path | None,
     seq_len: int,
     max_size: int | None,
     threads: int | None,
@@ -108,6 +120,8 @@ def main(
         unit=unit,
         teacher=absolute_if_there(teacher) if teacher else None,
         trials=trials,
+        effort=effort,
+        corpus=str(corpus.expanduser().absolute()) if corpus else None,
         seq_len=seq_len,
         max_bytes=max_size,
         threads=threads,
@@ -133,12 +147,13 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
 
     Raises:
         InputError: unknown device or teacher, a teacher that is too small or has too few positions, more threads than
-            cores, or an executor or unit that there is not yet.
+            cores, general text that cannot be read, or an executor or unit that there is not yet.
         StoreError: the measurement store is damaged or cannot be opened.
     """
     from data.device_spec import load_device
     from data.errors import InputError
     from data.store import MeasurementStore
+    from search.distillation.corpus import read_corpus
     from search.optimization.space import SearchSpace
 
     if executor != "local":
@@ -147,6 +162,8 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     if options.unit not in spec.units:
         raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
     check_threads(spec, options.threads)
+    if options.corpus:
+        read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.
     SearchSpace.from_teacher(stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=1)
     MeasurementStore.open().close()

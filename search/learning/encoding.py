@@ -143,7 +143,7 @@ def _ragged(kind: Kind, batch: Any, labels: np.ndarray, texts_each: int, words: 
         labels=labels,
         texts_each=texts_each,
         words=words,
-        cut=cut,
+        cut=int(cut),
     )
 
 

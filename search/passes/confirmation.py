@@ -83,7 +83,7 @@ def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained
             teacher,
             task,
             trial.candidate.architecture,
-            bench.study.options.seed,
+            bench.study.options,
             bench.study.out / trial.directory,
             folder,
             bench.progress,

@@ -132,6 +132,8 @@ def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
     bench.progress(ProgressEvent("check", 0, 1, "teacher and compiler"))
     for remark in bench.stages.check_teacher(task, bench.study.options):
         bench.note(f"the teacher: {remark}")
+    for remark in bench.stages.material_remarks(task, bench.study.options):
+        bench.note(remark)
     smallest = space.architectures()[0]
     with timed(bench.study, "compile"), TemporaryDirectory() as folder:
         checkpoint = bench.stages.untrained_student(bench.study.options, smallest, Path(folder) / "student")

@@ -155,7 +155,7 @@ def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial
     try:
         with timed(bench.study, "trials"):
             student = bench.stages.distil_short(
-                teacher, task, architecture, bench.study.options.seed, folder, bench.progress
+                teacher, task, architecture, bench.study.options, folder, bench.progress
             )
     except InputError as error:
         bench.note(f"trial {trial.index} ({architecture.name}) failed: {error}")

@@ -119,6 +119,8 @@ def resume_command(options: SearchOptions, out: Path) -> str:
         "--metric": options.metric,
         "--teacher": options.teacher,
         "--trials": options.trials,
+        "--effort": options.effort,
+        "--corpus": options.corpus,
         "--seq-len": options.seq_len,
         "--max-size": f"{options.max_bytes}B" if options.max_bytes else None,
         "--threads": options.threads,

@@ -133,6 +133,7 @@ class World:
     teacher_remarks: tuple[str, ...] = ()
     student_problem: str = ""
     remarks: tuple[str, ...] = ()
+    material_remarks: tuple[str, ...] = ()
     task: Task = TASK
     dev_slope: float = 1.0
 
@@ -152,6 +153,7 @@ class World:
             load_task=lambda options: replace(self.task, remarks=self.remarks),
             teacher_sizes=lambda teacher: SimpleNamespace(**vars(TEACHER) | {"factorised": self.narrow_teacher}),
             check_teacher=self.check_teacher,
+            material_remarks=lambda task, options: self.material_remarks,
             untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,
             cosines=self.cosines,
@@ -229,7 +231,7 @@ class World:
         teacher: Any,
         task: Any,
         architecture: Architecture,
-        seed: int,
+        options: SearchOptions,
         folder: Path,
         progress: Progress,
     ) -> Any:

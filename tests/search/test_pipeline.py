@@ -132,10 +132,12 @@ def test_a_teacher_that_is_not_compiled_has_students_all_the_same(tmp_path: Path
 
 
 def test_what_is_worth_saying_of_a_teacher_is_said_first(tmp_path: Path) -> None:
-    world, notes = World(tmp_path / "log.txt", teacher_remarks=("it holds no pooler",)), list[str]()
+    remarks: dict[str, Any] = {"teacher_remarks": ("it holds no pooler",), "material_remarks": ("7 texts are cut",)}
+    world, notes = World(tmp_path / "log.txt", **remarks), list[str]()
     search_in(tmp_path / "out", world, notes=notes)
     (said,) = [place for place, note in enumerate(notes) if note == "the teacher: it holds no pooler"]
     assert said < next(place for place, note in enumerate(notes) if note.startswith("the teacher itself"))
+    assert notes.count("7 texts are cut") == 1
 
 
 def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) -> None:

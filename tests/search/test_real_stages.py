@@ -15,6 +15,7 @@ import pytest
 from data.architecture import Architecture, Head
 from data.errors import InputError, ModelError
 from data.progress import no_progress
+from data.tasks import Example, Task
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
@@ -22,6 +23,7 @@ from search.real_stages import (
     block_shares,
     export_onnx,
     load_task,
+    material_remarks,
     max_difference,
     open_device,
     random_inputs,
@@ -212,6 +214,17 @@ def test_a_teacher_without_sizes_is_refused(tmp_path: Path, config: str) -> None
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=r"config\.json"):
         teacher_sizes(str(tmp_path))
+
+
+def test_texts_that_are_cut_and_general_text_are_told(tmp_path: Path) -> None:
+    short, long = Example("a text", None, 0.0), Example("word " * 300, None, 1.0)
+    task = Task("t", "classification", ("no", "yes"), "accuracy", (short, short, long), (long,))
+    (tmp_path / "wiki.txt").write_text("one\n\n = Title = \ntwo\n")
+    options = replace(OPTIONS, seq_len=64, corpus=str(tmp_path / "wiki.txt"))
+    cut, corpus = material_remarks(task, options)
+    assert cut == "2 of 4 training texts (50.0%) are longer than --seq-len 64, and are cut"
+    assert corpus.startswith("general text: 2 lines of ")
+    assert material_remarks(replace(task, train=(short,), dev=(short,)), OPTIONS) == ()
 
 
 def test_the_task_is_what_the_options_name(tmp_path: Path) -> None:

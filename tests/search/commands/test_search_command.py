@@ -125,6 +125,18 @@ def test_files_of_ones_own_are_options_and_name_the_folder(search: Search, world
     assert "metric was f1, now None" in other.stderr
 
 
+def test_effort_and_general_text_are_options_and_repeated(search: Search, world: World) -> None:
+    Path("wiki.txt").write_text("one text\nanother\n")
+    given = ("--effort", "brief", "--corpus", "wiki.txt", "--out", "run")
+    first = search(replace(world, attached=False), "--device", "s20", *given, "--json")
+    options = json.loads(first.stdout)["options"]
+    assert (options["effort"], options["corpus"]) == ("brief", str(Path("wiki.txt").absolute()))
+    words = shlex.split(json.loads(first.stdout)["confirmation"]["command"])
+    assert search(world, *words[1:]).exit_code == 0
+    other = search(world, "--device", "s20", "--out", "run", "--resume", "--corpus", "wiki.txt")
+    assert "effort was brief, now full" in other.stderr
+
+
 def test_a_task_file_is_a_task(search: Search, world: World) -> None:
     write_reviews()
     Path("opinions.toml").write_text('train = "reviews.csv"\n')
@@ -208,6 +220,9 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--dev", "a.csv"], "--dev belongs to --train"),
         (["--task", "mrpc", "--label", "x"], "--label belongs to --train"),
         (["--task", "none.toml"], "cannot read none.toml"),
+        (["--effort", "some"], "brief"),
+        (["--corpus", "nowhere.txt"], "nowhere.txt: No such file"),
+        (["--corpus", "."], "Is a directory"),
         (["--task", "none.toml", "--data-dir", "."], "--data-dir .: none.toml describes its task"),
     ],
 )
