@@ -7,6 +7,7 @@ takes on two cores of an ordinary machine without bfloat16 (docs/decisions/time-
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def training_tokens(options: SearchOptions) -> float:
     No text is longer than the sequence length, nor has a file more texts than lines.
     """
     path = _training_file(options)
-    if path is None or path.suffix == ".parquet" or not path.is_file():
+    if path is None or path.suffix == ".parquet" or not os.access(path, os.R_OK) or not path.is_file():
         return _TRAINING_TOKENS
     with path.open("rb") as file:
         lines = sum(1 for _ in file)

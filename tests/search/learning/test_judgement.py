@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from data.tasks import Example, Task
 from search.learning.judgement import nothing_learnt
+from tests.search.small_tasks import make_task
 
 
 def task_of(labels: np.ndarray, metric: str = "accuracy") -> Task:
@@ -57,6 +60,28 @@ def test_similarities_must_correlate() -> None:
     assert nothing_learnt(task, task.score(random.random((200, 1))))
     assert nothing_learnt(task, task.score(-truth[:, None]))
     assert nothing_learnt(task, task.score((truth + random.normal(0, 0.7, 200))[:, None])) == ""
+
+
+def entities(right: float, seed: int) -> str:
+    """What is said of tags that are right in a share of the words, and else drawn as tags are."""
+    task, random = replace(make_task(200, "tokens"), dev=make_task(60, "tokens").dev), np.random.default_rng(seed)
+    truth = np.array([tag for each in task.dev for tag in each.tags])  # type: ignore[union-attr]
+    answers = np.eye(task.labels)[np.where(random.random(len(truth)) < right, truth, random.permutation(truth))]
+    return nothing_learnt(task, task.score(answers), task.standard_error(answers), "held-out")
+
+
+def test_some_entities_of_few_sentences_are_something_learnt() -> None:
+    assert [seed for seed in range(20) if entities(0.5, seed)] == []
+    assert sum(bool(entities(0.0, seed)) for seed in range(20)) >= 15
+    assert "entity_f1 on 30 held-out examples is" in next(filter(None, (entities(0.0, seed) for seed in range(20))))
+
+
+def test_cosines_must_correlate() -> None:
+    task, random = make_task(400, "similarity"), np.random.default_rng(0)
+    truth = np.array([each.label for each in task.dev])[:, None]  # type: ignore[union-attr]
+    noise = random.normal(size=truth.shape)
+    assert nothing_learnt(task, task.score(truth + noise)) == ""
+    assert nothing_learnt(task, task.score(-truth))
 
 
 def test_the_line_names_metric_score_and_noise() -> None:
