@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NEIGHBOURS = 12
 _CHUNK = 2048
+_NEVER = -2.0  # below any cosine
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def nearest_tokens(table: Tensor, used: np.ndarray, special: np.ndarray) -> np.n
     for start in range(0, len(chosen), _CHUNK):
         rows = torch.from_numpy(chosen[start : start + _CHUNK].astype(np.int64))
         cosines = normal[rows] @ normal.T
-        cosines[torch.arange(len(rows)), rows] = -2.0
-        cosines[:, torch.from_numpy(special.astype(np.int64))] = -2.0
-        most = min(_NEIGHBOURS, cosines.shape[1])
-        found[rows.numpy(), :most] = cosines.topk(most, dim=1).indices.numpy()
+        cosines[torch.arange(len(rows)), rows] = _NEVER
+        cosines[:, torch.from_numpy(special.astype(np.int64))] = _NEVER
+        best = cosines.topk(min(_NEIGHBOURS, cosines.shape[1]), dim=1)
+        found[rows.numpy(), : best.indices.shape[1]] = torch.where(best.values > _NEVER, best.indices, -1).numpy()
     return found
 
 
@@ -75,7 +76,7 @@ def changed_batch(material: Material, examples: np.ndarray, changes: Changes, ra
             found = _from_corpus(material, len(own), random)
         else:
             if draws[1] < changes.repaired + changes.swapped:
-                found = _paired_anew(material, int(example), swapped=draws[1] < changes.swapped, random=random)
+                found = _paired_anew(material, int(example), own, draws[1] < changes.swapped, random)
             if draws[2] < changes.replaced:
                 found = [_replaced(text, material, changes.replaced_tokens, random) for text in found]
         texts += found
@@ -93,8 +94,10 @@ def _without_labels(text: Text) -> np.ndarray | None:
     return None if text.labels is None else np.full_like(text.labels, NO_LABEL)
 
 
-def _paired_anew(material: Material, example: int, swapped: bool, random: np.random.Generator) -> list[Text]:
-    """The example's pair in the other order, or its first text with the second of another example."""
+def _paired_anew(
+    material: Material, example: int, own: list[Text], swapped: bool, random: np.random.Generator
+) -> list[Text]:
+    """The example's pair in the other order, or its first text with the second of another example; no pair stays."""
     encoded = material.encoded
     other = example if swapped else int(random.integers(len(encoded)))
     if encoded.texts_each == 2:
@@ -102,7 +105,7 @@ def _paired_anew(material: Material, example: int, swapped: bool, random: np.ran
         return [second, first] if swapped else [first, second]
     parts, others = _parts(encoded, example), _parts(encoded, other)
     if len(parts) != 2 or len(others) != 2:
-        return [text_of(encoded, example)]
+        return own
     chosen = [parts[1], parts[0]] if swapped else [parts[0], others[1]]
     return [_joined(encoded, example, chosen, material.longest)]
 
