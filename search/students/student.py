@@ -72,7 +72,8 @@ def cut_student(teacher: Any, encoded: Encoded, basis: Basis, architecture: Arch
         sources = mapped_layers(architecture.layers, teacher.config.num_hidden_layers)
         for layer, source, previous in zip(student.bert.encoder.layer, sources, (0, *sources[:-1]), strict=True):
             teacher_layer = teacher.bert.encoder.layer[source - 1]
-            whole = run_layer(teacher_layer, expected.hidden_states[source - 1], batch)
+            if source != previous:
+                whole = run_layer(teacher_layer, expected.hidden_states[source - 1], batch)
             states = _cut_layer(layer, teacher_layer, whole, projection, states, batch, surplus=source == previous)
         _cut_head(student, teacher, projection, expected, states, batch)
     return student
