@@ -3,6 +3,8 @@
 #                 (POCKETBERT_LITERT_PYTHON names a Python that has litert-torch, for LiteRT)
 # make evaluate-predictor  judge the latency predictors on seeded splits against baselines, and on this machine
 #                 measured anew: tables in benchmark/
+# make table1 DATA=DIR  replay the published table 1 on the GLUE tasks whose folders lie in DIR: benchmark/table1/ (hours;
+#                 goes on where it was; TABLE1_OPTIONS='--searched 6x192-h6-f768 ...' for more)
 # make test    the same installation, then every check and test
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,8 +16,10 @@ BIN := $(VENV)/bin
 # The host keeps two processes busy without starving the small compiled kernels under test.
 TEST_PROCESSES ?= 2
 BUDGET ?= 8ms
+DATA ?=
+TABLE1_OPTIONS ?=
 
-.PHONY: help demo benchmark evaluate-predictor install install-dev system-packages test check format wheel clean distclean
+.PHONY: help demo benchmark evaluate-predictor table1 install install-dev system-packages test check format wheel clean distclean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -28,6 +32,10 @@ benchmark: $(VENV)/.installed-compare
 
 evaluate-predictor: $(VENV)/.installed
 	@$(BIN)/python -m tests.benchmarks.predictor --sessions benchmark/sessions --out benchmark
+
+table1: $(VENV)/.installed
+	@test -n "$(DATA)" || { echo "error: make table1 DATA=DIR, the folder that holds MRPC, STS-B and so on" >&2; exit 2; }
+	@$(BIN)/python -m tests.benchmarks.table1 --data "$(DATA)" --out benchmark/table1 $(TABLE1_OPTIONS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
