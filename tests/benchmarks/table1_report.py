@@ -39,6 +39,7 @@ _DIFFERENCES = (
     ("teacher", "bottleneck", "teacher minus bottleneck"),
 )
 _LEVEL = 0.9
+_UNSTEADY = 1.25
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def markdown(found: Replayed) -> str:
 def _introduction(found: Replayed) -> str:
     settings = found.settings
     return (
-        f"Students learn from {settings.tokens:,} tokens each, the teacher in {settings.passes} passes; seeds "
+        f"Students learn from {settings.tokens:,} tokens each, passes of the teacher: {settings.passes}; seeds "
         f"{', '.join(map(str, settings.seeds))}, each with a teacher of its own. All learn from nine tenths of train; "
         "rates and the teacher's best pass are chosen by the other tenth; students keep their last weights; dev "
         "was read once, at the end. "
@@ -194,8 +195,6 @@ def _cells(task: str, row: str, figures: Mapping[str, Any]) -> list[str]:
     published = PUBLISHED.get(row)
     points = published.points.get(task) if published else None
     rates = [float(rate) for rate in figures["tried"]]
-    edge = " (lowest tried)" if rates and figures["rate"] == min(rates) else ""
-    edge = " (highest tried)" if rates and figures["rate"] == max(rates) else edge
     return [
         ROWS[row],
         figures["shape"],
@@ -207,10 +206,23 @@ def _cells(task: str, row: str, figures: Mapping[str, Any]) -> list[str]:
         _both(figures["min_ms"], figures["median_ms"], ".3g"),
         _both(figures["min_speed_up"], figures["median_speed_up"], ".2f", "x"),
         f"{figures['seconds']:.0f}" + (f" ({figures['rate_seconds']:.0f})" if rates else ""),
-        "–" if figures["rate"] is None else f"{figures['rate']:g}{edge}",
+        "–" if figures["rate"] is None else f"{figures['rate']:g}{_edge(figures['rate'], rates)}",
         _number(points, ".1f"),
         f"{published.cpu_ms:g} / {published.gpu_ms:g}" if published else "–",
     ]
+
+
+def _edge(rate: float, tried: Sequence[float]) -> str:
+    """Whether a better rate may lie beyond those that were tried."""
+    if len(tried) == 1:
+        return " (the only one tried)"
+    return (
+        " (lowest tried)"
+        if rate == min(tried, default=0)
+        else " (highest tried)"
+        if rate == max(tried, default=0)
+        else ""
+    )
 
 
 def _number(value: float | None, form: str, scale: float = 1.0) -> str:
@@ -259,6 +271,9 @@ def _notes(found: Replayed) -> list[str]:
         f"`{found.command}`",
     ]
     if times:
+        unsteady = [name for name, each in times.shapes.items() if each.median_ms > _UNSTEADY * each.min_ms]
+        if unsteady:
+            notes.insert(2, f"unsteady, medians far above minima, other programs ran: {', '.join(unsteady)}")
         most = max(each.max_abs_difference for each in times.shapes.values())
         notes.insert(
             2,
