@@ -298,8 +298,10 @@ def distillation_step(
             labels = np.where(changed.labelled, material.encoded.labels[examples], np.nan).astype(np.float32)
             batch["labels"] = criterion.units.standardised(torch.from_numpy(labels))
         batch = {name: values.to(device) for name, values in batch.items()}
-        with torch.no_grad():
-            wanted = run(teacher, batch, criterion.relations)
+        wanted = None
+        if criterion.needs_teacher:
+            with torch.no_grad():
+                wanted = run(teacher, batch, criterion.relations)
         layers_only = step < recipe.layers_first * len(plan)
         return criterion(run(student, batch, criterion.relations), wanted, batch, layers_only)
 

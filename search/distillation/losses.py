@@ -79,20 +79,32 @@ class DistillationLoss:
         """The relations that have a weight."""
         return tuple(name for name in RELATIONS if getattr(self.weights, name))
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: dict[str, Any], layers_only: bool) -> Tensor:
-        """Of ``batch``'s texts, whose mask and labels it holds; ``layers_only`` leaves out logits and labels."""
-        weights = self.weights
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part compares with the teacher."""
+        return bool(self.weights.logits or self.weights.hidden or self.relations)
+
+    def __call__(self, student: Outputs, teacher: Outputs | None, batch: dict[str, Any], layers_only: bool) -> Tensor:
+        """Of ``batch``'s texts, whose mask and labels it holds; ``layers_only`` leaves out logits and labels.
+
+        ``teacher`` may be None where :attr:`needs_teacher` is false.
+        """
+        total = student.logits.sum() * 0.0
+        if teacher is not None:
+            total = total + self._against(student, teacher, batch, layers_only)
+        if self.weights.labels and not layers_only:
+            total = total + self.weights.labels * label_loss(self.kind, student.logits, batch)
+        return total
+
+    def _against(self, student: Outputs, teacher: Outputs, batch: dict[str, Any], layers_only: bool) -> Tensor:
+        weights, mask = self.weights, batch["attention_mask"]
         total = student.logits.sum() * 0.0
         if weights.hidden:
-            total = total + weights.hidden * self._of_states(student, teacher, batch["attention_mask"])
+            total = total + weights.hidden * self._of_states(student, teacher, mask)
         for name in self.relations:
-            part = relation_loss(student.projections[name], teacher.projections[name], batch["attention_mask"])
+            part = relation_loss(student.projections[name], teacher.projections[name], mask)
             total = total + getattr(weights, name) * part
-        if layers_only:
-            return total
-        if weights.labels:
-            total = total + weights.labels * label_loss(self.kind, student.logits, batch)
-        if weights.logits:
+        if weights.logits and not layers_only:
             target = self.units.standardised(teacher.logits)
             total = total + weights.logits * teacher_loss(self.kind, student.logits, target, batch)
         return total
