@@ -5,8 +5,8 @@
 
 Teachers and students are kept in OUT, a finished run is a row of OUT/distillation.jsonl, and a killed call goes on.
 Choices are made on the held-out tenth of train; the dev score stands beside it. Prints a table of means over seeds, as
-differences from the teacher, with the standard deviation over seeds where there are several; and how well cheaper levels
-rank students as dearer ones do.
+differences from the teacher, with the standard deviation over seeds where there are several; and how well cheaper
+levels rank students as dearer ones do.
 """
 
 from __future__ import annotations
