@@ -25,7 +25,8 @@ from search.passes.setting import (
     summarise_device,
 )
 from search.passes.trials import look_first, run_trials
-from search.records import DevScore, Finalist, Outlook, SearchResult, TaskSummary, TeacherSummary, Trial
+from search.records import DevScore, Finalist, Outlook, TaskSummary, TeacherSummary, Trial
+from search.result import SearchResult
 from search.stages import Stages
 from search.study import Study
 

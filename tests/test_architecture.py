@@ -38,7 +38,7 @@ INNER = {
         {"__init__"},
     ),
     "search": (
-        {"__init__", "records", "study"},
+        {"__init__", "records", "result", "study"},
         "optimization",
         "learning",
         "teachers",

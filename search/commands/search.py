@@ -23,7 +23,8 @@ from search.commands._options import (
 from search.commands.task_options import TaskChoice, task_options
 
 if TYPE_CHECKING:
-    from search.records import SearchOptions, SearchResult
+    from search.records import SearchOptions
+    from search.result import SearchResult
     from search.stages import Stages
 
 # Chosen so that the first search of --effort brief on two cores, profile and teacher included, ends within a quarter of
@@ -174,8 +175,8 @@ def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> S
     from search.commands.jobs import search_job
     from search.passes.confirmation import FINALISTS
     from search.pipeline import run_search
-    from search.records import SearchResult
     from search.reports.summary import resume_command
+    from search.result import SearchResult
     from search.study import holds_trials, open_study
 
     begun = holds_trials(folder)

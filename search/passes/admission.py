@@ -17,7 +17,8 @@ from data.progress import ProgressEvent
 from search.optimization.feasibility import admission_limit_ms, admits, small_enough, upper_ms, worth_timing
 from search.optimization.space import SearchSpace, model_bytes
 from search.passes.bench import Bench, timed
-from search.records import Admission, Batch, Candidate, Outlook, Proposer, Trial, baseline_of
+from search.records import Admission, Batch, Candidate, Outlook, Proposer, Trial
+from search.result import baseline_of
 
 if TYPE_CHECKING:
     from search.stages import Predictor

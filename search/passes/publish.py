@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.passes.bench import Bench, timed
-from search.records import SearchResult
 from search.reports.report import render_report
 from search.reports.summary import result_document
+from search.result import SearchResult
 from search.study import atomic_write
 
 BEST, RESULT, REPORT = "best", "result.json", "report.html"

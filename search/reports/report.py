@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.records import SearchResult
 from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
 from search.reports.summary import admission_line, baseline_trial
+from search.result import SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -44,7 +44,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.optimization.space import model_bytes
-from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, SearchResult, Timing, Trial
+from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Timing, Trial
+from search.result import SearchResult
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -23,7 +23,8 @@ from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, SearchResult, Timing
+from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, Timing
+from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study
 

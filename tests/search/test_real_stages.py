@@ -18,15 +18,14 @@ from data.progress import no_progress
 from data.tasks import Example, Task
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
+from fusion.compare.agreement import max_difference, random_inputs
 from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
 from search.real_stages import (
     block_shares,
     export_onnx,
     load_task,
     material_remarks,
-    max_difference,
     open_device,
-    random_inputs,
     teacher_sizes,
     time_architectures,
     time_model,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search.records import SearchResult
 from search.reports.report import pareto_front, render_report
 from search.reports.summary import final_table, result_document, resume_command
+from search.result import SearchResult
 from tests.search.doubles import World, search_in
 
 

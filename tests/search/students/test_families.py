@@ -14,9 +14,10 @@ from data.architecture import Architecture
 from data.tasks import Example
 from fusion import compile_model, plan_architecture
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
+from fusion.compare.agreement import max_difference
 from search.learning.encoding import Encoded, encode, pad
 from search.optimization.space import SearchSpace
-from search.real_stages import max_difference, teacher_sizes
+from search.real_stages import teacher_sizes
 from search.students.basis import principal_basis
 from search.students.student import cut_student, save_untrained
 from search.teachers.families import with_head
