@@ -28,7 +28,7 @@ from search.learning.units import Units
 from search.students.basis import Basis, principal_basis
 from search.teachers.teacher import Teacher
 
-_RECORD = "distilled.json"
+_RECORD, _KEY = "distilled.json", "key"
 # The teacher's hidden states in the student's coordinates; what goes on from the student needs it.
 PROJECTION = "projection.safetensors"
 _RECIPE = 5  # raised when distillation changes, so that models made otherwise are not reused
@@ -161,8 +161,7 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
     from search.learning.task_models import load_model, save_model
 
     started = time.monotonic()
-    partial = out_dir.with_name(out_dir.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    partial = _begun(out_dir.with_name(out_dir.name + ".partial"), work.key)
     task, kind, longest = work.task, work.task.kind, work.teacher.max_tokens
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(work.teacher.directory)
@@ -188,6 +187,16 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
     (finished / _RECORD).write_text(json.dumps(record | {"seconds": seconds}), encoding="utf-8")
     os.replace(finished, out_dir)
     shutil.rmtree(partial)
+
+
+def _begun(folder: Path, key: str) -> Path:
+    """The folder of an unfinished distillation; what a killed one of something else left there is removed."""
+    begun = folder / _KEY
+    if folder.exists() and not (begun.exists() and begun.read_text(encoding="utf-8") == key):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(key, encoding="utf-8")
+    return folder
 
 
 def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> tuple[Any, np.ndarray]:

@@ -26,8 +26,9 @@ class Encoded:
     ``tokens`` and ``types`` are (total,) int32, ``special`` (total,) bool tells what the tokenizer added; text i is
     ``[offsets[i], offsets[i + 1])``. An example is one text, but of "similarity", where it is ``texts_each`` texts one
     after another. ``labels`` is (n,) float32, of "tokens" (total,) with :data:`NO_LABEL` but at a word's first token.
-    ``words`` is the number of words of each sentence of "tokens", those that were cut off included; ``cut`` the number
-    of texts that were longer than allowed.
+    ``words`` (words,) bool tells which words of all sentences of "tokens", in order, have a token: those that were cut
+    off, and those of characters that the tokenizer drops, have none. ``cut`` is the number of texts that were longer
+    than allowed.
     """
 
     kind: Kind
@@ -77,7 +78,7 @@ def encode(tokenizer: Any, examples: Examples, kind: Kind, max_tokens: int) -> E
         first = [text for pair in zip(first, second, strict=True) for text in pair]
         second, texts_each = None, 2
     batch = _tokenised(tokenizer, first, second, max_tokens)
-    return _ragged(kind, batch, labels, texts_each, np.zeros(0, np.int64), _count_cut(tokenizer, first, second, batch))
+    return _ragged(kind, batch, labels, texts_each, np.zeros(0, bool), _count_cut(tokenizer, first, second, batch))
 
 
 def _tokenised(tokenizer: Any, first: Sequence[Any], second: Sequence[str] | None, most: int, **how: Any) -> Any:
@@ -103,16 +104,15 @@ def _count_cut(tokenizer: Any, first: Sequence[str], second: Sequence[str] | Non
 
 def _encode_words(tokenizer: Any, sentences: Sequence[TaggedWords], max_tokens: int) -> Encoded:
     batch = _tokenised(tokenizer, [list(each.words) for each in sentences], None, max_tokens, is_split_into_words=True)
-    labels = []
+    labels = [np.zeros(0, np.float32)]
+    kept = [np.zeros(0, bool)]
     cut = 0
     for row, sentence in enumerate(sentences):
         words = batch.word_ids(row)
         labels.append(_first_token_labels(words, sentence.tags))
-        kept = {word for word in words if word is not None}
-        cut += bool(sentence.tags) and max(kept, default=-1) < len(sentence.tags) - 1
-    flat = np.concatenate(labels).astype(np.float32) if labels else np.zeros(0, np.float32)
-    counts = np.array([len(sentence.tags) for sentence in sentences], np.int64)
-    return _ragged("tokens", batch, flat, 1, counts, cut)
+        kept.append(np.isin(np.arange(len(sentence.tags)), [word for word in words if word is not None]))
+        cut += len(words) >= max_tokens and not kept[-1][-1:].all()
+    return _ragged("tokens", batch, np.concatenate(labels), 1, np.concatenate(kept), cut)
 
 
 def _first_token_labels(words: Sequence[int | None], tags: Sequence[int]) -> np.ndarray:

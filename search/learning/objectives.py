@@ -29,7 +29,10 @@ def label_loss(kind: Kind, logits: Tensor, batch: dict[str, Any]) -> Tensor:
     from torch.nn.functional import cross_entropy, mse_loss
 
     if kind == "tokens":
-        return cross_entropy(logits.flatten(0, 1), batch["token_labels"].flatten(), ignore_index=NO_LABEL)
+        tags = batch["token_labels"].flatten()
+        if not bool((tags != NO_LABEL).any()):
+            return logits.sum() * 0.0
+        return cross_entropy(logits.flatten(0, 1), tags, ignore_index=NO_LABEL)
     labels = batch["labels"]
     if kind == "similarity":
         return _cosent(logits, labels)
@@ -74,7 +77,7 @@ def predict(model: Any, encoded: Encoded, outside: int = 0) -> np.ndarray:
     Args:
         model: as :mod:`search.learning.task_models` makes it.
         encoded: the examples.
-        outside: of "tokens", the label of words that were cut off.
+        outside: of "tokens", the label of words without a token.
 
     Raises:
         InputError: they are not finite (training diverged).
@@ -109,11 +112,10 @@ def _text_outputs(model: Any, encoded: Encoded) -> list[np.ndarray]:
 
 
 def _word_rows(rows: list[np.ndarray], encoded: Encoded, labels: int, outside: int) -> np.ndarray:
-    """(words, labels): logits at each word's first token; words that were cut off are ``outside`` for sure."""
-    missing = np.full(labels, -1.0, np.float32)
-    missing[outside] = 1.0
-    found: list[np.ndarray] = []
-    for text, count in enumerate(encoded.words):
-        kept = rows[text][encoded.labels[encoded.span(text)] != NO_LABEL]
-        found += [kept, np.tile(missing, (count - len(kept), 1))]
-    return np.concatenate(found) if found else np.zeros((0, labels), np.float32)
+    """(words, labels): logits at each word's first token; words that have none are ``outside`` for sure."""
+    found = np.full((len(encoded.words), labels), -1.0, np.float32)
+    found[:, outside] = 1.0
+    logits = [row[encoded.labels[encoded.span(text)] != NO_LABEL] for text, row in enumerate(rows)]
+    if logits:
+        found[encoded.words] = np.concatenate(logits)
+    return found

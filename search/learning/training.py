@@ -225,7 +225,7 @@ class _Loop:
                 for parameter, name in self.names.items():
                     parameter.copy_(tensors[f"weight.{name}"])
                     self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(done)),
+                        "step": torch.tensor(float(done), device=parameter.device),
                         "exp_avg": tensors[f"first.{name}"].to(parameter.device),
                         "exp_avg_sq": tensors[f"second.{name}"].to(parameter.device),
                     }
@@ -246,9 +246,9 @@ def accelerator() -> Accelerator:
 
 
 def own_share(examples: np.ndarray) -> np.ndarray:
-    """The part of a batch that this process learns from, where several share the work."""
+    """The part of a batch that this process learns from, where several share the work; of a short one some share."""
     found = accelerator()
-    return examples[found.process_index :: found.num_processes]
+    return examples[found.process_index % len(examples) :: found.num_processes]
 
 
 @contextmanager

@@ -47,10 +47,10 @@ def _assemble(bench: Bench, result: SearchResult) -> Path:
     folder = bench.study.folder / "best.partial"
     shutil.rmtree(folder, ignore_errors=True)
     checkpoint = bench.study.out / finalist.trained.directory
-    # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model.
-    shutil.copytree(
-        checkpoint, folder, ignore=shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json")
-    )
+    # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model. Their
+    # content only: safetensors writes files that nobody but their owner may read.
+    noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json")
+    shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)

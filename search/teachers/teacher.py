@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from search.learning.encoding import Encoded
 
 _RECORD = "teacher.json"
-_RECIPE = 3  # raised when fine-tuning changes, so that teachers made otherwise are not reused
+# Raised when fine-tuning changes, so that teachers made otherwise are not reused.
+_RECIPES: dict[Kind, int] = {"classification": 3, "regression": 4, "tokens": 3, "similarity": 3}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def prepare_teacher(
     positions = load_config(source).max_position_embeddings
     if seq_len > positions:
         raise InputError(f"seq-len {seq_len} exceeds the teacher's {positions} positions")
-    parts = [_RECIPE, task.fingerprint, content_hash(source), seq_len, seed, asdict(fine_tuning)]
+    parts = [_RECIPES[task.kind], task.fingerprint, content_hash(source), seq_len, seed, asdict(fine_tuning)]
     key = hashlib.sha256(json.dumps(parts).encode())
     directory = (out_dir or home() / "teachers") / key.hexdigest()[:16]
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +129,15 @@ def _fine_tune(
     progress(ProgressEvent("teacher", 0, None, "loading"))
     partial = directory.with_name(directory.name + ".partial")
     with quiet_transformers():
-        model, tokenizer = _load(source, task, max_tokens, seed)
+        model, tokenizer, has_head = _load(source, task, max_tokens, seed)
         model.to(training_device())
         # The word embeddings of a fine-tuned model hardly move, yet hold half of the weights that the optimiser walks.
         model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
         encoded, held = (encode(tokenizer, part, task.kind, max_tokens) for part in (task.train, task.dev))
         units = Units.of(encoded)
-        units.leave(model)
+        # A new head gives values about 0: the mean, in the units that are learnt.
+        if has_head:
+            units.leave(model)
         best = _Best(task, held, tokenizer, units, partial / "best", max_tokens)
         if task.unlabelled:
             best.keep(model, dict.fromkeys(METRICS[task.kind], 1.0), 0.0)
@@ -212,7 +215,8 @@ class _Best:
         os.replace(fresh, self.directory)
 
 
-def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any]:
+def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any, bool]:
+    """The model, its tokenizer, and whether its head came with it."""
     import torch
 
     from search.learning.task_models import class_of, name_labels, sentence_encoder
@@ -221,8 +225,10 @@ def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, An
     loaded = load_teacher(source, sample_texts(task), max_tokens, head_of(task), seed)
     name_labels(loaded.encoder.model.config, task.label_names)
     if task.kind == "similarity":
-        return sentence_encoder(loaded.encoder.model), loaded.tokenizer
-    return with_head(class_of(task.kind), loaded.encoder), loaded.tokenizer
+        return sentence_encoder(loaded.encoder.model), loaded.tokenizer, False
+    classifier = loaded.encoder.classifier
+    has_head = classifier is not None and len(classifier[1]) == task.labels
+    return with_head(class_of(task.kind), loaded.encoder), loaded.tokenizer, has_head
 
 
 def _train(

@@ -149,6 +149,23 @@ def test_every_part_of_a_recipe_repeats_and_survives_a_kill(
     assert not (tmp_path / "a.partial").exists()
 
 
+def test_what_a_killed_distillation_of_something_else_left_is_not_gone_on_with(
+    teacher: Teacher, tmp_path: Path
+) -> None:
+    task, sizes = make_task(96), small_architecture(2, 32, 2, 64)
+
+    def kill(event: ProgressEvent) -> None:
+        if event.stage == "distillation" and event.done == 3:
+            raise KillError
+
+    settings = {"tokens": 4 * BRIEF, "checkpoint_steps": 2}
+    with pytest.raises(KillError):
+        distill(teacher, task, sizes, out_dir=tmp_path / "a", progress=kill, **settings)  # type: ignore[arg-type]
+    other = [distill(teacher, task, sizes, seed=1, out_dir=tmp_path / name, **settings) for name in ("a", "b")]  # type: ignore[arg-type]
+    weights = [(model.directory / "model.safetensors").read_bytes() for model in other]
+    assert weights[0] == weights[1]
+
+
 def test_finished_distillation_is_never_done_twice(teacher: Teacher, tmp_path: Path) -> None:
     task, sizes = make_task(), small_architecture(2, 32, 2, 64)
     first = distill(teacher, task, sizes, tokens=BRIEF, out_dir=tmp_path / "a")

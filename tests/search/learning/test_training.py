@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         two = load_file(tmp_path / f"rank-{rank}.safetensors")
         # bfloat16, where it is fast, rounds other sums in other places.
         assert all(torch.allclose(one[name], values, atol=2e-3) for name, values in two.items())
+
+
+def test_every_process_has_a_share_of_a_short_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    for index in range(4):
+        process = SimpleNamespace(process_index=index, num_processes=4)
+        monkeypatch.setattr("search.learning.training.accelerator", lambda process=process: process)
+        shares.append(own_share(np.array([7, 9])).tolist())
+    assert shares == [[7], [9], [7], [9]]
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=70), st.integers(1, 9), st.integers(1, 40), st.integers(0, 9))

