@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import METRICS, Kind, Task
 from search.learning.training import Schedule, batch_plan, own_share, train
 from search.learning.units import Units
-from search.teachers.families import with_head
+from search.teachers.families import LoadedEncoder, with_head
 from search.teachers.source import content_hash, head_of, load_teacher, resolve_teacher, sample_texts
 
 if TYPE_CHECKING:
@@ -219,16 +219,29 @@ def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, An
     """The model, its tokenizer, and whether its head came with it."""
     import torch
 
+    from fusion.checkpoints.configuration import load_config
     from search.learning.task_models import class_of, name_labels, sentence_encoder
 
     torch.manual_seed(seed)
     loaded = load_teacher(source, sample_texts(task), max_tokens, head_of(task), seed)
-    name_labels(loaded.encoder.model.config, task.label_names)
+    encoder = _in_order(loaded.encoder, load_config(source).id2label or {}, task.label_names)
+    name_labels(encoder.model.config, task.label_names)
     if task.kind == "similarity":
-        return sentence_encoder(loaded.encoder.model), loaded.tokenizer, False
-    classifier = loaded.encoder.classifier
-    has_head = classifier is not None and len(classifier[1]) == task.labels
-    return with_head(class_of(task.kind), loaded.encoder), loaded.tokenizer, has_head
+        return sentence_encoder(encoder.model), loaded.tokenizer, False
+    has_head = encoder.classifier is not None and len(encoder.classifier[1]) == task.labels
+    return with_head(class_of(task.kind), encoder), loaded.tokenizer, has_head
+
+
+def _in_order(encoder: LoadedEncoder, own: Mapping[int, str], names: Sequence[str]) -> LoadedEncoder:
+    """The encoder with its classifier's rows in the order of the task's ``names``, where its ``own`` are the same."""
+    if encoder.classifier is None:
+        return encoder
+    numbers = {str(name).lower(): int(number) for number, name in own.items()}
+    order = [numbers.get(name.lower(), -1) for name in names]
+    if sorted(order) != list(range(len(encoder.classifier[1]))):
+        return encoder
+    weight, bias = encoder.classifier
+    return replace(encoder, classifier=(weight[order], bias[order]))
 
 
 def _train(

@@ -139,3 +139,18 @@ def test_numbers_far_from_zero_are_learnt_from_their_mean_on(source: Path, tmp_p
     teacher = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1))
     predictions, _ = dev_predictions(teacher.directory, task, 24)
     assert np.abs(predictions - 1000.5).max() < 2.0
+
+
+def test_a_classifier_that_knows_the_labels_in_another_order_is_put_in_that_of_the_task(
+    source: Path, tmp_path: Path
+) -> None:
+    task = make_task(200)
+    first = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=10, learning_rate=3e-3))
+    train, dev = (
+        tuple(replace(each, label=1 - each.label) for each in part if isinstance(each, Example))
+        for part in (task.train, task.dev)
+    )
+    turned = replace(task, label_names=("yes", "no"), train=train, dev=dev)
+    as_it_came = FineTuning(passes=1, learning_rate=1e-9)
+    second = prepare_teacher(turned, str(first.directory), 24, tmp_path, fine_tuning=as_it_came)
+    assert second.scores["accuracy"] == first.scores["accuracy"] > 0.7
