@@ -166,7 +166,8 @@ def material_remarks(task: Task, options: SearchOptions) -> tuple[str, ...]:
     told = (
         f"{cut} of {texts} training texts ({cut / texts:.1%}) are longer than --seq-len {options.seq_len}, and are cut"
     )
-    corpus = f"general text: {len(read_lines(options)):,} lines of {options.corpus} are mixed in"
+    lines = len(read_lines(options))
+    corpus = f"general text: {lines:,} lines of {options.corpus} are mixed in, 20,000 at most"
     return (*((told,) if cut else ()), *((corpus,) if options.corpus else ()))
 
 

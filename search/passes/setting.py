@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +62,35 @@ def load_task(bench: Bench) -> Task:
             f"the texts or labels of {task.name} have changed since the search in {bench.study.out} began: "
             "bring back the files, or choose another --out"
         )
+    _check_corpus(bench)
     bench.progress(
         ProgressEvent("task", 1, 1, f"{task.name}: {len(task.train)} training and {len(task.dev)} dev examples")
     )
     for remark in task.remarks:
         bench.note(remark)
     return task
+
+
+def _check_corpus(bench: Bench) -> None:
+    """The general text is what it was when the study began.
+
+    Raises:
+        InputError: it is not, or cannot be read.
+    """
+    path = bench.study.options.corpus
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read --corpus {path}: {error.strerror or error}") from error
+    if bench.study.load("corpus", str) not in (None, found):
+        raise InputError(
+            f"--corpus {path} has changed since the search in {bench.study.out} began: "
+            "bring back the file, or choose another --out"
+        )
+    bench.study.save("corpus", found)
 
 
 def hold_out(bench: Bench, task: Task) -> Task:

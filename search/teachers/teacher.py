@@ -174,6 +174,9 @@ class _Best:
         self, task: Task, held: Encoded, tokenizer: Any, units: Units, directory: Path, max_tokens: int
     ) -> None:
         self.directory, self.units = directory, units
+        fresh = self._fresh
+        if (fresh / _SCORES).exists() and not directory.exists():  # a kill came between two steps of `keep`
+            os.replace(fresh, directory)
         self._task, self._held, self._tokenizer, self._max_tokens = task, held, tokenizer, max_tokens
 
     @property
@@ -208,11 +211,15 @@ class _Best:
         """Writes a model with its scores in place of the one before."""
         from search.learning.task_models import save_model
 
-        fresh, record = self.directory.with_name("fresh"), {"scores": scores, "standard_error": standard_error}
-        save_model(model, self._task.kind, self._tokenizer, fresh, self._max_tokens)
-        (fresh / _SCORES).write_text(json.dumps(record), encoding="utf-8")
+        record = {"scores": scores, "standard_error": standard_error}
+        save_model(model, self._task.kind, self._tokenizer, self._fresh, self._max_tokens)
+        (self._fresh / _SCORES).write_text(json.dumps(record), encoding="utf-8")
         shutil.rmtree(self.directory, ignore_errors=True)
-        os.replace(fresh, self.directory)
+        os.replace(self._fresh, self.directory)
+
+    @property
+    def _fresh(self) -> Path:
+        return self.directory.with_name("fresh")
 
 
 def _load(source: Path, task: Task, max_tokens: int, seed: int) -> tuple[Any, Any, bool]:

@@ -241,6 +241,8 @@ def _transfer_loss(own: Any, wanted: Any, mask: Tensor) -> Tensor:
 def _random_student(architecture: Architecture, teacher: Any, encoded: Encoded, seed: int) -> Any:
     with seeded(seed):
         student = new_model(student_config(teacher.config, architecture), encoded.kind)
+    # A head that was drawn gives standardised values, as those that are trained do.
+    Units.of(encoded).enter(student)
     return student.to(training_device())
 
 

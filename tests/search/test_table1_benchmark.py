@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def write(path: Path, lines: Sequence[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def options(data: Path, source: Path, out: Path, *more: str) -> list[str]:
-    lengths = ("--seq-len", str(SEQ_LEN), "--tokens", "900", "--passes", "2")
+def options(data: Path, source: Path, out: Path, *more: str, tokens: str = "900") -> list[str]:
+    lengths = ("--seq-len", str(SEQ_LEN), "--tokens", tokens, "--passes", "2")
     return ["--data", str(data), "--out", str(out), "--teacher", str(source), *lengths, *more]
 
 
@@ -172,18 +173,20 @@ def test_an_interrupted_and_killed_run_goes_on_to_the_same_table(
     data: Path, source: Path, home: Path, tmp_path: Path
 ) -> None:
     rows = ("--rows", "teacher,bottleneck,undistilled", "--deep-narrow", "3x24-h2-f32", "--rates", "1e-3")
+    # Long enough for the run to be stopped on its way, however busy the machine is.
     chosen = ("--tasks", "stsb", "--seeds", "3,1", *rows, "--rounds", "0", "--json")
+    own = partial(options, tokens="4000")
     out = tmp_path / "stopped"
-    told = stop_after(options(data, source, out, *chosen), out, home, 1, signal.SIGINT)
+    told = stop_after(own(data, source, out, *chosen), out, home, 1, signal.SIGINT)
     assert "error: interrupted: what was finished is kept; the same command goes on" in told
     text = (out / "table1.md").read_text()
     assert "| teacher, fine-tuned | 4x48-h4-f96 |" in text
     assert "- stsb undistilled, seed 1: not finished; the same command goes on" in text
     assert f"`python -m tests.benchmarks.table1 --data {data} --out {out} " in text
-    stop_after(options(data, source, out, *chosen), out, home, 4, signal.SIGKILL)
+    stop_after(own(data, source, out, *chosen), out, home, 4, signal.SIGKILL)
     documents = []
     for folder in (out, tmp_path / "whole"):
-        done = replayed(home, options(data, source, folder, *chosen))
+        done = replayed(home, own(data, source, folder, *chosen))
         assert done.exit_code == 0, done.stderr
         documents.append(json.loads(done.stdout))
     assert [each["seeds"] for each in documents[0]["tasks"]["stsb"]["rows"].values()] == [[3, 1]] * 3

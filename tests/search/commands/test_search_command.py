@@ -167,6 +167,16 @@ def test_files_that_changed_are_not_gone_on_with(search: Search, world: World) -
     assert "texts or labels of pairs have changed since the search in other began" in changed.stderr
 
 
+def test_general_text_that_changed_is_not_gone_on_with(search: Search, world: World) -> None:
+    Path("wiki.txt").write_text("one text\nanother\n")
+    given = ("--corpus", "wiki.txt", "--out", "run")
+    assert search(replace(world, teacher_problem="that is all"), *given).exit_code == 2
+    Path("wiki.txt").write_text("one text\nanother\na third\n")
+    changed = search(world, *given, "--resume")
+    assert changed.exit_code == 2
+    assert "has changed since the search in run began" in changed.stderr
+
+
 @pytest.mark.parametrize("more", [[], ["--resume"]])
 def test_a_folder_whose_name_is_too_long_is_named(search: Search, world: World, more: list[str]) -> None:
     done = search(world, "--out", "x" * 300, *more)

@@ -79,7 +79,7 @@ def test_cut_at_full_size_is_the_teacher(teacher: Teacher) -> None:
     assert error.mean() < 0.2 * predict(model, encoded).std()
 
 
-@pytest.mark.parametrize("sizes", [(2, 48, 4, 96), (3, 32, 8, 48), (6, 24, 3, 128), (28, 24, 6, 40), (1, 36, 2, 8)])
+@pytest.mark.parametrize("sizes", [(2, 48, 4, 96), (6, 24, 3, 128), (1, 36, 2, 8)])
 @pytest.mark.parametrize("kind", ["classification", "regression", "tokens", "similarity"])
 def test_students_of_all_sizes_and_kinds_are_ordinary_checkpoints(
     sizes: tuple[int, ...], kind: Kind, teachers: dict[Kind, Teacher], tmp_path: Path
@@ -206,8 +206,8 @@ def test_a_student_learns_on(teacher: Teacher, tmp_path: Path) -> None:
 def test_a_student_is_cut_in_two_steps(kind: Kind, teachers: dict[Kind, Teacher], tmp_path: Path) -> None:
     task = make_task(400, kind)
     large, small = (small_architecture(*sizes, task=task) for sizes in ((3, 36, 4, 72), (2, 16, 4, 32)))
-    first = distill(teachers[kind], task, large, tokens=20_000, out_dir=tmp_path / "first")
-    settings = {"tokens": 40_000, "begin": first.directory}
+    first = distill(teachers[kind], task, large, tokens=8_000, out_dir=tmp_path / "first")
+    settings = {"tokens": 16_000, "begin": first.directory}
     second = distill(teachers[kind], task, small, out_dir=tmp_path / "second", **settings)  # type: ignore[arg-type]
     assert load_model(second.directory, kind).config.hidden_size == 16
     assert second.score > task.majority + 0.1
@@ -224,7 +224,7 @@ def test_students_learn_what_their_teacher_knows(kind: Kind, teachers: dict[Kind
     task = make_task(400, kind)
     sizes = small_architecture(2, 24, 4, 48, task=task)
     cut = distill(teachers[kind], task, sizes, tokens=0, out_dir=tmp_path / "cut")
-    learnt = distill(teachers[kind], task, sizes, tokens=60_000, out_dir=tmp_path / "learnt")
+    learnt = distill(teachers[kind], task, sizes, tokens=20_000, out_dir=tmp_path / "learnt")
     assert cut.scores == pytest.approx(cut.scores_before)
     assert learnt.scores_before == cut.scores_before
     assert learnt.score > task.majority + 0.1
