@@ -74,7 +74,7 @@ Examples:
     type=click.Choice(["brief", "full"]),
     default="full",
     show_default=True,
-    help="How long models learn: brief for a first look within a quarter of an hour, full recovers the accuracy.",
+    help="How long models learn: brief for a first look within a quarter of an hour, full for six times as long.",
 )
 @click.option("--corpus", type=click.Path(path_type=Path), help="General text to learn from as well, one text a line.")
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")

@@ -1,4 +1,4 @@
-"""How much is spent on learning: for a first look, or to recover the teacher's accuracy."""
+"""How much is spent on learning: for a first look, or to come as close to the teacher as time allows."""
 
 from __future__ import annotations
 
