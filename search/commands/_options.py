@@ -90,6 +90,7 @@ def _scales(*spellings: tuple[Iterable[str], float]) -> dict[str, float]:
     return {unit: scale for units, scale in spellings for unit in units}
 
 
+_FILE_COLUMNS = 120
 DURATION_MS = _Quantity(
     "duration", _scales((_MILLISECONDS, 1.0), (_SECONDS, 1e3), (_MICROSECONDS, 1e-3)), "50ms or 0.05s"
 )
@@ -252,7 +253,8 @@ def console() -> Console:
     """A rich console on standard error, where messages and tables for people go."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    # In a file nothing is cut to the 80 columns that are taken for a terminal's where there is none.
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _FILE_COLUMNS)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

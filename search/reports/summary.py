@@ -237,11 +237,11 @@ def final_table(result: SearchResult) -> Table:
     title = f"{result.task.name} on {result.device.title}, budget {result.options.budget_ms:g} ms"
     table = Table(title=title, caption=admission_line(result), title_justify="left", caption_justify="left")
     for heading in ("model", "layers × hidden, heads, FFN"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     held_out, dev = result.task.measures
     headings = [f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)", "predicted ms (90%)"]
     for heading in (*headings, f"{result.device.provenance} ms (p90)", "within budget"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for finalist in result.finalists:
         won = finalist.trial == result.winner
         if finalist.trial is None:

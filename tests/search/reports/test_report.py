@@ -90,8 +90,13 @@ def test_the_table_shows_winner_teacher_and_majority(result: SearchResult) -> No
         assert part in text
 
 
-def shown(result: SearchResult) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_narrow_terminal_cuts_no_figure(width: int, result: SearchResult) -> None:
+    assert "…" not in shown(result, width)
+
+
+def shown(result: SearchResult, width: int = 200) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(final_table(result))
     return console.export_text()
 
