@@ -292,10 +292,5 @@ def depth_below_top(name: str, layers: int) -> int:
     """How many layers lie above a parameter: 0 for the head and the last layer, the number of layers for embeddings."""
     if "embeddings." in name:
         return layers
-    before, found, after = name.partition("encoder.layer.")
-    return layers - 1 - int(after.partition(".")[0]) if found and not before.startswith("classifier") else 0
-
-
-def steps_for(examples: int, passes: float, batch_size: int) -> int:
-    """Steps of so many passes over so many examples."""
-    return max(1, math.ceil(passes * examples / batch_size))
+    _, found, after = name.partition("encoder.layer.")
+    return layers - 1 - int(after.partition(".")[0]) if found else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -96,12 +97,7 @@ def prepare_teacher(
     """
     from filelock import FileLock
 
-    from fusion.checkpoints.configuration import load_config
-
     source = resolve_teacher(teacher)
-    positions = load_config(source).max_position_embeddings
-    if seq_len > positions:
-        raise InputError(f"seq-len {seq_len} exceeds the teacher's {positions} positions")
     parts = [_RECIPES[task.kind], task.fingerprint, content_hash(source), seq_len, seed, asdict(fine_tuning)]
     key = hashlib.sha256(json.dumps(parts).encode())
     directory = (out_dir or home() / "teachers") / key.hexdigest()[:16]
@@ -260,9 +256,7 @@ def _train(
     fine_tuning: FineTuning,
     progress: Progress,
 ) -> None:
-    from search.learning.training import steps_for
-
-    steps_each = steps_for(len(encoded), 1, fine_tuning.batch_size)
+    steps_each = math.ceil(len(encoded) / fine_tuning.batch_size)
     schedule = Schedule(
         steps=steps_each * fine_tuning.passes,
         batch_size=fine_tuning.batch_size,

@@ -146,14 +146,9 @@ class Bench:
 
 
 def _dev_scores(folder: Path, task: Task) -> dict[str, float]:
-    from transformers import AutoTokenizer
+    from search.learning.evaluation import dev_predictions
 
-    from search.learning.encoding import encode
-    from search.learning.objectives import predict
-    from search.learning.task_models import load_model
-
-    held = encode(AutoTokenizer.from_pretrained(folder), task.dev, task.kind, 128)
-    predictions = predict(load_model(folder, task.kind), held)
+    predictions, _ = dev_predictions(folder, task, 128)
     return task.score(predictions) | {"standard_error": task.standard_error(predictions)}
 
 
