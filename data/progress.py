@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,3 +26,13 @@ Progress = Callable[[ProgressEvent], None]
 
 def no_progress(event: ProgressEvent) -> None:
     """Show nothing: the progress of callers who do not listen."""
+
+
+def part_of(progress: Progress, before: int, each: int, total: int) -> Progress:
+    """Tells the steps of one of several trainings as those of all: ``before`` are done, its own count ``each`` as many
+    of the ``total``."""
+
+    def told(event: ProgressEvent) -> None:
+        progress(replace(event, done=before + each * event.done, total=total))
+
+    return told

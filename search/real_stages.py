@@ -155,7 +155,7 @@ def untrained_student(options: SearchOptions, architecture: Architecture, folder
 
 
 def material_remarks(task: Task, options: SearchOptions) -> tuple[str, ...]:
-    """How many texts are cut, and how much general text there is."""
+    """How many texts are cut, how many words no token stands for, and how much general text there is."""
     from search.learning.encoding import encode
     from search.teachers.source import resolve_teacher
     from search.teachers.tokenizers import load_tokenizer
@@ -166,9 +166,13 @@ def material_remarks(task: Task, options: SearchOptions) -> tuple[str, ...]:
     told = (
         f"{cut} of {texts} training texts ({cut / texts:.1%}) are longer than --seq-len {options.seq_len}, and are cut"
     )
+    dropped, words = sum(part.dropped for part in parts), sum(len(part.words) for part in parts)
+    lost = (
+        f"the teacher's tokenizer keeps nothing of {dropped} of {words} words: they get the tag O, whatever theirs is"
+    )
     lines = len(read_lines(options))
     corpus = f"general text: {lines:,} lines of {options.corpus} are mixed in, 20,000 at most"
-    return (*((told,) if cut else ()), *((corpus,) if options.corpus else ()))
+    return tuple(text for text, holds in ((told, cut), (lost, dropped), (corpus, options.corpus)) if holds)
 
 
 def read_lines(options: SearchOptions) -> tuple[str, ...]:
@@ -180,9 +184,9 @@ def read_lines(options: SearchOptions) -> tuple[str, ...]:
 
 def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
     from search.distillation.levels import EFFORTS
-    from search.teachers.teacher import FineTuning, prepare_teacher
+    from search.teachers.teacher import prepare_teacher
 
-    how = FineTuning(passes=EFFORTS[options.effort].teacher_passes)
+    how = EFFORTS[options.effort].fine_tuning
     seq_len, seed = options.seq_len, options.seed
     return prepare_teacher(task, options.teacher, seq_len, seed=seed, progress=progress, fine_tuning=how)
 

@@ -20,6 +20,7 @@ from search.commands.time_left import StagePlan
 
 if TYPE_CHECKING:
     from search.records import SearchOptions
+    from search.teachers.fine_tuning import FineTuning
 
 _FILE = "durations.json"
 # Seconds on two AVX2 cores that others share.
@@ -29,6 +30,7 @@ _COMPILE_S, _MEASURE_S, _PREDICTOR_S, _REUSED_S, _FIRST_LOOK_S = 60.0, 180.0, 15
 _CUT_S, _DEV_S, _TEACHER_TOKENS_S, _STUDENT_TOKENS_S = 12.0, 15.0, 1500.0, 2000.0
 # Those of docpairs, and what a token of English takes in a file.
 _TRAINING_TOKENS, _CHARACTERS_EACH = 240_000.0, 4
+_TOKENS_A_PAIR = 40.0
 _STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
 
 
@@ -54,7 +56,7 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     profile = () if profiled else profile_stages()
     last = min(finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
-    teacher_s = _CUT_S + effort.teacher_passes * training_tokens(options) / _TEACHER_TOKENS_S
+    teacher_s = _CUT_S + teacher_tokens(effort.fine_tuning, training_tokens(options)) / _TEACHER_TOKENS_S
     trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
@@ -68,6 +70,15 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     )
     learnt = f"{options.teacher or 'default'} {options.effort}"
     return expected("search", f"search {options.device} {options.task} {learnt} {threads} {options.seq_len}", stages)
+
+
+def teacher_tokens(how: FineTuning, tokens: float) -> float:
+    """About how many tokens a fine-tuning on training texts of so many learns from, one that counts twice counted so.
+
+    What comes before it is expected for all: nothing tells pairs from single texts before the files are read.
+    """
+    compared = min(tokens, how.compared_pairs * _TOKENS_A_PAIR)
+    return compared + tokens * how.passes_over(tokens) * (2 if how.consistency else 1)
 
 
 def training_tokens(options: SearchOptions) -> float:

@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from search.teachers.fine_tuning import FineTuning
+
 
 @dataclass(frozen=True)
 class Effort:
     """How long everything learns.
 
-    ``teacher_passes`` over the training examples; ``trial_tokens`` for a trial, which begins with the student as it was
-    cut; ``full_tokens`` for a finalist, which goes on with its trial's student.
+    ``fine_tuning`` of the teacher; ``trial_tokens`` for a trial, which begins with the student as it was cut;
+    ``full_tokens`` for a finalist, which goes on with its trial's student.
     """
 
     name: str
-    teacher_passes: int
+    fine_tuning: FineTuning
     trial_tokens: int
     full_tokens: int
 
 
-EFFORTS: Mapping[str, Effort] = MappingProxyType(
-    {effort.name: effort for effort in (Effort("brief", 1, 60_000, 250_000), Effort("full", 4, 60_000, 1_500_000))}
-)
+_BRIEF = FineTuning(passes=1, least_tokens=250_000, consistency=0.0, compared_pairs=3_000)
+_EFFORTS = (Effort("brief", _BRIEF, 60_000, 250_000), Effort("full", FineTuning(), 60_000, 1_500_000))
+
+EFFORTS: Mapping[str, Effort] = MappingProxyType({effort.name: effort for effort in _EFFORTS})

@@ -27,8 +27,8 @@ class Encoded:
     ``[offsets[i], offsets[i + 1])``. An example is one text, but of "similarity", where it is ``texts_each`` texts one
     after another. ``labels`` is (n,) float32, of "tokens" (total,) with :data:`NO_LABEL` but at a word's first token.
     ``words`` (words,) bool tells which words of all sentences of "tokens", in order, have a token: those that were cut
-    off, and those of characters that the tokenizer drops, have none. ``cut`` is the number of texts that were longer
-    than allowed.
+    off, and those of characters that the tokenizer drops, have none; ``dropped`` counts the latter. ``cut`` is the
+    number of texts that were longer than allowed.
     """
 
     kind: Kind
@@ -40,6 +40,7 @@ class Encoded:
     texts_each: int
     words: np.ndarray
     cut: int
+    dropped: int = 0
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -106,13 +107,17 @@ def _encode_words(tokenizer: Any, sentences: Sequence[TaggedWords], max_tokens: 
     batch = _tokenised(tokenizer, [list(each.words) for each in sentences], None, max_tokens, is_split_into_words=True)
     labels = [np.zeros(0, np.float32)]
     kept = [np.zeros(0, bool)]
-    cut = 0
+    cut = dropped = 0
     for row, sentence in enumerate(sentences):
         words = batch.word_ids(row)
         labels.append(_first_token_labels(words, sentence.tags))
-        kept.append(np.isin(np.arange(len(sentence.tags)), [word for word in words if word is not None]))
-        cut += len(words) >= max_tokens and not kept[-1][-1:].all()
-    return _ragged("tokens", batch, np.concatenate(labels), 1, np.concatenate(kept), cut)
+        found = np.isin(np.arange(len(sentence.tags)), [word for word in words if word is not None])
+        is_cut = len(words) >= max_tokens and not found[-1:].all()
+        before = int(np.flatnonzero(found).max(initial=-1)) + 1 if is_cut else len(found)
+        kept.append(found)
+        cut += is_cut
+        dropped += int((~found[:before]).sum())
+    return _ragged("tokens", batch, np.concatenate(labels), 1, np.concatenate(kept), cut, dropped)
 
 
 def _first_token_labels(words: Sequence[int | None], tags: Sequence[int]) -> np.ndarray:
@@ -126,7 +131,9 @@ def _first_token_labels(words: Sequence[int | None], tags: Sequence[int]) -> np.
     return labels
 
 
-def _ragged(kind: Kind, batch: Any, labels: np.ndarray, texts_each: int, words: np.ndarray, cut: int) -> Encoded:
+def _ragged(
+    kind: Kind, batch: Any, labels: np.ndarray, texts_each: int, words: np.ndarray, cut: int, dropped: int = 0
+) -> Encoded:
     lengths = [len(ids) for ids in batch["input_ids"]]
     # Types are 0 where the tokenizer knows none.
     types = batch.get("token_type_ids") or [[0] * length for length in lengths]
@@ -144,6 +151,7 @@ def _ragged(kind: Kind, batch: Any, labels: np.ndarray, texts_each: int, words: 
         texts_each=texts_each,
         words=words,
         cut=int(cut),
+        dropped=dropped,
     )
 
 

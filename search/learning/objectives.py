@@ -71,20 +71,33 @@ def teacher_loss(kind: Kind, logits: Tensor, teacher: Tensor, batch: dict[str, A
     return cross_entropy(logits, teacher.softmax(dim=1))
 
 
-def predict(model: Any, encoded: Encoded, outside: int = 0) -> np.ndarray:
+def disagreement(kind: Kind, one: Tensor, other: Tensor, batch: dict[str, Any]) -> Tensor:
+    """How far two outputs for the same texts are apart: Kullback-Leibler divergence in both directions, halved, or the
+    mean square. ``batch`` holds the ``attention_mask`` of both, one after the other."""
+    if kind == "regression":
+        return (one - other).square().mean()
+    if kind == "similarity":
+        return _COSINES * (one @ one.T - other @ other.T).square().mean()
+    if kind == "tokens":
+        counted = batch["attention_mask"][: len(one)].bool()
+        one, other = one[counted], other[counted]
+    logs = one.log_softmax(dim=1), other.log_softmax(dim=1)
+    return ((logs[0].exp() - logs[1].exp()) * (logs[0] - logs[1])).sum(dim=1).mean() / 2
+
+
+def predict(model: Any, encoded: Encoded) -> np.ndarray:
     """Predictions as :meth:`data.tasks.Task.score` takes them, in the examples' order.
 
     Args:
         model: as :mod:`search.learning.task_models` makes it.
         encoded: the examples.
-        outside: of "tokens", the label of words without a token.
 
     Raises:
         InputError: they are not finite (training diverged).
     """
-    rows = _text_outputs(model, encoded)
+    rows = text_outputs(model, encoded)
     if encoded.kind == "tokens":
-        found = _word_rows(rows, encoded, model.config.num_labels, outside)
+        found = _word_rows(rows, encoded, model.config.num_labels)
     elif encoded.kind == "similarity" and encoded.texts_each == 2:
         vectors = np.stack(rows)
         found = (vectors[0::2] * vectors[1::2]).sum(axis=1, keepdims=True)
@@ -95,8 +108,8 @@ def predict(model: Any, encoded: Encoded, outside: int = 0) -> np.ndarray:
     return found
 
 
-def _text_outputs(model: Any, encoded: Encoded) -> list[np.ndarray]:
-    """Each text's logits: (labels,), or (s, labels) of "tokens"."""
+def text_outputs(model: Any, encoded: Encoded) -> list[np.ndarray]:
+    """Each text's logits, in the texts' order: (labels,), or (s, labels) of "tokens"."""
     import torch
 
     model.eval()
@@ -111,10 +124,10 @@ def _text_outputs(model: Any, encoded: Encoded) -> list[np.ndarray]:
     return found
 
 
-def _word_rows(rows: list[np.ndarray], encoded: Encoded, labels: int, outside: int) -> np.ndarray:
-    """(words, labels): logits at each word's first token; words that have none are ``outside`` for sure."""
+def _word_rows(rows: list[np.ndarray], encoded: Encoded, labels: int) -> np.ndarray:
+    """(words, labels): logits at each word's first token; words that have none get label 0, O, for sure."""
     found = np.full((len(encoded.words), labels), -1.0, np.float32)
-    found[:, outside] = 1.0
+    found[:, 0] = 1.0
     logits = [row[encoded.labels[encoded.span(text)] != NO_LABEL] for text, row in enumerate(rows)]
     if logits:
         found[encoded.words] = np.concatenate(logits)

@@ -7,28 +7,29 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from data.errors import InputError
 from data.home import home
-from data.progress import Progress, ProgressEvent, no_progress
+from data.progress import Progress, ProgressEvent, no_progress, part_of
 from data.tasks import METRICS, Kind, Task
-from search.learning.training import Schedule, batch_plan, own_share, train
+from search.learning.training import batch_plan, has_checkpoint, train
 from search.learning.units import Units
+from search.teachers.comparison import compares, comparison_steps, learn_to_compare
 from search.teachers.families import LoadedEncoder, with_head
+from search.teachers.fine_tuning import FineTuning, fine_tuning_loss
 from search.teachers.source import content_hash, head_of, load_teacher, resolve_teacher, sample_texts
 
 if TYPE_CHECKING:
     from search.learning.encoding import Encoded
 
 _RECORD = "teacher.json"
+_DEFAULT = FineTuning()
 # Raised when fine-tuning changes, so that teachers made otherwise are not reused.
-_RECIPES: dict[Kind, int] = {"classification": 3, "regression": 4, "tokens": 3, "similarity": 3}
+_RECIPES: dict[Kind, int] = {"classification": 4, "regression": 5, "tokens": 4, "similarity": 4}
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,6 @@ class Teacher:
     standard_error: float
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """How a teacher is fine-tuned: passes over the training examples and the rest of its schedule."""
-
-    passes: int = 4
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    rate_decay: float = 0.9
-    warmup: float = 0.1
-    checkpoint_steps: int = 100
-
-
 def prepare_teacher(
     task: Task,
     teacher: str | None = None,
@@ -73,7 +62,7 @@ def prepare_teacher(
     out_dir: Path | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
-    fine_tuning: FineTuning = FineTuning(),
+    fine_tuning: FineTuning = _DEFAULT,
 ) -> Teacher:
     """Fine-tune a teacher on the task, or take the one that an earlier call left; goes on where a kill cut it off.
 
@@ -138,7 +127,8 @@ def _fine_tune(
         if task.unlabelled:
             best.keep(model, dict.fromkeys(METRICS[task.kind], 1.0), 0.0)
         else:
-            _train(model, encoded, best, partial, seed, fine_tuning, progress)
+            learning = _Learning(model, tokenizer, encoded, max_tokens, seed, partial, fine_tuning)
+            learning.run(task, compares(task, source) and not has_head, best, progress)
     config = model.config
     record = Teacher(
         directory=directory,
@@ -247,57 +237,66 @@ def _in_order(encoder: LoadedEncoder, own: Mapping[int, str], names: Sequence[st
     return replace(encoder, classifier=(weight[order], bias[order]))
 
 
-def _train(
-    model: Any,
-    encoded: Encoded,
-    best: _Best,
-    directory: Path,
-    seed: int,
-    fine_tuning: FineTuning,
-    progress: Progress,
-) -> None:
-    steps_each = math.ceil(len(encoded) / fine_tuning.batch_size)
-    schedule = Schedule(
-        steps=steps_each * fine_tuning.passes,
-        batch_size=fine_tuning.batch_size,
-        learning_rate=fine_tuning.learning_rate,
-        warmup=fine_tuning.warmup,
-        rate_decay=fine_tuning.rate_decay,
-        checkpoint_steps=fine_tuning.checkpoint_steps,
-    )
+@dataclass(frozen=True)
+class _Learning:
+    """What one fine-tuning is made of."""
 
-    def score(model: Any, done: int) -> None:
-        if done % steps_each == 0:
-            progress(ProgressEvent("teacher", done, schedule.steps, "scoring"))
-            score = best.offer(model)
-            told = f"{score:.3f} on the held-out tenth after {done // steps_each} of {fine_tuning.passes} passes"
-            progress(ProgressEvent("teacher", done, schedule.steps, told))
+    model: Any
+    tokenizer: Any
+    encoded: Encoded
+    max_tokens: int
+    seed: int
+    directory: Path
+    how: FineTuning
 
-    if not best.scores:
-        best.offer(model)
-    plan = batch_plan(encoded.example_lengths, schedule.batch_size, schedule.steps, seed)
-    loss = fine_tuning_loss(encoded, plan, best.units)
-    train(model, loss, schedule, seed=seed, directory=directory, progress=progress, stage="teacher", after=score)
+    def run(self, task: Task, compares: bool, best: _Best, progress: Progress) -> None:
+        """Learns to compare, where wanted, and then the task; what is done is told in steps of ordinary cost."""
+        before = comparison_steps(task, self.how) if compares else 0
+        cost = 2 if self._consistency else 1
+        total = before + self._steps_each * self._passes * cost
+        if before and not has_checkpoint(self.directory):
+            learn_to_compare(
+                self.model,
+                task,
+                self.tokenizer,
+                self.max_tokens,
+                seed=self.seed,
+                directory=self.directory / "comparison",
+                fine_tuning=self.how,
+                progress=part_of(progress, 0, 1, total),
+            )
+        if not best.scores:
+            best.offer(self.model)
+        self._train(best, part_of(progress, before, cost, total))
 
+    def _train(self, best: _Best, progress: Progress) -> None:
+        schedule = self.how.schedule(self._steps_each * self._passes)
 
-def fine_tuning_loss(encoded: Encoded, plan: list[np.ndarray], units: Units) -> Callable[[Any, int], Any]:
-    """The loss of (model, step) against the labels of the plan's examples."""
-    import torch
+        def score(model: Any, done: int) -> None:
+            passes, rest = divmod(done, self._steps_each)
+            if not rest:
+                progress(ProgressEvent("teacher", done, schedule.steps, "scoring"))
+                score = best.offer(model)
+                told = f"{score:.3f} on the held-out tenth after {passes} of {self._passes} passes"
+                progress(ProgressEvent("teacher", done, schedule.steps, told))
 
-    from search.learning.encoding import MODEL_INPUTS, pad_texts, text_of
-    from search.learning.objectives import label_loss
+        plan = batch_plan(self.encoded.example_lengths, schedule.batch_size, schedule.steps, self.seed)
+        loss = fine_tuning_loss(self.encoded, plan, best.units, self._consistency)
+        where: dict[str, Any] = {"seed": self.seed, "directory": self.directory}
+        train(self.model, loss, schedule, **where, progress=progress, stage="teacher", after=score)
 
-    def loss(model: Any, step: int) -> Any:
-        examples = own_share(plan[step])
-        device = next(model.parameters()).device
-        batch = pad_texts([text_of(encoded, int(text)) for text in encoded.texts_of(examples)])
-        if encoded.kind != "tokens":
-            batch["labels"] = units.standardised(torch.from_numpy(encoded.labels[examples]))
-        batch = {name: values.to(device) for name, values in batch.items()}
-        logits = model(**{name: batch[name] for name in MODEL_INPUTS}).logits
-        return label_loss(encoded.kind, logits.float(), batch)
+    @property
+    def _passes(self) -> int:
+        return self.how.passes_over(len(self.encoded.tokens))
 
-    return loss
+    @property
+    def _steps_each(self) -> int:
+        return math.ceil(len(self.encoded) / self.how.batch_size)
+
+    @property
+    def _consistency(self) -> float:
+        """Two passes of a model without dropout are the same."""
+        return self.how.consistency if self.model.config.hidden_dropout_prob else 0.0
 
 
 def _read_record(directory: Path) -> Teacher:

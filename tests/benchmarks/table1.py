@@ -62,7 +62,7 @@ _SIZES = re.compile(r"(\d+)x(\d+)-h(\d+)-f(\d+)")
 @click.option(
     "--passes",
     type=click.IntRange(min=1),
-    default=EFFORT.teacher_passes,
+    default=EFFORT.fine_tuning.passes,
     show_default=True,
     help="The teacher's passes over train.",
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data.tasks import Example, Task
+from search.commands.jobs import teacher_tokens
 from search.teachers.families import bert_config
 from search.teachers.source import resolve_teacher
 from tests.benchmarks.table1_records import RATES, TRIED_SHARE, Settings
@@ -69,7 +70,7 @@ def _encoder_flops(layers: int, hidden: int, intermediate: int) -> float:
 def tokens_of(settings: Settings, task: Task, row: str, tries: bool) -> float:
     """How many tokens a row has still to learn from; ``tries`` where its rates have still to be tried."""
     if row == "teacher":
-        return settings.passes * 0.9 * _tokens(task, settings.seq_len)
+        return teacher_tokens(settings.fine_tuning, 0.9 * _tokens(task, settings.seq_len))
     return settings.tokens * (1 + (len(settings.rates_of(row)) * TRIED_SHARE if tries and row in RATES else 0))
 
 

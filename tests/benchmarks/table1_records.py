@@ -17,7 +17,7 @@ from data.progress import Progress, ProgressEvent
 from data.tasks import Task
 from search.distillation.recipe import default_recipe
 from search.study import atomic_write
-from search.teachers.teacher import FineTuning
+from search.teachers.fine_tuning import FineTuning
 from tests.benchmarks.provenance import ROOT
 
 ROWS = {

@@ -458,6 +458,12 @@ def test_what_is_doubtful_is_said(train: str, dev: str, remark: str, load: Load)
     assert remark in said(load({"a.csv": train} | ({"dev.csv": dev} if dev else {})))
 
 
+@pytest.mark.parametrize("columns", [("text", "text", "label"), ("text", None, "text"), ("text", "label", "label")])
+def test_one_column_is_not_two_things(columns: tuple[str | None, ...], load: Load) -> None:
+    with pytest.raises(DataFileError, match="cannot be two of text, second text and label"):
+        load({"a.csv": LABELLED}, *columns)
+
+
 def test_a_dev_file_that_is_train_is_refused(load: Load) -> None:
     with pytest.raises(DataFileError, match=r"dev\.csv:2: all 30 examples are in the training file too"):
         load({"a.csv": LABELLED, "dev.csv": LABELLED})

@@ -23,7 +23,8 @@ from search.distillation.levels import Effort
 from search.optimization.space import model_bytes
 from search.real_stages import real_stages
 from search.records import PredictorQuality
-from search.teachers.teacher import FineTuning, prepare_teacher
+from search.teachers.fine_tuning import FineTuning
+from search.teachers.teacher import prepare_teacher
 from tests.search.doubles import FakePredictor
 from tests.search.small_tasks import ANIMALS, COLOURS, SEQ_LEN, TAGS, make_task, small_architecture, write_source
 

@@ -15,7 +15,7 @@ import pytest
 from data.architecture import Architecture, Head
 from data.errors import InputError, ModelError
 from data.progress import no_progress
-from data.tasks import Example, Task
+from data.tasks import Example, TaggedWords, Task
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.agreement import max_difference, random_inputs
@@ -224,6 +224,13 @@ def test_texts_that_are_cut_and_general_text_are_told(tmp_path: Path) -> None:
     assert cut == "2 of 4 training texts (50.0%) are longer than --seq-len 64, and are cut"
     assert corpus.startswith("general text: 2 lines of ")
     assert material_remarks(replace(task, train=(short,), dev=(short,)), OPTIONS) == ()
+
+
+def test_words_without_a_token_are_told() -> None:
+    sentence = TaggedWords(("the", "\u200b", "cat"), (0, 1, 1))
+    task = Task("t", "tokens", ("O", "B-A"), "entity_f1", (sentence,), (sentence,))
+    (told,) = material_remarks(task, OPTIONS)
+    assert told.startswith("the teacher's tokenizer keeps nothing of 2 of 6 words")
 
 
 def test_the_task_is_what_the_options_name(tmp_path: Path) -> None:

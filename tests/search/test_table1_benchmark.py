@@ -27,7 +27,8 @@ from fusion.compare.comparison import example_inputs
 from search.learning.encoding import encode, pad
 from search.learning.task_models import load_model
 from search.learning.units import Units
-from search.teachers.teacher import FineTuning, Teacher, prepare_teacher
+from search.teachers.fine_tuning import FineTuning
+from search.teachers.teacher import Teacher, prepare_teacher
 from tests.benchmarks import table1_learning
 from tests.benchmarks.table1 import main, searched_sizes
 from tests.benchmarks.table1_learning import Lesson, learn

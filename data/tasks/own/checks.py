@@ -87,4 +87,4 @@ def few(dev: Sequence[object]) -> tuple[str, ...]:
     if len(dev) >= _FEW:
         return ()
     points = 50 / math.sqrt(len(dev))
-    return (f"dev has {len(dev)} examples: chance alone moves a share of right answers by some {points:.0f} points",)
+    return (f"dev has {len(dev)} examples: chance alone moves a score by some {points:.0f} points",)

@@ -95,6 +95,7 @@ def find_columns(table: Table, wanted: Wanted, kind: Kind | None) -> tuple[Table
     text, second = _texts(table, wanted)
     label = _label(table, wanted, {text, second}, kind)
     columns = Columns(text, second, label)
+    _check_different(table, columns)
     return table, columns, said + _told(table, columns, wanted)
 
 
@@ -122,6 +123,15 @@ def _check_header(table: Table) -> None:
     twice = [name for name, count in Counter(table.columns).items() if name and count > 1]
     if twice:
         raise DataFileError(table.path, f"two columns are called {twice[0]!r}: rename one", table.header)
+
+
+def _check_different(table: Table, columns: Columns) -> None:
+    used = [index for index in (columns.text, columns.second, columns.label) if index is not None]
+    twice = [table.columns[index] for index, count in Counter(used).items() if count > 1]
+    if twice:
+        raise DataFileError(
+            table.path, f"column {twice[0]!r} cannot be two of text, second text and label", table.header
+        )
 
 
 def plain_name(name: str) -> str:

@@ -21,7 +21,8 @@ from search.learning.objectives import predict
 from search.learning.task_models import load_model
 from search.students.basis import principal_basis
 from search.students.student import cut_student, mapped_layers
-from search.teachers.teacher import FineTuning, Teacher, prepare_teacher
+from search.teachers.fine_tuning import FineTuning
+from search.teachers.teacher import Teacher, prepare_teacher
 from tests.search.small_tasks import make_task, small_architecture, write_source
 
 BRIEF = 800  # tokens, some three batches

@@ -12,8 +12,9 @@ from data.architecture import Architecture
 from data.tasks import Example, Kind, TaggedWords, Task
 from search.distillation.distillation import distill
 from search.real_stages import teacher_sizes
+from search.teachers.fine_tuning import FineTuning
 from search.teachers.source import head_of
-from search.teachers.teacher import FineTuning, prepare_teacher
+from search.teachers.teacher import prepare_teacher
 from tests.search.teachers.pretrained import TEXTS, save_pretrained
 
 

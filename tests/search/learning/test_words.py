@@ -43,7 +43,7 @@ def tagged(*words: str) -> TaggedWords:
 def test_words_without_a_token_shift_no_tags(tokenizer: Any) -> None:
     sentences = (tagged("the", "\u200b", "cat", "\ufe0f", "red"), tagged("\u200b"), tagged("red", "\u200b"))
     encoded = encode(tokenizer, sentences, "tokens", 24)
-    assert encoded.cut == 0
+    assert (encoded.cut, encoded.dropped) == (0, 4)
     tags = [tag for sentence in sentences for tag in sentence.tags]
     assert predict(TaggingModel(), encoded).argmax(axis=1).tolist() == tags
 
@@ -51,7 +51,7 @@ def test_words_without_a_token_shift_no_tags(tokenizer: Any) -> None:
 def test_words_that_are_cut_off_are_outside(tokenizer: Any) -> None:
     sentences = (tagged("the", "\u200b", "cat", "red", "cat"), tagged("cat"))
     encoded = encode(tokenizer, sentences, "tokens", 4)
-    assert encoded.cut == 1
+    assert (encoded.cut, encoded.dropped) == (1, 1)
     assert predict(TaggingModel(), encoded).argmax(axis=1).tolist() == [0, 0, 1, 0, 0, 1]
 
 

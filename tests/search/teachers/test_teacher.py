@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import BertTokenizerFast
+from transformers import AutoTokenizer, BertTokenizerFast
 
 from data.errors import InputError, UnknownNameError
 from data.progress import ProgressEvent
 from data.tasks import Example, Kind
 from search.learning.evaluation import dev_predictions
 from search.learning.judgement import nothing_learnt
-from search.teachers.teacher import FineTuning, prepare_teacher, resolve_teacher
+from search.learning.task_models import load_model
+from search.teachers.comparison import compared_pairs
+from search.teachers.fine_tuning import FineTuning
+from search.teachers.teacher import prepare_teacher, resolve_teacher
 from tests.search.small_tasks import VOCABULARY, make_task, write_source
 
 
@@ -29,27 +32,70 @@ class KillError(Exception):
     """Stands for SIGKILL."""
 
 
-def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(source: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sentence_source(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same encoder as sentence-transformers keeps one."""
+    folder = tmp_path_factory.mktemp("sentences") / "source"
+    shutil.copytree(source, folder)
+    (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "Transformer"}]))
+    return folder
+
+
+# Of what embeds sentences the first 6 steps compare; each of the 18 steps that follow counts twice.
+@pytest.mark.parametrize(
+    ("kind_of_source", "killed", "begun", "steps"),
+    [
+        ("source", 22, 18, 36),
+        ("sentence_source", 5, 5, 42),
+        ("sentence_source", 10, 5, 42),
+        ("sentence_source", 28, 24, 42),
+    ],
+)
+def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(
+    kind_of_source: str, killed: int, begun: int, steps: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source: Path = request.getfixturevalue(kind_of_source)
     settings = FineTuning(passes=3, batch_size=8, checkpoint_steps=4)
 
     def kill(event: ProgressEvent) -> None:
-        if event.done == 11 and event.total:
+        if event.done >= killed and event.total:
             raise KillError
 
     whole = prepare_teacher(make_task(), str(source), 24, tmp_path / "whole", fine_tuning=settings)
     with pytest.raises(KillError):
         prepare_teacher(make_task(), str(source), 24, tmp_path / "killed", progress=kill, fine_tuning=settings)
-    steps: list[int] = []
+    done: list[int] = []
 
     def note(event: ProgressEvent) -> None:
         if event.total and not event.message:
-            steps.append(event.done)
+            done.append(event.done)
+            assert event.total == steps
 
     again = prepare_teacher(make_task(), str(source), 24, tmp_path / "killed", progress=note, fine_tuning=settings)
-    assert steps == list(range(9, 19))
+    assert (done[0], done[-1]) == (begun, steps)
+    assert done == sorted(set(done))
     weights = [(found.directory / "model.safetensors").read_bytes() for found in (whole, again)]
     assert weights[0] == weights[1]
     assert again.scores == whole.scores
+
+
+def test_what_embeds_sentences_compares_pairs_first(sentence_source: Path, tmp_path: Path) -> None:
+    task = make_task(200)
+    with_it, without = (
+        prepare_teacher(
+            task, str(sentence_source), 24, tmp_path, fine_tuning=FineTuning(passes=1, compared_pairs=pairs)
+        )
+        for pairs in (80, 0)
+    )
+    assert with_it.directory != without.directory
+    model, tokenizer = load_model(without.directory, "classification"), AutoTokenizer.from_pretrained(sentence_source)
+    pairs = compared_pairs(model.bert, task, tokenizer, 24, 80, 0)
+    assert len(pairs) == 80
+    texts = {text for example in task.train for text in (example.first, example.second)}  # type: ignore[union-attr]
+    assert all({pair.first, pair.second} <= texts and abs(pair.label) <= 1.0001 for pair in pairs)
+    known = {frozenset((example.first, example.second)) for example in task.train}  # type: ignore[union-attr]
+    kept = sum(frozenset((pair.first, pair.second)) in known for pair in pairs)
+    assert len(pairs) / 3 < kept < len(pairs)
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "tokens", "similarity"])
@@ -154,3 +200,9 @@ def test_a_classifier_that_knows_the_labels_in_another_order_is_put_in_that_of_t
     as_it_came = FineTuning(passes=1, learning_rate=1e-9)
     second = prepare_teacher(turned, str(first.directory), 24, tmp_path, fine_tuning=as_it_came)
     assert second.scores["accuracy"] == first.scores["accuracy"] > 0.7
+
+
+def test_few_texts_are_passed_over_more_often() -> None:
+    how = FineTuning(passes=1, least_tokens=250_000)
+    assert [how.passes_over(tokens) for tokens in (0, 1e4, 94_000, 150_000, 240_000, 1e7)] == [6, 6, 3, 2, 1, 1]
+    assert FineTuning(passes=3).passes_over(10.0) == 3
