@@ -153,6 +153,7 @@ def _apart(folder: Path, teacher: Teacher, choosing: Task) -> float:
     import torch
     from transformers import AutoTokenizer
 
+    from fusion.checkpoints.loading import quiet_transformers
     from search.learning.encoding import encode
     from search.learning.objectives import disagreement, predict
     from search.learning.task_models import load_model
@@ -160,7 +161,8 @@ def _apart(folder: Path, teacher: Teacher, choosing: Task) -> float:
 
     kind: Kind = "regression" if choosing.kind == "similarity" else choosing.kind
     held = encode(AutoTokenizer.from_pretrained(teacher.directory), choosing.dev, choosing.kind, teacher.max_tokens)
-    models = (load_model(each, choosing.kind) for each in (folder, teacher.directory))
+    with quiet_transformers():
+        models = [load_model(each, choosing.kind) for each in (folder, teacher.directory)]
     own, wanted = (Units.of(held).standardised(torch.from_numpy(predict(model, held))) for model in models)
     return float(disagreement(kind, own, wanted, {"attention_mask": torch.ones(len(own))}))
 
