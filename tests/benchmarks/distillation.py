@@ -39,15 +39,16 @@ def variants() -> dict[str, Recipe]:
     base = default_recipe()
     losses, changes = base.losses, base.changes
     only_labels = replace(losses, labels=1.0, logits=0.0, hidden=0.0, queries=0.0, keys=0.0, values=0.0)
-    relations = {"queries": 1.0, "keys": 1.0, "values": 1.0}
     return {
         "default": base,
         "labels-only": replace(base, losses=only_labels, changes=_NO_CHANGES),
+        "labels-only-slower": replace(
+            base, losses=only_labels, changes=_NO_CHANGES, learning_rate=base.learning_rate / 3
+        ),
         "no-changes": replace(base, changes=_NO_CHANGES),
         "no-labels": replace(base, losses=replace(losses, labels=0.0, logits=1.0)),
         "no-hidden": replace(base, losses=replace(losses, hidden=0.0)),
         "no-relations": replace(base, losses=replace(losses, queries=0.0, keys=0.0, values=0.0)),
-        "relations": replace(base, losses=replace(losses, **relations)),
         "layers-first": replace(base, layers_first=0.4),
         "averaged": replace(base, averaged=0.2),
         "slower-below": replace(base, rate_decay=0.85),
