@@ -83,10 +83,10 @@ def compared_pairs(bert: Any, task: Task, tokenizer: Any, max_tokens: int, most:
     partners = _partners(first, second, random)
     cosines = (first * second[partners]).sum(axis=1)
     swapped = random.random(len(examples)) < 0.5
-    texts = [(each.first, examples[partner].second or "") for each, partner in zip(examples, partners, strict=True)]
+    pairs = [(each.first, examples[partner].second or "") for each, partner in zip(examples, partners, strict=True)]
     return tuple(
-        Example(*(reversed(pair) if swap else pair), float(cosine))
-        for pair, swap, cosine in zip(texts, swapped, cosines, strict=True)
+        Example(two, one, float(cosine)) if swap else Example(one, two, float(cosine))
+        for (one, two), swap, cosine in zip(pairs, swapped, cosines, strict=True)
     )
 
 

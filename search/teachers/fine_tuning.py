@@ -76,7 +76,8 @@ def fine_tuning_loss(
         logits = model(**{name: batch[name] for name in MODEL_INPUTS}).logits.float()
         found = label_loss(encoded.kind, logits, batch)
         if consistency:
-            found = found + consistency * disagreement(encoded.kind, *logits.chunk(2), batch)
+            one, other = logits.chunk(2)
+            found = found + consistency * disagreement(encoded.kind, one, other, batch)
         return found
 
     return loss
