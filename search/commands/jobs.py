@@ -19,6 +19,7 @@ from data.kept import replacing
 from search.commands.time_left import StagePlan
 
 if TYPE_CHECKING:
+    from data.tasks import Kind
     from search.records import SearchOptions
     from search.teachers.fine_tuning import FineTuning
 
@@ -56,7 +57,11 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     profile = () if profiled else profile_stages()
     last = min(finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
-    teacher_s = _CUT_S + teacher_tokens(effort.fine_tuning, training_tokens(options)) / _TEACHER_TOKENS_S
+    teacher_s = (
+        _CUT_S
+        + teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
+        / _TEACHER_TOKENS_S
+    )
     trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
@@ -68,17 +73,16 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
         StagePlan("final", finalist_s, frozenset(["final", "distillation"]), "final", "distillation", last),
         StagePlan("dev", _DEV_S, frozenset(["dev"])),
     )
-    learnt = f"{options.teacher or 'default'} {options.effort}"
-    return expected("search", f"search {options.device} {options.task} {learnt} {threads} {options.seq_len}", stages)
+    how = f"{options.teacher or 'default'} {options.effort}"
+    return expected("search", f"search {options.device} {options.task} {how} {threads} {options.seq_len}", stages)
 
 
-def teacher_tokens(how: FineTuning, tokens: float) -> float:
-    """About how many tokens a fine-tuning on training texts of so many learns from, one that counts twice counted so.
+def teacher_tokens(how: FineTuning, tokens: float, kind: Kind = "classification") -> float:
+    """About how many tokens a fine-tuning on training texts of so many runs through the teacher.
 
     What comes before it is expected for all: nothing tells pairs from single texts before the files are read.
     """
-    compared = min(tokens, how.compared_pairs * _TOKENS_A_PAIR)
-    return compared + tokens * how.passes_over(tokens) * (2 if how.consistency else 1)
+    return min(tokens, how.compared_pairs * _TOKENS_A_PAIR) + tokens * how.passes_over(tokens, kind) * how.runs(kind)
 
 
 def training_tokens(options: SearchOptions) -> float:

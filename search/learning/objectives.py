@@ -73,11 +73,9 @@ def teacher_loss(kind: Kind, logits: Tensor, teacher: Tensor, batch: dict[str, A
 
 def disagreement(kind: Kind, one: Tensor, other: Tensor, batch: dict[str, Any]) -> Tensor:
     """How far two outputs for the same texts are apart: Kullback-Leibler divergence in both directions, halved, or the
-    mean square. ``batch`` holds the ``attention_mask`` of both, one after the other."""
+    mean square; not of "similarity". ``batch`` holds the ``attention_mask`` of both, one after the other."""
     if kind == "regression":
         return (one - other).square().mean()
-    if kind == "similarity":
-        return _COSINES * (one @ one.T - other @ other.T).square().mean()
     if kind == "tokens":
         counted = batch["attention_mask"][: len(one)].bool()
         one, other = one[counted], other[counted]

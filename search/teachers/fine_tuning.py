@@ -8,25 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from data.tasks import Kind
 from search.learning.encoding import MODEL_INPUTS, Encoded, pad_texts, text_of
 from search.learning.objectives import disagreement, label_loss
 from search.learning.training import Schedule, own_share
 from search.learning.units import Units
 
 _MOST_PASSES = 6
+# Kinds for which answering the same twice was found to pay; tags and embeddings were not measured.
+_CONSISTENT: tuple[Kind, ...] = ("classification", "regression")
 
 
 @dataclass(frozen=True)
 class FineTuning:
     """How a teacher is fine-tuned: passes over the training examples and the rest of its schedule.
 
-    Where all passes have fewer than ``least_tokens``, there are more, six at most. ``consistency`` weighs how far two
+    Where all passes run fewer than ``least_tokens``, there are more, six at most. ``consistency`` weighs how far two
     runs through dropout may differ on one text (R-Drop, Liang et al. 2021); 0 leaves it out and halves the cost of a
     step. At most ``compared_pairs`` are learnt at ``comparison_rate`` before (:mod:`search.teachers.comparison`).
     """
 
     passes: int = 3
-    least_tokens: int = 0
+    least_tokens: int = 1_000_000
     batch_size: int = 32
     learning_rate: float = 1e-4
     rate_decay: float = 0.9
@@ -36,9 +39,14 @@ class FineTuning:
     compared_pairs: int = 8_000
     comparison_rate: float = 2e-4
 
-    def passes_over(self, tokens: float) -> int:
+    def runs(self, kind: Kind) -> int:
+        """How often a step runs each text."""
+        return 2 if self.consistency and kind in _CONSISTENT else 1
+
+    def passes_over(self, tokens: float, kind: Kind) -> int:
         """How many passes over training texts of so many tokens."""
-        return max(self.passes, min(_MOST_PASSES, round(self.least_tokens / max(1.0, tokens))))
+        each = max(1.0, tokens * self.runs(kind))
+        return max(self.passes, min(_MOST_PASSES, round(self.least_tokens / each)))
 
     def schedule(self, steps: int) -> Schedule:
         """That of so many steps."""

@@ -252,8 +252,8 @@ class _Learning:
     def run(self, task: Task, compares: bool, best: _Best, progress: Progress) -> None:
         """Learns to compare, where wanted, and then the task; what is done is told in steps of ordinary cost."""
         before = comparison_steps(task, self.how) if compares else 0
-        cost = 2 if self._consistency else 1
-        total = before + self._steps_each * self._passes * cost
+        runs = self.how.runs(self.encoded.kind)
+        total = before + self._steps_each * self._passes * runs
         if before and not has_checkpoint(self.directory):
             learn_to_compare(
                 self.model,
@@ -267,7 +267,7 @@ class _Learning:
             )
         if not best.scores:
             best.offer(self.model)
-        self._train(best, part_of(progress, before, cost, total))
+        self._train(best, part_of(progress, before, runs, total))
 
     def _train(self, best: _Best, progress: Progress) -> None:
         schedule = self.how.schedule(self._steps_each * self._passes)
@@ -281,22 +281,18 @@ class _Learning:
                 progress(ProgressEvent("teacher", done, schedule.steps, told))
 
         plan = batch_plan(self.encoded.example_lengths, schedule.batch_size, schedule.steps, self.seed)
-        loss = fine_tuning_loss(self.encoded, plan, best.units, self._consistency)
+        consistency = self.how.consistency if self.how.runs(self.encoded.kind) > 1 else 0.0
+        loss = fine_tuning_loss(self.encoded, plan, best.units, consistency)
         where: dict[str, Any] = {"seed": self.seed, "directory": self.directory}
         train(self.model, loss, schedule, **where, progress=progress, stage="teacher", after=score)
 
     @property
     def _passes(self) -> int:
-        return self.how.passes_over(len(self.encoded.tokens))
+        return self.how.passes_over(len(self.encoded.tokens), self.encoded.kind)
 
     @property
     def _steps_each(self) -> int:
         return math.ceil(len(self.encoded) / self.how.batch_size)
-
-    @property
-    def _consistency(self) -> float:
-        """Two passes of a model without dropout are the same."""
-        return self.how.consistency if self.model.config.hidden_dropout_prob else 0.0
 
 
 def _read_record(directory: Path) -> Teacher:

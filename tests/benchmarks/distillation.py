@@ -121,7 +121,7 @@ class Bench:
         return self._tasks[name]
 
     def _teacher(self, run: Run, task: Task) -> Teacher:
-        settings = FineTuning(passes=run.passes, learning_rate=run.rate)
+        settings = FineTuning(passes=run.passes, least_tokens=0, learning_rate=run.rate)
         folder = self._out / "teachers"
         return prepare_teacher(task, None, 128, folder, run.seed, _told, settings)
 

@@ -70,7 +70,7 @@ def _encoder_flops(layers: int, hidden: int, intermediate: int) -> float:
 def tokens_of(settings: Settings, task: Task, row: str, tries: bool) -> float:
     """How many tokens a row has still to learn from; ``tries`` where its rates have still to be tried."""
     if row == "teacher":
-        return teacher_tokens(settings.fine_tuning, 0.9 * _tokens(task, settings.seq_len))
+        return teacher_tokens(settings.fine_tuning, 0.9 * _tokens(task, settings.seq_len), task.kind)
     return settings.tokens * (1 + (len(settings.rates_of(row)) * TRIED_SHARE if tries and row in RATES else 0))
 
 

@@ -73,7 +73,7 @@ class Settings:
     @property
     def fine_tuning(self) -> FineTuning:
         """The teacher's."""
-        return FineTuning(passes=self.passes)
+        return FineTuning(passes=self.passes, least_tokens=0)
 
     def key(self, task: Task, row: str, seed: int) -> str:
         """Equal where a finished row is what would be made now: data, teacher, sizes, lengths, recipe and code."""

@@ -37,7 +37,9 @@ def test_a_student_of_another_family_is_distilled(name: str, kind: Kind, tmp_pat
     task, source = make_task(kind), tmp_path / "source"
     save_pretrained(name, source)
     sizes = teacher_sizes(str(source))
-    teacher = prepare_teacher(task, str(source), 24, tmp_path / "teachers", fine_tuning=FineTuning(passes=1))
+    teacher = prepare_teacher(
+        task, str(source), 24, tmp_path / "teachers", fine_tuning=FineTuning(passes=1, least_tokens=0)
+    )
     architecture = Architecture(
         2,
         32,

@@ -55,7 +55,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(
     kind_of_source: str, killed: int, begun: int, steps: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     source: Path = request.getfixturevalue(kind_of_source)
-    settings = FineTuning(passes=3, batch_size=8, checkpoint_steps=4)
+    settings = FineTuning(passes=3, least_tokens=0, batch_size=8, checkpoint_steps=4)
 
     def kill(event: ProgressEvent) -> None:
         if event.done >= killed and event.total:
@@ -81,10 +81,9 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(
 
 def test_what_embeds_sentences_compares_pairs_first(sentence_source: Path, tmp_path: Path) -> None:
     task = make_task(200)
+    settings = FineTuning(passes=1, least_tokens=0)
     with_it, without = (
-        prepare_teacher(
-            task, str(sentence_source), 24, tmp_path, fine_tuning=FineTuning(passes=1, compared_pairs=pairs)
-        )
+        prepare_teacher(task, str(sentence_source), 24, tmp_path, fine_tuning=replace(settings, compared_pairs=pairs))
         for pairs in (80, 0)
     )
     assert with_it.directory != without.directory
@@ -109,8 +108,12 @@ def test_teachers_of_every_kind_learn(kind: Kind, source: Path, tmp_path: Path) 
 
 def test_the_teacher_that_came_is_kept_where_training_makes_it_worse(source: Path, tmp_path: Path) -> None:
     task = make_task(200, "similarity")
-    came = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, learning_rate=1e-9))
-    worse = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, learning_rate=10.0))
+    came = prepare_teacher(
+        task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, least_tokens=0, learning_rate=1e-9)
+    )
+    worse = prepare_teacher(
+        task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, least_tokens=0, learning_rate=10.0)
+    )
     assert worse.score >= came.score - 1e-3
 
 
@@ -182,7 +185,7 @@ def test_numbers_far_from_zero_are_learnt_from_their_mean_on(source: Path, tmp_p
         for part in (task.train, task.dev)
     )
     task = replace(task, train=train, dev=dev)
-    teacher = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1))
+    teacher = prepare_teacher(task, str(source), 24, tmp_path, fine_tuning=FineTuning(passes=1, least_tokens=0))
     predictions, _ = dev_predictions(teacher.directory, task, 24)
     assert np.abs(predictions - 1000.5).max() < 2.0
 
@@ -197,12 +200,14 @@ def test_a_classifier_that_knows_the_labels_in_another_order_is_put_in_that_of_t
         for part in (task.train, task.dev)
     )
     turned = replace(task, label_names=("yes", "no"), train=train, dev=dev)
-    as_it_came = FineTuning(passes=1, learning_rate=1e-9)
+    as_it_came = FineTuning(passes=1, least_tokens=0, learning_rate=1e-9)
     second = prepare_teacher(turned, str(first.directory), 24, tmp_path, fine_tuning=as_it_came)
     assert second.scores["accuracy"] == first.scores["accuracy"] > 0.7
 
 
 def test_few_texts_are_passed_over_more_often() -> None:
-    how = FineTuning(passes=1, least_tokens=250_000)
-    assert [how.passes_over(tokens) for tokens in (0, 1e4, 94_000, 150_000, 240_000, 1e7)] == [6, 6, 3, 2, 1, 1]
-    assert FineTuning(passes=3).passes_over(10.0) == 3
+    brief, full = FineTuning(passes=1, least_tokens=250_000, consistency=0.0), FineTuning()
+    tokens = (0, 1e4, 94_000, 150_000, 240_000, 1e7)
+    assert [brief.passes_over(each, "classification") for each in tokens] == [6, 6, 3, 2, 1, 1]
+    assert [full.passes_over(each, "classification") for each in tokens] == [6, 6, 5, 3, 3, 3]
+    assert [full.passes_over(each, "tokens") for each in tokens] == [6, 6, 6, 6, 4, 3], "tags run once"
