@@ -30,7 +30,7 @@ from tests.search.small_tasks import ANIMALS, COLOURS, SEQ_LEN, TAGS, make_task,
 
 HIDDEN = 96
 # A search that goes all the way in seconds.
-EFFORT = Effort("brief", 3, 20_000, 20_000)
+EFFORT = Effort("brief", FineTuning(passes=3, least_tokens=0, consistency=0.0), 20_000, 20_000)
 Found = dict[str, Any]
 Search = Callable[..., Found]
 
@@ -40,7 +40,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that knows animals from colours."""
     folder = tmp_path_factory.mktemp("teacher")
     source = write_source(folder / "source", 3, HIDDEN)
-    settings = FineTuning(passes=8, learning_rate=2e-3)
+    settings = FineTuning(passes=8, least_tokens=0, learning_rate=2e-3)
     return prepare_teacher(make_task(600, "tokens"), str(source), SEQ_LEN, folder, fine_tuning=settings).directory
 
 
