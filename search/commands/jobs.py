@@ -57,11 +57,8 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     profile = () if profiled else profile_stages()
     last = min(finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
-    teacher_s = (
-        _CUT_S
-        + teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
-        / _TEACHER_TOKENS_S
-    )
+    learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
+    teacher_s = _CUT_S + learnt / _TEACHER_TOKENS_S
     trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data.progress import Progress
+from data.progress import Progress, ProgressEvent
 from data.tasks import Example, Task
 from fusion.checkpoints.sentence_modules import is_sentence_folder
 from search.learning.encoding import encode
@@ -53,11 +53,13 @@ def learn_to_compare(
 ) -> None:
     """Trains the encoder and pooler of ``model``, a sequence classifier, in place; its classifier stays as it is.
 
-    One pass over the task's training pairs, or as many as are wanted. It goes on where a kill cut it off.
+    One pass over the task's training pairs, as many as are wanted at most. It goes on where a kill cut it off.
     """
+    steps = comparison_steps(task, fine_tuning)
+    progress(ProgressEvent("teacher", 0, steps, "embedding texts, whose pairs are compared first"))
     made = compared_pairs(model.bert, task, tokenizer, max_tokens, fine_tuning.compared_pairs, seed)
     pairs = encode(tokenizer, made, "regression", max_tokens)
-    schedule = fine_tuning.comparison_schedule(comparison_steps(task, fine_tuning))
+    schedule = fine_tuning.comparison_schedule(steps)
     plan = batch_plan(pairs.example_lengths, schedule.batch_size, schedule.steps, seed)
     with seeded(seed):
         judge = class_of("regression")(_one_value(model.config))

@@ -127,7 +127,9 @@ def _fine_tune(
         if task.unlabelled:
             best.keep(model, dict.fromkeys(METRICS[task.kind], 1.0), 0.0)
         else:
-            learning = _Learning(model, tokenizer, encoded, max_tokens, seed, partial, fine_tuning)
+            # Two runs of a model without dropout are the same.
+            how = fine_tuning if model.config.hidden_dropout_prob else replace(fine_tuning, consistency=0.0)
+            learning = _Learning(model, tokenizer, encoded, max_tokens, seed, partial, how)
             learning.run(task, compares(task, source) and not has_head, best, progress)
     config = model.config
     record = Teacher(
