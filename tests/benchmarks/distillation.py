@@ -26,6 +26,7 @@ from data.progress import ProgressEvent
 from data.tasks import DOCPAIRS, Kind, Task, load_task
 from search.distillation.distillation import distill
 from search.distillation.recipe import Changes, Recipe, default_recipe
+from search.real_stages import Sizes
 from search.teachers.fine_tuning import FineTuning
 from search.teachers.source import head_of
 from search.teachers.teacher import Teacher, prepare_teacher
@@ -76,7 +77,7 @@ class Run:
     tokens: int = 0
 
 
-def architecture_of(name: str, teacher: Teacher, task: Task) -> Architecture:
+def architecture_of(name: str, teacher: Teacher | Sizes, **others: Any) -> Architecture:
     """A student's sizes from a name such as ``6x192-h6-f768``, all else as the teacher has it."""
     sizes, heads, intermediate = name.split("-")
     layers, hidden = sizes.split("x")
@@ -87,8 +88,7 @@ def architecture_of(name: str, teacher: Teacher, task: Task) -> Architecture:
         intermediate=int(intermediate[1:]),
         vocab_size=teacher.vocab_size,
         max_positions=teacher.max_positions,
-        labels=task.labels,
-        head=head_of(task),
+        **others,
     )
 
 
@@ -135,7 +135,7 @@ class Bench:
         done = distill(
             teacher,
             choosing,
-            architecture_of(run.student, teacher, task),
+            architecture_of(run.student, teacher, labels=task.labels, head=head_of(task)),
             tokens=run.tokens,
             recipe=variants()[run.recipe],
             seed=run.seed,
