@@ -10,5 +10,6 @@ cd "$(dirname "$0")/.."
 
 status=0
 "$bin/python" -m pytest -q -m timing || status=$?
-"$bin/python" -m pytest -q -m 'not timing' -n "$processes" --dist loadfile --no-loadscope-reorder || status=$?
+# As many processes as processors: were each to use all of them, their threads would spin for one another.
+OMP_NUM_THREADS=1 "$bin/python" -m pytest -q -m 'not timing' -n "$processes" --dist loadfile --no-loadscope-reorder || status=$?
 exit "$status"
