@@ -285,8 +285,16 @@ class _Learning:
         plan = batch_plan(self.encoded.example_lengths, schedule.batch_size, schedule.steps, self.seed)
         consistency = self.how.consistency if self.how.runs(self.encoded.kind) > 1 else 0.0
         loss = fine_tuning_loss(self.encoded, plan, best.units, consistency)
-        where: dict[str, Any] = {"seed": self.seed, "directory": self.directory}
-        train(self.model, loss, schedule, **where, progress=progress, stage="teacher", after=score)
+        train(
+            self.model,
+            loss,
+            schedule,
+            seed=self.seed,
+            directory=self.directory,
+            progress=progress,
+            stage="teacher",
+            after=score,
+        )
 
     @property
     def _passes(self) -> int:

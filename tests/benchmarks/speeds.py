@@ -8,19 +8,18 @@ Prints minimum, median and 90th percentile in ms, and the teacher's over each of
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from fusion.compare.benchmark import time_in_turn
-from fusion.compare.comparison import example_inputs
 from fusion.compiled import CompiledModel, compile_model
 from search.real_stages import teacher_sizes
 from search.students.student import save_untrained
 from search.teachers.source import resolve_teacher
 from tests.benchmarks.distillation import architecture_of
+from tests.benchmarks.table1_latency import bound
 
 
 def main() -> None:
@@ -39,18 +38,13 @@ def main() -> None:
             architecture = architecture_of(name, sizes, seq_len=given.seq_len, labels=2)
             checkpoint = save_untrained(source, architecture, Path(folder) / name)
             models[name] = compile_model(checkpoint, given.seq_len, given.threads)
-    turns = time_in_turn({name: _bound(model) for name, model in models.items()}, given.rounds)
+    turns = time_in_turn({name: bound(model) for name, model in models.items()}, given.rounds)
     print(f"{models[own].target.name}, {given.threads} threads, {given.seq_len} tokens, {turns.rounds} rounds")
     print("| model | min | median | 90% | teacher's over each |", "|" + " --- |" * 5, sep="\n")
     figures = {timing.engine: np.percentile(timing.samples_ms, [0, 50, 90]) for timing in turns.timings}
     for name, found in figures.items():
         ratios = " / ".join(f"{ratio:.2f}" for ratio in figures[own] / found)
         print(f"| {name} | {' | '.join(f'{value:.2f}' for value in found)} | {ratios} |")
-
-
-def _bound(model: CompiledModel) -> Callable[[], object]:
-    inputs = example_inputs(model)
-    return lambda: model.run(inputs)
 
 
 if __name__ == "__main__":

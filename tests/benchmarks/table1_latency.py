@@ -86,7 +86,7 @@ def _timed(
         compiled[shape] = compile_model(out / record.model, settings.seq_len, settings.threads)
         differences[shape] = _difference(compiled[shape], record, tasks[record.task], out)
     progress(ProgressEvent("compiling", len(first), len(first)))
-    calls = {shape: _bound(model) for shape, model in compiled.items()}
+    calls = {shape: bound(model) for shape, model in compiled.items()}
     turns = time_in_turn(
         calls, settings.rounds, progress=lambda done, total: progress(ProgressEvent("timing", done, total))
     )
@@ -110,7 +110,8 @@ def _timed(
     return Latencies(shapes, settings.threads, settings.seq_len, settings.rounds, PAUSE, target, provenance()["date"])
 
 
-def _bound(model: CompiledModel) -> Callable[[], object]:
+def bound(model: CompiledModel) -> Callable[[], object]:
+    """A call of the model on example inputs, to be timed."""
     inputs = example_inputs(model)
     return lambda: model.run(inputs)
 

@@ -72,8 +72,9 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_teacher(
             assert event.total == steps
 
     again = prepare_teacher(make_task(), str(source), 24, tmp_path / "killed", progress=note, fine_tuning=settings)
-    assert (done[0], done[-1]) == (begun, steps)
-    assert done == sorted(set(done))
+    compared = steps - 36
+    all_steps = [*range(1, compared + 1), *range(compared + 2, steps + 1, 2)]
+    assert done == [step for step in all_steps if step >= begun]
     weights = [(found.directory / "model.safetensors").read_bytes() for found in (whole, again)]
     assert weights[0] == weights[1]
     assert again.scores == whole.scores
