@@ -70,9 +70,14 @@ class Architecture:
     def parameters(self) -> int:
         """Number of weights, embeddings and head included."""
         embeddings = (self.vocab_size + self.max_positions + self.token_types + 2) * self.hidden
+        return embeddings + self.encoder_parameters + self._head_parameters
+
+    @property
+    def encoder_parameters(self) -> int:
+        """Number of weights of all layers, without embeddings and head: what a text runs through."""
         attention = 4 * self.hidden * (self.hidden + 1)
         feed_forward = 2 * self.hidden * self.intermediate + self.hidden + self.intermediate
-        return embeddings + self.layers * (attention + feed_forward + 4 * self.hidden) + self._head_parameters
+        return self.layers * (attention + feed_forward + 4 * self.hidden)
 
     @property
     def _head_parameters(self) -> int:

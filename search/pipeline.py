@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,8 +104,9 @@ def run_final(
 def ranked(prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
     """The trials within the budget on this device, in the order in which they go into the final.
 
-    The most accurate first, and the faster one among equals. Beside a teacher that fits, the fastest of those within a
-    standard error of the best comes second: what is faster at equal accuracy is of use there.
+    The nearest to the teacher first, and the faster one among equals. Beside a teacher that fits, the fastest of those
+    whose score is within a standard error of the first's comes second: what is faster at equal accuracy is of use
+    there.
     """
 
     def latency_ms(trial: Trial) -> float:
@@ -114,7 +116,10 @@ def ranked(prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
     def score(trial: Trial) -> float:
         return trial.score or 0.0
 
-    order = sorted(filter(prospects.stands, trials), key=lambda trial: (-score(trial), latency_ms(trial)))
+    def distance(trial: Trial) -> float:
+        return trial.divergence.mean if trial.divergence else math.inf
+
+    order = sorted(filter(prospects.stands, trials), key=lambda trial: (distance(trial), latency_ms(trial)))
     if not order or not prospects.teacher:
         return order
     least = score(order[0]) - order[0].standard_error

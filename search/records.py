@@ -13,9 +13,9 @@ from data.tasks import Kind
 if TYPE_CHECKING:
     from data.measurement import Measurement
 
-# The teacher itself; the teacher scaled uniformly (the baseline); a spread of first points; Bayesian optimisation; the
-# fastest of the space, where nothing else fits.
-Proposer = Literal["teacher", "uniform", "initial", "bayesian", "fastest"]
+# The teacher itself; the teacher scaled uniformly (the baseline); the largest, before there is a score; Bayesian
+# optimisation; the fastest of the space, where nothing else fits.
+Proposer = Literal["teacher", "uniform", "largest", "bayesian", "fastest"]
 Provenance = Literal["measured", "simulated", "published"]
 
 
@@ -70,12 +70,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """How far a student's answers on the held-out tenth of train are from its teacher's: the mean over examples and its
+    standard error.
+
+    Of classes and tags the Kullback-Leibler divergence in both directions, halved (nats); of regression the mean
+    square, in the training labels' variance; of cosines the mean square.
+    """
+
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """A candidate and what a short distillation made of it.
 
     ``proposed`` until it is ``finished`` (with its scores) or ``failed`` (with the error). Scores are on the held-out
-    tenth of train; ``score`` is the task's main metric, ``cut_score`` that of the student as it was cut, before it
-    learnt anything. ``directory`` is relative to ``--out``.
+    tenth of train; ``score`` is the task's main metric, ``divergence`` what trials are compared by, ``cut_score`` and
+    ``cut_divergence`` those of the student as it was cut, before it learnt anything. ``directory`` is relative to
+    ``--out``.
     """
 
     index: int
@@ -85,7 +99,9 @@ class Trial:
     score: float | None = None
     scores: dict[str, float] | None = None
     standard_error: float = 0.0
+    divergence: Divergence | None = None
     cut_score: float | None = None
+    cut_divergence: Divergence | None = None
     seconds: float = 0.0
     directory: str = ""
     finished_at: str = ""

@@ -28,7 +28,7 @@ from search.records import Batch, SearchOptions, Trial
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = 3
+SCHEMA = 4
 _HEADER, _ENDING = "study", "ended"
 _FREE_TO_CHANGE = {"require_device"}
 Record = TypeVar("Record")

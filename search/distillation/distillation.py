@@ -22,28 +22,34 @@ from data.tasks import Example, Examples, TaggedWords, Task
 from search.distillation.changes import Material, changed_batch, nearest_tokens
 from search.distillation.losses import DistillationLoss, run
 from search.distillation.recipe import Recipe, default_recipe
+from search.learning.divergence import divergence
 from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
 from search.learning.training import Schedule, batch_plan, own_share, seeded, train
 from search.learning.units import Units
+from search.records import Divergence
 from search.students.basis import Basis, principal_basis
+from search.teachers.answers import kept_answers
 from search.teachers.teacher import Teacher
 
 _RECORD, _KEY = "distilled.json", "key"
 # The teacher's hidden states in the student's coordinates; what goes on from the student needs it.
 PROJECTION = "projection.safetensors"
-_RECIPE = 5  # raised when distillation changes, so that models made otherwise are not reused
+_RECIPE = 6  # raised when distillation changes, so that models made otherwise are not reused
 
 
 @dataclass(frozen=True)
 class DistilledModel:
     """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples
-    with the standard error of the main one, those of the student as it was cut (or begun), and training seconds."""
+    with the standard error of the main one, how far its answers there are from the teacher's, both also of the student
+    as it was cut (or begun), and training seconds."""
 
     directory: Path
     score: float
     scores: dict[str, float]
     standard_error: float
+    divergence: Divergence
     scores_before: dict[str, float]
+    divergence_before: Divergence
     seconds: float
 
 
@@ -171,7 +177,8 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         verb = "cutting" if work.begin is None else "going on with"
         progress(ProgressEvent("distillation", 0, None, f"{verb} {work.architecture.name}"))
         student, projection = _beginning(work, teacher, encoded, basis)
-        before = task.score(predict(student, held))
+        wanted = kept_answers(work.teacher.directory, teacher, task, held)
+        before = predict(student, held)
         if work.tokens:
             material = _material(work, teacher, tokenizer, encoded)
             _train(work, student, teacher, material, basis, projection, partial, progress)
@@ -180,11 +187,19 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         save_file({"projection": projection}, finished / PROJECTION)
         # Scored as saved: what others will load.
         predictions = predict(load_model(finished, kind), held)
-        scores, standard_error = task.score(predictions), task.standard_error(predictions)
-    seconds = time.monotonic() - started
-    record = {"key": work.key, "score": scores[task.metric], "scores": scores, "standard_error": standard_error}
-    record |= {"scores_before": before}
-    (finished / _RECORD).write_text(json.dumps(record | {"seconds": seconds}), encoding="utf-8")
+    units = Units.of(encoded)
+    done = DistilledModel(
+        directory=out_dir,
+        score=task.score(predictions)[task.metric],
+        scores=task.score(predictions),
+        standard_error=task.standard_error(predictions),
+        divergence=divergence(kind, predictions, wanted, units),
+        scores_before=task.score(before),
+        divergence_before=divergence(kind, before, wanted, units),
+        seconds=time.monotonic() - started,
+    )
+    record = asdict(done) | {"key": work.key, "directory": out_dir.name}
+    (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
     os.replace(finished, out_dir)
     shutil.rmtree(partial)
 

@@ -116,6 +116,12 @@ class SearchSpace:
             for intermediate in self.intermediate
         )
 
+    @property
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """The smallest and the largest of all sizes together."""
+        sizes = (self.layers, self.hidden, self.intermediate)
+        return self._extreme(*map(min, sizes)), self._extreme(*map(max, sizes))
+
     def uniformly_scaled(self) -> tuple[Architecture, ...]:
         """The teacher shrunk in all its sizes alike, smallest first: what one would try without a search.
 
@@ -150,6 +156,9 @@ class SearchSpace:
         low = np.log([float(min(candidates)) for candidates in values])
         high = np.log([float(max(candidates)) for candidates in values])
         return np.asarray((logs - low) / np.where(high > low, high - low, 1.0))
+
+    def _extreme(self, layers: int, hidden: int, intermediate: int) -> Architecture:
+        return self._architecture(layers, hidden, 1, intermediate)
 
     def _architecture(self, layers: int, hidden: int, heads: int, intermediate: int) -> Architecture:
         return replace(self.template, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)

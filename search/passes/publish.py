@@ -49,7 +49,7 @@ def _assemble(bench: Bench, result: SearchResult) -> Path:
     checkpoint = bench.study.out / finalist.trained.directory
     # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model. Their
     # content only: safetensors writes files that nobody but their owner may read.
-    noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json")
+    noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json", "answers-*.npy")
     shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)

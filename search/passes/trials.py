@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
-from search.optimization.optimizer import below, initial_count, near, propose
+from search.optimization.optimizer import below, near, propose
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, now, timed
 from search.records import Admission, Candidate, Proposer, Trial
@@ -88,7 +88,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
     baseline_wanted = not trials and not teacher
 
     def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
-        return propose(prospects.space, candidates, trials, count=count, total_trials=options.trials, seed=options.seed)
+        return propose(prospects.space, candidates, trials, count=count, seed=options.seed)
 
     for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
         if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:
@@ -99,16 +99,15 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         else:
             pool = near(pool, options.budget_ms)
         ready = [each for each in pool if prospects.admission(each.architecture)]
-        first_points = max(0, initial_count(options.trials) - len(trials))
-        if ready and (batch or first_points):
+        if ready and batch:
             return prospects.admission(proposals(ready, 1)[0][0].architecture)
         if batch >= _PATIENCE and _admitted(prospects, trials):
             break
-        wanted, proposer = proposals(pool, max(_BATCH, first_points))
+        wanted, proposer = proposals(pool, _BATCH)
         if wanted and prospects.admission(wanted[0].architecture):
             return prospects.admission(wanted[0].architecture)
         unknown = [each for each in wanted if prospects.admission(each.architecture) is None]
-        together: list[tuple[Candidate, Proposer]] = [(each, proposer) for each in enough(unknown, first_points)]
+        together: list[tuple[Candidate, Proposer]] = [(each, proposer) for each in enough(unknown)]
         if baseline_wanted and prospects.baseline is None:
             scaled = prospects.uniform()
             together = [(each, "uniform") for each in scaled] + [pair for pair in together if pair[0] not in scaled]
@@ -124,12 +123,12 @@ def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:
     return [admission for admission in found if admission is not None]
 
 
-def enough(candidates: Sequence[Candidate], least: int) -> list[Candidate]:
-    """The first of the candidates, ``least`` of them or more, until some of them is admitted with high probability."""
+def enough(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first of the candidates, until some of them is admitted with high probability."""
     taken: list[Candidate] = []
     none = 1.0
     for candidate in candidates:
-        if len(taken) >= least and none <= _CHANCE_OF_NONE:
+        if none <= _CHANCE_OF_NONE:
             break
         taken.append(candidate)
         none *= 1 - candidate.probability_within
@@ -169,7 +168,9 @@ def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial
         score=student.score,
         scores=dict(student.scores),
         standard_error=student.standard_error,
+        divergence=student.divergence,
         cut_score=student.scores_before[task.metric],
+        cut_divergence=student.divergence_before,
         seconds=student.seconds,
         directory=bench.study.relative(student.directory),
         finished_at=now(),

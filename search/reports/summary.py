@@ -22,8 +22,9 @@
                                     models[]: name, architecture, latency (as below), proposer, admitted, timing
     baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
                                     with its trial and that trial's score; null where the teacher itself fits
-    trials[]                        index, name, architecture, proposer, status, scores as above, cut_score (before it
-                                    learnt anything), seconds, timed_ms,
+    trials[]                        index, name, architecture, proposer, status, scores as above, divergence
+                                    {mean, standard_error} from the teacher on the held-out tenth; cut_score and
+                                    cut_divergence (before it learnt anything), seconds, timed_ms,
                                     latency: {predicted_ms, interval_ms, probability_within, provenance}
     finalists[]                     trial (null: the teacher itself), name, latency (as above), scores as above, dev,
                                     max_logit_difference, meets_budget, blocks, screening (before any training) and
@@ -197,7 +198,9 @@ def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
         "score": trial.score,
         "scores": trial.scores,
         "standard_error": trial.standard_error,
+        "divergence": asdict(trial.divergence) if trial.divergence else None,
         "cut_score": trial.cut_score,
+        "cut_divergence": asdict(trial.cut_divergence) if trial.cut_divergence else None,
         "seconds": round(trial.seconds, 3),
         "error": trial.error or None,
     }

@@ -144,28 +144,8 @@ class Bench:
             progress=_told,
         )
         dev = _dev_scores(done.directory, task)
-        apart = _apart(done.directory, teacher, choosing)
-        return {"held_out": done.scores, "cut": done.scores_before, "dev": dev, "metric": task.metric, "apart": apart}
-
-
-def _apart(folder: Path, teacher: Teacher, choosing: Task) -> float:
-    """How far a student's answers on the held-out tenth are from its teacher's: Kullback-Leibler divergence, or the
-    mean square in the labels' own spread. It tells recipes apart that so few examples cannot."""
-    import torch
-    from transformers import AutoTokenizer
-
-    from fusion.checkpoints.loading import quiet_transformers
-    from search.learning.encoding import encode
-    from search.learning.objectives import disagreement, predict
-    from search.learning.task_models import load_model
-    from search.learning.units import Units
-
-    kind: Kind = "regression" if choosing.kind == "similarity" else choosing.kind
-    held = encode(AutoTokenizer.from_pretrained(teacher.directory), choosing.dev, choosing.kind, teacher.max_tokens)
-    with quiet_transformers():
-        models = [load_model(each, choosing.kind) for each in (folder, teacher.directory)]
-    own, wanted = (Units.of(held).standardised(torch.from_numpy(predict(model, held))) for model in models)
-    return float(disagreement(kind, own, wanted, {"attention_mask": torch.ones(len(own))}))
+        apart = {"apart": done.divergence.mean, "cut_apart": done.divergence_before.mean}
+        return {"held_out": done.scores, "cut": done.scores_before, "dev": dev, "metric": task.metric} | apart
 
 
 def _dev_scores(folder: Path, task: Task) -> dict[str, float]:

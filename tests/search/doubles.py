@@ -23,7 +23,7 @@ from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions, Timing
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study
@@ -256,7 +256,9 @@ class World:
             score=score,
             scores={task.metric: score},
             standard_error=error_of(score, task),
+            divergence=Divergence(1.0 - score, 0.01),
             scores_before={task.metric: score - 0.1},
+            divergence_before=Divergence(1.1 - score, 0.01),
             seconds=self.pause_s,
         )
 

@@ -17,7 +17,7 @@ from search.study import Study, atomic_write, open_study
 
 OPTIONS = SearchOptions(device="host", budget_ms=8.0, task="docpairs")
 TRIAL = Trial(
-    0, Candidate(Architecture(2, 64, 4, 128), 1.0, 0.9, 1.1, 0.99, "measured"), "initial", "finished", 0.7, {"f1": 0.6}
+    0, Candidate(Architecture(2, 64, 4, 128), 1.0, 0.9, 1.1, 0.99, "measured"), "largest", "finished", 0.7, {"f1": 0.6}
 )
 
 

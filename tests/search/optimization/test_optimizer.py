@@ -11,7 +11,7 @@ import numpy as np
 from data.architecture import Architecture
 from search.optimization.optimizer import below, near, propose
 from search.optimization.space import SearchSpace
-from search.records import Candidate, Trial
+from search.records import Candidate, Divergence, Trial
 
 TEACHER = SimpleNamespace(
     layers=6,
@@ -39,15 +39,21 @@ def left(trials: list[Trial]) -> list[Candidate]:
     return near([found for found in FEASIBLE if found.architecture not in tried], 1.0)
 
 
-def run(score: Callable[[Architecture], float | None], count: int, seed: int = 0) -> list[Trial]:
-    """``count`` trials whose score is given by a function; None means that the trial failed."""
+def run(score: Callable[[Architecture], float | None], count: int, seed: int = 0, error: float = 0.001) -> list[Trial]:
+    """``count`` trials whose divergence is one less what a function gives; None means that the trial failed."""
     trials: list[Trial] = []
     while len(trials) < count:
-        (proposal,), proposer = propose(SPACE, left(trials), trials, count=1, total_trials=count, seed=seed)
+        (proposal,), proposer = propose(SPACE, left(trials), trials, count=1, seed=seed)
         trial = Trial(len(trials), proposal, proposer)
         value = score(trial.candidate.architecture)
-        trials.append(replace(trial, status="finished" if value is not None else "failed", score=value))
+        trials.append(scored(trial, value, error))
     return trials
+
+
+def scored(trial: Trial, value: float | None, error: float = 0.001) -> Trial:
+    if value is None:
+        return replace(trial, status="failed")
+    return replace(trial, status="finished", score=value, divergence=Divergence(1 - value, error))
 
 
 def narrow_and_deep(architecture: Architecture) -> float:
@@ -70,12 +76,39 @@ def test_equal_seeds_give_equal_proposals() -> None:
     assert run(narrow_and_deep, 5, seed=3) == run(narrow_and_deep, 5, seed=3)
 
 
-def test_first_points_are_spread_and_then_the_model_chooses() -> None:
-    trials = run(narrow_and_deep, 8)
-    assert [trial.proposer for trial in trials] == ["initial"] * 4 + ["bayesian"] * 4
-    points = SPACE.encode([trial.candidate.architecture for trial in trials[:4]])
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    assert distances[np.triu_indices(4, 1)].min() > 0.15
+def test_the_largest_comes_first_and_then_the_model_chooses() -> None:
+    trials = run(narrow_and_deep, 4)
+    assert [trial.proposer for trial in trials] == ["largest"] + ["bayesian"] * 3
+    most = max(each.architecture.encoder_parameters for each in left([]))
+    assert trials[0].candidate.architecture.encoder_parameters == most
+    unlikely = [replace(each, probability_within=0.3 if each.predicted_ms > 0.95 else 0.8) for each in left([])]
+    proposed, _ = propose(SPACE, unlikely, [], count=3, seed=0)
+    sizes = [each.architecture.encoder_parameters for each in proposed]
+    assert all(each.probability_within == 0.8 for each in proposed) and sizes == sorted(sizes, reverse=True)
+
+
+def test_where_size_is_all_that_counts_the_largest_is_what_is_tried() -> None:
+    """The rule that a search has to beat is what it does where there is nothing else to find."""
+    trials = run(lambda a: 1 - 0.1 * (a.encoder_parameters / 1e6) ** -0.5, 6, error=1e-5)
+    sizes = sorted((each.architecture.encoder_parameters for each in left([])), reverse=True)
+    assert all(trial.candidate.architecture.encoder_parameters >= sizes[30] for trial in trials)
+
+
+def test_what_is_known_to_be_noise_is_not_followed() -> None:
+    """One trial is far ahead. Where that is certain the next ones are its neighbours, where it is noise they are not."""
+    candidates = left([])
+    points = SPACE.encode([each.architecture for each in candidates])
+    ahead = int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))
+    others = [int(index) for index in np.random.default_rng(0).permutation(len(points))[:8] if index != ahead]
+
+    def next_one(error: float) -> float:
+        known = [scored(Trial(0, candidates[ahead], "bayesian"), 0.9, error)]
+        known += [scored(Trial(1 + n, candidates[at], "bayesian"), 0.8, error) for n, at in enumerate(others)]
+        free = [each for at, each in enumerate(candidates) if at not in (ahead, *others)]
+        (proposed,), _ = propose(SPACE, free, known, count=1, seed=0)
+        return float(np.linalg.norm(SPACE.encode([proposed.architecture])[0] - points[ahead]))
+
+    assert next_one(0.001) < 0.75 * next_one(0.2)
 
 
 def test_it_finds_better_than_chance() -> None:
@@ -102,17 +135,17 @@ def test_equal_scores_are_no_trouble() -> None:
 
 
 def test_nothing_is_proposed_where_nothing_is_left() -> None:
-    assert propose(SPACE, [], [], count=3, total_trials=5, seed=0)[0] == []
+    assert propose(SPACE, [], [], count=3, seed=0)[0] == []
 
 
 def test_several_are_looked_at_together_and_unlikely_ones_last() -> None:
     """Of candidates that promise the same accuracy, the one that likelier meets the budget comes first."""
-    trials = run(narrow_and_deep, 4)
+    trials = run(narrow_and_deep, 4, error=0.03)
     untried = left(trials)
     likely = set(untried[::2])
     candidates = [replace(found, probability_within=0.99 if found in likely else 1e-6) for found in untried]
     for known in (trials[:1], trials):
-        proposed, _ = propose(SPACE, candidates, known, count=4, total_trials=4, seed=0)
+        proposed, _ = propose(SPACE, candidates, known, count=4, seed=0)
         assert len({found.architecture for found in proposed}) == 4
         assert {found.probability_within for found in proposed} == {0.99}
 
