@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from search.teachers.teacher import Teacher
 
 
-def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[[str], None]) -> SearchResult:
+def run_search(
+    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Sequence[Trial] = ()
+) -> SearchResult:
     """Finds the most accurate model whose latency on the device is within the budget; goes on where the study is.
 
     Args:
@@ -44,6 +46,7 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
         stages: the functions of the other rooms.
         progress: told of each step of a long stage.
         note: told what the user should know, one line each.
+        known: finished trials of other budgets, from which this search learns too.
 
     Returns:
         The result; ``result.json``, ``report.html`` and ``best/`` are written as well.
@@ -54,7 +57,8 @@ def run_search(study: Study, stages: Stages, progress: Progress, note: Callable[
         PocketBertError: whatever else the stages raise; the study keeps what was finished.
     """
     with find_device(study, stages, note) as device:
-        bench = Bench(study, stages, device, study.options.threads or device.spec.default_threads, progress, note)
+        threads = study.options.threads or device.spec.default_threads
+        bench = Bench(study, stages, device, threads, progress, note, tuple(known))
         finished = finished_result(bench)
         if finished is not None:
             publish(bench, finished)

@@ -25,7 +25,8 @@ class SearchOptions:
 
     ``threads`` None means the device's own default. ``train``, ``dev`` and the names of columns are those of a task of
     the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
-    how much is spent on learning, ``corpus`` a file of general text. A study is resumed only with equal options, except
+    how much is spent on learning, ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in
+    the final. A study is resumed only with equal options, except
     for ``require_device``, which does not change what is searched.
     """
 
@@ -50,6 +51,7 @@ class SearchOptions:
     metric: str | None = None
     effort: Literal["brief", "full"] = "full"
     corpus: str | None = None
+    finalists: int = 2
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,16 @@ class SearchResult:
         return tuple(sorted(found, key=lambda finalist: finalist.timing.median_ms))
 
 
+@dataclass(frozen=True)
+class BudgetOutcome:
+    """What became of one of several budgets: its result, in a folder below ``--out``, or why there is none."""
+
+    budget_ms: float
+    folder: str
+    result: SearchResult | None
+    problem: str = ""
+
+
 def baseline_of(admissions: Sequence[Admission]) -> Admission | None:
     """The largest uniformly scaled teacher that was timed within the budget: what one has without a search."""
     within = [each for each in admissions if each.proposer == "uniform" and each.admitted]

@@ -50,6 +50,7 @@ INNER = {
         {"stages"},
         "passes",
         {"pipeline", "real_stages"},
+        {"front"},
         "commands",
     ),
 }

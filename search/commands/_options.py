@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
 
 __all__ = [
+    "DURATIONS_MS",
     "DURATION_MS",
     "DURATION_S",
     "SEED",
@@ -95,6 +96,22 @@ DURATION_MS = _Quantity(
     "duration", _scales((_MILLISECONDS, 1.0), (_SECONDS, 1e3), (_MICROSECONDS, 1e-3)), "50ms or 0.05s"
 )
 """Command-line type: ``50ms``, ``0.05s``, ``500us`` -> float milliseconds."""
+
+
+class _Durations(click.ParamType):  # type: ignore[type-arg]
+    """Several durations with commas between them."""
+
+    name = "durations"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """All of them in milliseconds; numbers given in code pass through."""
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(DURATION_MS.convert(part, param, ctx) for part in value.split(","))
+
+
+DURATIONS_MS = _Durations()
+"""Command-line type: ``4ms,8ms,0.012s`` -> float milliseconds of each."""
 
 DURATION_S = _Quantity(
     "duration", _scales((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_MINUTES, 60.0), (_HOURS, 3600.0)), "10m or 90s"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,11 @@ class Job:
     stages: tuple[StagePlan, ...]
 
 
-def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
-    """The job of a search: what it finds done already is expected to take no time."""
+def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
+    """The job of a search: what it finds done already is expected to take no time.
+
+    ``trials_left`` is how many trials there are still to be, for each of several budgets that is not finished.
+    """
     from data.tasks import DOCPAIRS
     from search.distillation.levels import EFFORTS
 
@@ -55,7 +58,7 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
     profiled = _profiled(options.device, options.unit, options.threads, options.seq_len)
     # Not planned where there is one: candidates that are timed later tell the same events.
     profile = () if profiled else profile_stages()
-    last = min(finalists, options.trials)
+    last = min(options.finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
     teacher_s = _CUT_S + learnt / _TEACHER_TOKENS_S
@@ -66,9 +69,15 @@ def search_job(options: SearchOptions, trials_left: int, finalists: int) -> Job:
         *profile,
         StagePlan("first look", _FIRST_LOOK_S, frozenset(["admission"])),
         StagePlan("teacher", teacher_s, frozenset(["teacher"]), counts="teacher"),
-        StagePlan("trials", trial_s, trial_events, "trials", "distillation", trials_left),
-        StagePlan("final", finalist_s, frozenset(["final", "distillation"]), "final", "distillation", last),
-        StagePlan("dev", _DEV_S, frozenset(["dev"])),
+        *(
+            stage
+            for left in trials_left
+            for stage in (
+                StagePlan("trials", trial_s, trial_events, "trials", "distillation", left),
+                StagePlan("final", finalist_s, frozenset(["final", "distillation"]), "final", "distillation", last),
+                StagePlan("dev", _DEV_S, frozenset(["dev"])),
+            )
+        ),
     )
     how = f"{options.teacher or 'default'} {options.effort}"
     return expected("search", f"search {options.device} {options.task} {how} {threads} {options.seq_len}", stages)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from search.commands._options import (
-    DURATION_MS,
+    DURATIONS_MS,
     SEED,
     SIZE_BYTES,
     Command,
-    ProgressPrinter,
     check_threads,
-    console,
-    emit_json,
     run_command,
 )
+from search.commands.search_runs import run, run_several
 from search.commands.task_options import TaskChoice, task_options
 
 if TYPE_CHECKING:
     from search.records import SearchOptions
-    from search.result import SearchResult
     from search.stages import Stages
 
 # Chosen so that the first search of --effort brief on two cores, profile and teacher included, ends within a quarter of
@@ -37,6 +33,7 @@ Examples:
   search --device host --budget 8ms --task mrpc --data-dir glue_data --trials 8
   search --device host --budget 8ms --train reviews.csv      texts and labels of your own (docs/tasks.md)
   search --device host --budget 8ms --task my/task.toml      the same, described in a file: train = "reviews.csv"
+  search --device host --budget 4ms,8ms,12ms                 a model for each, side by side
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
 """
@@ -51,9 +48,10 @@ Examples:
 @click.option("--device", required=True, help="Bundled device name (see profile-device --list) or a device .toml file.")
 @click.option(
     "--budget",
-    type=DURATION_MS,
+    type=DURATIONS_MS,
     required=True,
-    help="Median latency that the model must keep, batch 1, such as 8ms or 0.05s.",
+    help="Median latency that the model must keep, batch 1, such as 8ms or 0.05s; several, such as 4ms,8ms,12ms, give "
+    "a model each, and share teacher and trials.",
 )
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
 @task_options
@@ -67,7 +65,12 @@ Examples:
     type=click.IntRange(min=1),
     default=DEFAULT_TRIALS,
     show_default=True,
-    help="Candidates to distil briefly.",
+    help="Candidates to distil briefly; several budgets share them, two each at least.",
+)
+@click.option(
+    "--finalists",
+    type=click.IntRange(min=1),
+    help="Candidates to distil fully.  [default: 2, of each of several budgets 1]",
 )
 @click.option(
     "--effort",
@@ -91,11 +94,12 @@ Examples:
 @run_command
 def main(
     device: str,
-    budget: float,
+    budget: tuple[float, ...],
     unit: str,
     choice: TaskChoice,
     teacher: str | None,
     trials: int,
+    finalists: int | None,
     effort: Literal["brief", "full"],
     corpus: Path | None,
     seq_len: int,
@@ -116,7 +120,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = SearchOptions(
         device=absolute_if_there(device, ".toml"),
-        budget_ms=budget,
+        budget_ms=budget[0],
         **choice.fields(),
         unit=unit,
         teacher=absolute_if_there(teacher) if teacher else None,
@@ -128,13 +132,17 @@ def main(
         threads=threads,
         seed=seed,
         require_device=require_device,
+        finalists=finalists or (2 if len(budget) == 1 else 1),
     )
     stages = real_stages()
     choice.check()
     check(options, executor, stages)
-    folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{budget:g}ms")
-    result = run(options, stages, folder, resume)
-    show(result, folder, as_json)
+    named = "-".join(f"{each:g}ms" for each in budget)
+    folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{named}")
+    if len(budget) == 1:
+        run(options, stages, folder, resume, as_json)
+    else:
+        run_several(options, budget, stages, folder, resume, as_json)
 
 
 def absolute_if_there(name: str, suffix: str = "") -> str:
@@ -168,46 +176,6 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     # Whatever the task's labels: they come with its texts, which are long in making.
     SearchSpace.from_teacher(stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=1)
     MeasurementStore.open().close()
-
-
-def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool) -> SearchResult:
-    """Runs the search in ``folder`` with live progress; on Ctrl-C says what is kept and how to go on."""
-    from search.commands.jobs import search_job
-    from search.passes.confirmation import FINALISTS
-    from search.pipeline import run_search
-    from search.reports.summary import resume_command
-    from search.result import SearchResult
-    from search.study import holds_trials, open_study
-
-    begun = holds_trials(folder)
-    try:
-        with ExitStack() as stack:
-            study = stack.enter_context(open_study(folder, options, resume=resume))
-            done = sum(trial.status != "proposed" for trial in study.trials())
-            finished = study.load("result", SearchResult) is not None
-            job = None if finished else search_job(options, max(options.trials - done, 0), FINALISTS)
-            progress = stack.enter_context(ProgressPrinter(job))
-            if resume and not begun:
-                progress.note(f"{folder} holds no search that could go on: beginning one")
-            return run_search(study, stages, progress, progress.note)
-    except KeyboardInterrupt as error:
-        command = resume_command(options, folder)
-        raise KeyboardInterrupt(f"all that was finished is kept in {folder}; go on with: {command}") from error
-
-
-def show(result: SearchResult, folder: Path, as_json: bool) -> None:
-    """The table and the files on standard error, the document on standard output when it is wanted."""
-    from search.reports.summary import final_table, pending_command, result_document
-
-    terminal = console()
-    terminal.print(final_table(result))
-    pending = pending_command(result, folder)
-    if pending:
-        terminal.print("confirmation pending: all latencies are simulated; with the device attached, complete it with")
-        terminal.print(f"  {pending}", soft_wrap=True, markup=False)
-    terminal.print(f"model in {folder / 'best'}, report in {folder / 'report.html'}", soft_wrap=True, markup=False)
-    if as_json:
-        emit_json(result_document(result, folder))
 
 
 if __name__ == "__main__":

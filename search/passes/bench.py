@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from data.errors import DataFileError
 from data.progress import Progress
+from search.records import Trial
 from search.stages import Stages
 from search.study import Study
 
@@ -22,7 +23,10 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Bench:
-    """The study, the other rooms' functions, the device, its number of threads, and who listens."""
+    """The study, the other rooms' functions, the device, its number of threads, and who listens.
+
+    ``known`` are finished trials of other searches with the same task and teacher: of other budgets in the same run.
+    """
 
     study: Study
     stages: Stages
@@ -30,6 +34,7 @@ class Bench:
     threads: int
     progress: Progress
     note: Callable[[str], None]
+    known: tuple[Trial, ...] = ()
 
 
 @contextmanager

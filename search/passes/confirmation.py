@@ -21,25 +21,24 @@ if TYPE_CHECKING:
     from data.tasks import Task
     from search.teachers.teacher import Teacher
 
-FINALISTS = 2
 # fp32 sums in another order; what compiled output may differ from ONNX Runtime in a logit.
 TOLERANCE = 1e-4
 
 
 def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher) -> tuple[Finalist, ...]:
-    """Takes trials in the order of ``ranking`` into the final until ``FINALISTS`` of them meet the budget.
+    """Takes trials in the order of ``ranking`` into the final until as many of them meet the budget as are wanted.
 
     Returns:
         All that were measured, those included which missed the budget.
     """
-    budget_ms = bench.study.options.budget_ms
+    budget_ms, wanted = bench.study.options.budget_ms, bench.study.options.finalists
     finalists: list[Finalist] = []
     for trial in ranking:
         meeting = sum(finalist.meets(budget_ms) for finalist in finalists)
-        if meeting == FINALISTS:
+        if meeting == wanted:
             break
         architecture = trial.candidate.architecture
-        bench.progress(ProgressEvent("final", meeting, FINALISTS, architecture.name))
+        bench.progress(ProgressEvent("final", meeting, wanted, architecture.name))
 
         def train(trial: Trial = trial) -> Trained:
             return _distil(bench, trial, task, teacher)

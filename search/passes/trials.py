@@ -88,7 +88,8 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
     baseline_wanted = not trials and not teacher
 
     def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
-        return propose(prospects.space, candidates, trials, count=count, seed=options.seed)
+        known = [*bench.known, *trials]
+        return propose(prospects.space, candidates, known, count=count, seed=options.seed)
 
     for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
         if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:

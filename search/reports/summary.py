@@ -39,6 +39,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -104,11 +105,11 @@ def pending_command(result: SearchResult, out: Path) -> str | None:
     return None if result.confirmation == "confirmed" else resume_command(result.options, out)
 
 
-def resume_command(options: SearchOptions, out: Path) -> str:
-    """The command line that goes on with the search of these options in ``out``."""
+def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float] = ()) -> str:
+    """The command line that goes on with the search of these options in ``out``, or with those for several budgets."""
     arguments: dict[str, Any] = {
         "--device": options.device,
-        "--budget": f"{options.budget_ms:g}ms",
+        "--budget": ",".join(f"{budget:g}ms" for budget in budgets_ms or (options.budget_ms,)),
         "--unit": options.unit,
         "--task": None if options.train else options.task,
         "--data-dir": options.data_dir,
@@ -121,6 +122,7 @@ def resume_command(options: SearchOptions, out: Path) -> str:
         "--metric": options.metric,
         "--teacher": options.teacher,
         "--trials": options.trials,
+        "--finalists": options.finalists,
         "--effort": options.effort,
         "--corpus": options.corpus,
         "--seq-len": options.seq_len,

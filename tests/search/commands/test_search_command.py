@@ -53,6 +53,54 @@ def test_without_json_standard_output_is_empty(search: Search, world: World) -> 
     assert search(world).stdout == ""
 
 
+def test_several_budgets_are_searched_side_by_side(search: Search, world: World) -> None:
+    done = search(world, "--budget", "1ms,0.0007s", "--json")
+    assert done.exit_code == 0, done.output
+    out = Path("pocketbert-host-docpairs-1ms-0.7ms")
+    assert json.loads(done.stdout) == json.loads((out / "result.json").read_text())
+    assert (out / "0.7ms" / "best" / "model.onnx").exists()
+    assert "0.7ms/best" in done.stderr and f"report in {out / 'report.html'}" in done.stderr
+    again = search(world, "--budget", "1ms,0.7ms")
+    assert again.exit_code == 2 and "--resume" in again.stderr
+    assert search(world, "--budget", "1ms,0.7ms", "--resume").exit_code == 0
+
+
+def test_several_budgets_go_on_as_printed(search: Search, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, shared = world.stages(), World.stages
+
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(World, "stages", lambda self: replace(stages, distil_full=interrupted))
+    stopped = search(world, "--budget", "1ms,0.7ms", "--trials", "5", "--out", "run")
+    assert stopped.exit_code == 130
+    printed = stopped.stderr.splitlines()[-1].split("go on with: ")[1]
+    monkeypatch.setattr(World, "stages", shared)
+    monkeypatch.setattr("search.real_stages.real_stages", world.stages)
+    words = shlex.split(printed)
+    assert words[:2] == ["search", "--device"] and "1ms,0.7ms" in words
+    done = CliRunner().invoke(main, [*words[1:], "--json"])
+    assert done.exit_code == 0, done.output
+    assert [entry["result"]["options"]["trials"] for entry in json.loads(done.stdout)["budgets"]] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("1ms,1ms", "--budget 1ms is given twice"),
+        ("4ms,8", "'8' has no unit"),
+        ("4,5ms", "'4' has no unit"),
+        ("4ms,,8ms", "'' is not a duration"),
+        ("4ms,", "'' is not a duration"),
+    ],
+)
+def test_budgets_are_checked_one_by_one(search: Search, world: World, given: str, told: str) -> None:
+    done = search(world, "--budget", given)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert world.log_lines() == []
+
+
 def test_a_second_search_in_the_same_folder_is_told_of_resume(search: Search, world: World) -> None:
     assert search(world, "--out", "run").exit_code == 0
     again = search(world, "--out", "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -134,7 +135,7 @@ def test_what_an_analytic_model_took_is_not_expected_of_the_phone(
 def test_one_trial_has_one_finalist(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
     options = SearchOptions(device="host", budget_ms=8.0, task="docpairs", trials=1)
-    one, two = (search_job(options, 1, finalists).stages[-2] for finalists in (1, 2))
+    one, two = (search_job(replace(options, finalists=count), [1]).stages[-2] for count in (1, 2))
     assert one == two and one.name == "final"
 
 
@@ -146,7 +147,7 @@ def test_learning_is_expected_to_take_as_long_as_there_is_to_learn(
 
     def seconds(stage: str, effort: Literal["brief", "full"] = "full") -> float:
         options = SearchOptions(device="host", budget_ms=8.0, task="own", train=str(path), effort=effort, seq_len=32)
-        return next(each for each in search_job(options, 4, 2).stages if each.name == stage).seconds
+        return next(each for each in search_job(options, [4]).stages if each.name == stage).seconds
 
     path.write_text("a text of forty characters, and a label\n" * 3000)
     short = seconds("teacher")

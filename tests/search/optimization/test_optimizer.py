@@ -95,7 +95,7 @@ def test_where_size_is_all_that_counts_the_largest_is_what_is_tried() -> None:
 
 
 def test_what_is_known_to_be_noise_is_not_followed() -> None:
-    """One trial is far ahead. Where that is certain the next ones are its neighbours, where it is noise they are not."""
+    """One trial is far ahead. Where that is certain its neighbours come next, where it is noise they do not."""
     candidates = left([])
     points = SPACE.encode([each.architecture for each in candidates])
     ahead = int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))

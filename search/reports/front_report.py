@@ -1,0 +1,153 @@
+"""What several budgets found, side by side: the document, the table and the page.
+
+schema, pocketbert          version of this layout, and of the program
+budgets[]                   by rising budget: budget_ms, folder (relative to --out), problem (why nothing was found;
+                            null), result (the content of the folder's result.json; null)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.summary import baseline_trial, program_version, result_document
+from search.result import BudgetOutcome, SearchResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.table import Table
+
+SCHEMA = 1
+_TEACHER_IN_SIGHT = 2.0  # times the largest budget
+
+
+def front_document(outcomes: Sequence[BudgetOutcome], out: Path) -> dict[str, Any]:
+    """The content of ``result.json`` of the searches in ``out``, by rising budget."""
+    return {
+        "schema": SCHEMA,
+        "pocketbert": program_version(),
+        "budgets": [
+            {
+                "budget_ms": outcome.budget_ms,
+                "folder": outcome.folder,
+                "problem": outcome.problem or None,
+                "result": result_document(outcome.result, out / outcome.folder) if outcome.result else None,
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def front_table(outcomes: Sequence[BudgetOutcome]) -> Table:
+    """A row for each budget's winner, and the teacher."""
+    from rich.table import Table
+
+    results = results_of(outcomes)
+    first = results[0]
+    table = Table(title=f"{first.task.name} on {first.device.title}", title_justify="left")
+    held_out, dev = first.task.measures
+    for heading in ("budget ms", "winner", f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)"):
+        table.add_column(heading, overflow="fold")
+    table.add_column(f"{first.device.provenance} ms (p90)", justify="right")
+    table.add_column("model in", overflow="fold")
+    for outcome in outcomes:
+        if outcome.result is None:
+            table.add_row(f"{outcome.budget_ms:g}", outcome.problem)
+            continue
+        finalist, name = outcome.result.winning_finalist, outcome.result.winning_candidate.architecture.name
+        shown = f"{name} (the teacher)" if finalist.trial is None else name
+        scores = f"{finalist.trained.score:.3f}", _score(finalist.dev)
+        latency = f"{finalist.timing.median_ms:.2f} ({finalist.timing.p90_ms:.2f})"
+        table.add_row(f"{outcome.budget_ms:g}", shown, *scores, latency, f"{outcome.folder}/best")
+    admission = first.teacher_admission
+    latency = f"{admission.timing.median_ms:.2f} ({admission.timing.p90_ms:.2f})" if admission else "not compiled"
+    teacher = first.teacher
+    table.add_row("", f"teacher {teacher.architecture.name}", f"{teacher.score:.3f}", _score(teacher.dev), latency, "")
+    return table
+
+
+def _score(dev: Any) -> str:
+    return f"{dev.score:.3f} ± {dev.standard_error:.3f}" if dev else ""
+
+
+def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
+    """Those that were found, by rising budget."""
+    return [outcome.result for outcome in outcomes if outcome.result]
+
+
+def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) -> str:
+    """The page as text; its tables are filled from the document."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("search.reports"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    results = results_of(outcomes)
+    plots = {
+        "front": svg("front", lambda axes: _plot_front(axes, results)),
+        "sizes": svg("sizes", lambda axes: _plot_sizes(axes, results)),
+    }
+    found = [entry for entry in document["budgets"] if entry["result"]]
+    return environment.get_template("front.html").render(
+        budgets=document["budgets"], found=found, first=found[0]["result"], plots=plots
+    )
+
+
+def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> None:
+    """Score against measured latency: winners on dev and on the held-out tenth, other finalists, the teacher, and the
+    uniformly scaled teachers that had a trial; each budget is a line."""
+    winners = [result.winning_finalist for result in results]
+    latencies = [finalist.timing.median_ms for finalist in winners]
+    for result in results:
+        axes.axvline(result.options.budget_ms, color=WARM, linewidth=0.8, alpha=0.6)
+    axes.plot([], [], color=WARM, linewidth=0.8, label="budgets")
+    held_out = [finalist.trained.score for finalist in winners]
+    axes.plot(latencies, held_out, "o-", color=ACCENT, label="winners, held-out tenth of train")
+    judged = [(at, finalist.dev) for at, finalist in zip(latencies, winners, strict=True) if finalist.dev]
+    axes.errorbar(
+        [at for at, _ in judged],
+        [dev.score for _, dev in judged],
+        yerr=[dev.standard_error for _, dev in judged],
+        fmt="x",
+        color=INK,
+        capsize=3,
+        label="winners, dev (± standard error)",
+    )
+    scaled = [found for result in results if (found := _scaled_trial(result))]
+    if scaled:
+        axes.scatter(*zip(*scaled, strict=True), color=WARM, marker="D", label="scaled teacher, short, held-out")
+    teacher, admission = results[0].teacher, results[0].teacher_admission
+    if admission and admission.timing.median_ms <= _TEACHER_IN_SIGHT * results[-1].options.budget_ms:
+        axes.scatter(admission.timing.median_ms, teacher.score, color=INK, marker="s", label="teacher, held-out")
+    axes.axhline(teacher.score, color=QUIET, linestyle=":", label=f"teacher, held-out: {teacher.score:.3f}")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"{results[0].device.provenance} latency on {results[0].device.name}, ms")
+    axes.set_ylabel(results[0].task.measures[0])
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _scaled_trial(result: SearchResult) -> tuple[float, float] | None:
+    trial = baseline_trial(result)
+    if trial is None or trial.score is None:
+        return None
+    return result.admission_of(trial.index).timing.median_ms, trial.score
+
+
+def _plot_sizes(axes: Axes, results: Sequence[SearchResult]) -> None:
+    """Depth against width of all trials, larger where nearer to the teacher within their budget; winners are marked."""
+    for result in results:
+        scored = [trial for trial in result.trials if trial.divergence]
+        order = sorted(scored, key=lambda trial: trial.divergence.mean if trial.divergence else 0.0, reverse=True)
+        sizes = [30.0 + 120.0 * (rank + 1) / len(order) for rank in range(len(order))]
+        hidden = [trial.candidate.architecture.hidden for trial in order]
+        layers = [trial.candidate.architecture.layers for trial in order]
+        axes.scatter(hidden, layers, s=sizes, alpha=0.6, label=f"trials for {result.options.budget_ms:g} ms")
+    for result in results:
+        won = result.winning_candidate.architecture
+        text = f"{result.options.budget_ms:g} ms"
+        axes.annotate(text, (won.hidden, won.layers), xytext=(6, 6), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("hidden size")
+    axes.set_ylabel("layers")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
