@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from data.errors import InfeasibleBudgetError, InputError
@@ -24,20 +23,20 @@ from search.stages import Stages
 from search.study import Study, atomic_write, open_study
 
 RESULT, REPORT = "result.json", "report.html"
+# What --pareto searches for, as shares of the largest budget: further apart than the models for one budget are.
+_PARETO_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
 # With several budgets each has its share of the trials, yet so many at least.
 _FEWEST_TRIALS = 2
 
 
-def options_of_each(options: SearchOptions, budgets_ms: Sequence[float]) -> tuple[SearchOptions, ...]:
-    """The options of each budget's search, the largest budget first.
+def pareto_budgets(largest_ms: float) -> tuple[float, ...]:
+    """Five budgets from the largest down to a quarter of it, ms, to three digits."""
+    return tuple(float(f"{largest_ms * share:.3g}") for share in _PARETO_SHARES)
 
-    Raises:
-        InputError: a budget is given twice.
-    """
+
+def options_of_each(options: SearchOptions, budgets_ms: Sequence[float]) -> tuple[SearchOptions, ...]:
+    """The options of each budget's search, the largest budget first."""
     falling = sorted(budgets_ms, reverse=True)
-    twice = next((one for one, other in pairwise(falling) if one == other), None)
-    if twice is not None:
-        raise InputError(f"--budget {twice:g}ms is given twice")
     trials = max(_FEWEST_TRIALS, -(-options.trials // len(falling)))
     return tuple(replace(options, budget_ms=budget, trials=trials) for budget in falling)
 

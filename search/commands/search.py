@@ -34,6 +34,7 @@ Examples:
   search --device host --budget 8ms --train reviews.csv      texts and labels of your own (docs/tasks.md)
   search --device host --budget 8ms --task my/task.toml      the same, described in a file: train = "reviews.csv"
   search --device host --budget 4ms,8ms,12ms                 a model for each, side by side
+  search --device host --budget 12ms --pareto                the whole front, down to 3 ms
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
 """
@@ -52,6 +53,9 @@ Examples:
     required=True,
     help="Median latency that the model must keep, batch 1, such as 8ms or 0.05s; several, such as 4ms,8ms,12ms, give "
     "a model each, and share teacher and trials.",
+)
+@click.option(
+    "--pareto", is_flag=True, help="The whole front: five budgets, from the one given down to a quarter of it."
 )
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
 @task_options
@@ -95,6 +99,7 @@ Examples:
 def main(
     device: str,
     budget: tuple[float, ...],
+    pareto: bool,
     unit: str,
     choice: TaskChoice,
     teacher: str | None,
@@ -118,9 +123,10 @@ def main(
     # Before PyTorch loads OpenMP, which reads it then: threads that spin for their next work take the processor from
     # those that have some, where other programs want it too (docs/decisions/first-run.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    budgets = budgets_of(budget, pareto)
     options = SearchOptions(
         device=absolute_if_there(device, ".toml"),
-        budget_ms=budget[0],
+        budget_ms=budgets[0],
         **choice.fields(),
         unit=unit,
         teacher=absolute_if_there(teacher) if teacher else None,
@@ -132,17 +138,34 @@ def main(
         threads=threads,
         seed=seed,
         require_device=require_device,
-        finalists=finalists or (2 if len(budget) == 1 else 1),
+        finalists=finalists or (2 if len(budgets) == 1 else 1),
     )
     stages = real_stages()
     choice.check()
     check(options, executor, stages)
-    named = "-".join(f"{each:g}ms" for each in budget)
+    named = "-".join(f"{each:g}ms" for each in budgets)
     folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{named}")
-    if len(budget) == 1:
+    if len(budgets) == 1:
         run(options, stages, folder, resume, as_json)
     else:
-        run_several(options, budget, stages, folder, resume, as_json)
+        run_several(options, budgets, stages, folder, resume, as_json)
+
+
+def budgets_of(given: tuple[float, ...], pareto: bool) -> tuple[float, ...]:
+    """The budgets to search for, ms.
+
+    Raises:
+        InputError: one is given twice, or several with ``--pareto``.
+    """
+    from data.errors import InputError
+    from search.front import pareto_budgets
+
+    twice = next((budget for budget in given if given.count(budget) > 1), None)
+    if twice is not None:
+        raise InputError(f"--budget {twice:g}ms is given twice")
+    if pareto and len(given) > 1:
+        raise InputError("--pareto takes one --budget, the largest, and finds the others: leave out one of the two")
+    return pareto_budgets(*given) if pareto else given
 
 
 def absolute_if_there(name: str, suffix: str = "") -> str:

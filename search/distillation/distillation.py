@@ -24,7 +24,7 @@ from search.distillation.losses import DistillationLoss, run
 from search.distillation.recipe import Recipe, default_recipe
 from search.learning.divergence import divergence
 from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
-from search.learning.training import Schedule, batch_plan, own_share, seeded, train
+from search.learning.training import Schedule, batch_plan, is_out_of_memory, own_share, seeded, train
 from search.learning.units import Units
 from search.records import Divergence
 from search.students.basis import Basis, principal_basis
@@ -105,7 +105,8 @@ def distill(
         checkpoint_steps: after so many a checkpoint is kept.
 
     Raises:
-        InputError: the architecture does not suit the teacher, the task or the beginning.
+        InputError: the architecture does not suit the teacher, the task or the beginning, training diverged, or there
+            is not enough memory for it.
         StoreError: ``begin`` holds no distilled student, ``out_dir`` holds something else, or cannot be written.
     """
     if architecture.labels != task.labels:
@@ -119,6 +120,10 @@ def distill(
             _distill(work, out_dir, progress)
         except OSError as error:
             raise StoreError(f"cannot write {out_dir}: {error.strerror or error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(f"{architecture.name} needs more memory for training than there is") from error
         found = _read_record(out_dir, work.key)
     if found is None:
         raise StoreError(f"{out_dir}: {_RECORD} vanished while distilling")

@@ -299,3 +299,9 @@ def depth_below_top(name: str, layers: int) -> int:
         return layers
     _, found, after = name.partition("encoder.layer.")
     return layers - 1 - int(after.partition(".")[0]) if found else 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on whatever device; PyTorch has no one class for it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

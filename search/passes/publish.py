@@ -6,22 +6,25 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search.passes.bench import Bench, timed
+from search.reports.model_card import model_card
 from search.reports.report import render_report
 from search.reports.summary import result_document
 from search.result import SearchResult
 from search.study import atomic_write
 
-BEST, RESULT, REPORT = "best", "result.json", "report.html"
+BEST, RESULT, REPORT, CARD = "best", "result.json", "report.html", "README.md"
 
 
 @dataclass(frozen=True)
 class _Published:
-    """Which model is in ``best/``, and for which compiler target it was compiled."""
+    """Which model is in ``best/``, for which compiler target it was compiled, and what its latency rests on."""
 
     winner: int | None
     target: str
+    provenance: str
 
 
 def publish(bench: Bench, result: SearchResult) -> None:
@@ -29,20 +32,20 @@ def publish(bench: Bench, result: SearchResult) -> None:
 
     ``best/`` is put together under another name and renamed, so that it is never half a model.
     """
-    wanted = _Published(result.winner, result.device.target)
+    wanted = _Published(result.winner, result.device.target, result.device.provenance)
     best = bench.study.out / BEST
+    document = result_document(result, bench.study.out)
     if not best.is_dir() or bench.study.load("published", _Published) != wanted:
         with timed(bench.study, "publish"):
-            _replace(best, _assemble(bench, result))
+            _replace(best, _assemble(bench, result, document))
         bench.study.save("published", wanted)
-    document = result_document(result, bench.study.out)
     atomic_write(bench.study.out / REPORT, render_report(result, document))
     # Last, since whoever finds result.json takes the search for finished.
     atomic_write(bench.study.out / RESULT, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def _assemble(bench: Bench, result: SearchResult) -> Path:
-    """A folder with the winner's checkpoint, its ONNX file and its compiled form."""
+def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> Path:
+    """A folder with the winner's checkpoint, its model card, its ONNX file and its compiled form."""
     finalist = result.winning_finalist
     folder = bench.study.folder / "best.partial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -51,6 +54,7 @@ def _assemble(bench: Bench, result: SearchResult) -> Path:
     # content only: safetensors writes files that nobody but their owner may read.
     noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json", "answers-*.npy")
     shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
+    (folder / CARD).write_text(model_card(result, document), encoding="utf-8")
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)

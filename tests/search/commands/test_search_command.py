@@ -84,6 +84,17 @@ def test_several_budgets_go_on_as_printed(search: Search, world: World, monkeypa
     assert [entry["result"]["options"]["trials"] for entry in json.loads(done.stdout)["budgets"]] == [3, 3]
 
 
+def test_pareto_is_five_budgets_from_the_one_given(search: Search, world: World) -> None:
+    done = search(world, "--budget", "1.5ms", "--pareto", "--trials", "1", "--json")
+    assert done.exit_code == 0, done.output
+    budgets = json.loads(done.stdout)["budgets"]
+    assert [entry["budget_ms"] for entry in budgets] == [0.375, 0.525, 0.75, 1.05, 1.5]
+    assert len({entry["result"]["winner"]["name"] for entry in budgets}) == 5
+    assert all(entry["result"]["winner"]["meets_budget"] for entry in budgets)
+    refused = search(world, "--budget", "1ms,2ms", "--pareto")
+    assert refused.exit_code == 2 and "--pareto takes one --budget" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -230,6 +230,48 @@ def test_students_learn_what_their_teacher_knows(kind: Kind, teachers: dict[Kind
     assert learnt.scores_before == cut.scores_before
     assert learnt.score > task.majority + 0.1
     assert learnt.score > cut.score or learnt.score > 0.95 * teachers[kind].score
+    assert cut.divergence.mean == pytest.approx(cut.divergence_before.mean, rel=1e-4)
+    # Where the cut is the teacher all but in name, there is nothing to gain.
+    assert 0 < learnt.divergence.mean < max(cut.divergence.mean, 0.01)
+    assert learnt.divergence.standard_error > 0
+
+
+def test_a_teacher_s_own_answers_are_kept_beside_it_and_checked(teacher: Teacher, tmp_path: Path) -> None:
+    task, sizes = make_task(200), small_architecture(2, 24, 4, 48)
+    first = distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "first")
+    (kept,) = teacher.directory.glob(f"answers-{task.fingerprint[:16]}.npy")
+    before = kept.read_bytes()
+    assert distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "again").divergence == first.divergence
+    assert kept.read_bytes() == before
+    kept.write_bytes(before[:-9])
+    with pytest.raises(StoreError, match="damaged; remove it"):
+        distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "damaged")
+    kept.unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "told"),
+    [
+        (MemoryError(), InputError, "2x24-h4-f48 needs more memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 40 bytes"), InputError, "needs more memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), InputError, "needs more memory"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError, "mat1"),
+    ],
+)
+def test_too_little_memory_is_a_fault_of_the_candidate_and_a_defect_is_not(
+    error: Exception,
+    raised: type[Exception],
+    told: str,
+    teacher: Teacher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("search.distillation.distillation.train", failing)
+    with pytest.raises(raised, match=told):
+        distill(teacher, make_task(200), small_architecture(2, 24, 4, 48), tokens=BRIEF, out_dir=tmp_path / "out")
 
 
 def test_unsuitable_architectures_are_refused(teacher: Teacher, tmp_path: Path) -> None:

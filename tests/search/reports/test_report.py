@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from search.reports.model_card import model_card
 from search.reports.report import pareto_front, render_report
 from search.reports.summary import final_table, result_document, resume_command
 from search.result import SearchResult
@@ -58,6 +60,28 @@ def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult
     assert "Pareto front" in text
     identifiers = re.findall(r'<clipPath id="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers)), "figures on one page must not share identifiers"
+
+
+def test_the_model_card_says_what_the_model_is_and_names_no_folder(result: SearchResult, out: Path) -> None:
+    card = (out / "best" / "README.md").read_text()
+    assert card.startswith("---\npipeline_tag: text-classification\n")
+    winner = result.winning_finalist
+    assert winner.dev is not None
+    for told in (
+        result.winning_candidate.architecture.name,
+        f"{winner.timing.median_ms:.2f} ms median of 4 runs",
+        "**measured**",
+        f"{winner.dev.score:.3f} ± {winner.dev.standard_error:.3f}",
+        "900 training, 100 held-out, 40 dev examples",
+        '"seed": 0',
+        "Distilled from all-MiniLM-L6-v2",
+    ):
+        assert told in card
+    private = replace(result, options=replace(result.options, train="/home/somebody/secret/reviews.csv"))
+    private = replace(private, task=replace(result.task, name="a|b <script> _c_"))
+    card = model_card(private, result_document(private, out))
+    assert "reviews.csv" in card and "somebody" not in card
+    assert r"a\|b &lt;script&gt; \_c\_" in card
 
 
 def test_the_report_of_equal_results_is_equal(result: SearchResult, out: Path) -> None:

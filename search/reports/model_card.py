@@ -1,0 +1,106 @@
+"""``best/README.md``: the model card, as Hugging Face's hub shows it, of the winner alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from search.result import SearchResult
+
+# What the hub calls the kinds of tasks.
+_PIPELINES = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "tokens": "token-classification",
+    "similarity": "sentence-similarity",
+}
+_MARKUP = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {letter: f"\\{letter}" for letter in "\\`*_[]|#"}
+
+
+def model_card(result: SearchResult, document: dict[str, Any]) -> str:
+    """The card as Markdown.
+
+    Args:
+        result: of the search.
+        document: the content of ``result.json``, whose figures are repeated.
+    """
+    winner, options = document["winner"], result.options
+    timing = winner["timing"]
+    lines = [
+        "---",
+        f"pipeline_tag: {_PIPELINES[result.task.kind]}",
+        "library_name: transformers",
+        'tags: ["pocketbert"]',
+        "---",
+        "",
+        f"# {winner['name']}: {_plain(result.task.name)} on {_plain(result.device.title)}",
+        "",
+        _origin(result, winner),
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in _facts(result, winner, timing)),
+        "",
+        f"Made by pocketbert {document['pocketbert']} with these options (seed {options.seed}):",
+        "",
+        f"    {json.dumps(_given(document['options']), ensure_ascii=True)}",
+        "",
+        "`model.onnx` is the same model for other runtimes; `compiled/` runs without Python.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _origin(result: SearchResult, winner: dict[str, Any]) -> str:
+    if winner["trial"] is None:
+        return f"The fine-tuned teacher ({_teacher(result)}) itself, which is within the budget."
+    return (
+        f"Distilled from {_teacher(result)}, fine-tuned on the same task; the best of {len(result.trials)} "
+        f"trials and {len(result.finalists)} finalists."
+    )
+
+
+def _teacher(result: SearchResult) -> str:
+    name = result.teacher.name
+    return "all-MiniLM-L6-v2" if name == "default" else _plain(Path(name).name)
+
+
+def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any]) -> list[tuple[str, str]]:
+    task, device = result.task, result.device
+    low, high = winner["latency"]["interval_ms"]
+    facts = [
+        ("device", f"{_plain(device.title)}, {device.unit}, {device.threads} threads"),
+        ("budget", f"{result.options.budget_ms:g} ms"),
+        (
+            "latency",
+            f"{timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile {timing['p90_ms']:.2f} ms "
+            f"(**{timing['provenance']}**; batch 1, {result.options.seq_len} tokens, fp32); predicted "
+            f"{winner['latency']['predicted_ms']:.2f} ms, 90% interval {low:.2f} to {high:.2f}",
+        ),
+        (
+            f"held-out tenth of train, {task.measures[0]}",
+            f"{winner['score']:.3f} ± {winner['standard_error']:.3f} (by which it was chosen)",
+        ),
+        (
+            "data",
+            f"{task.train_examples} training, {task.held_out_examples} held-out, {task.dev_examples} dev examples",
+        ),
+        ("size", f"{winner['weight_bytes'] / 1e6:.1f} MB of fp32 weights"),
+    ]
+    if winner["dev"]:
+        dev = winner["dev"]
+        told = f"{dev['score']:.3f} ± {dev['standard_error']:.3f} (standard error; read once)"
+        facts.insert(4, (f"dev, {task.measures[1]}", told))
+    return [(_plain(name), value) for name, value in facts]
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """What was given; of files and folders their names only, since a card may be published."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: Path(value).name if isinstance(value, str) else value for name, value in given.items()}
+
+
+def _plain(text: str) -> str:
+    """Names from files and devices, so that they cannot be taken for markup."""
+    return "".join(_MARKUP.get(letter, letter if letter.isprintable() else " ") for letter in text)
