@@ -51,6 +51,7 @@ def real_stages() -> Stages:
         predictor=predictor,
         quality=quality,
         learned=learned,
+        memory_bytes=memory_bytes,
         load_task=load_task,
         teacher_sizes=teacher_sizes,
         check_teacher=check_teacher,
@@ -109,6 +110,12 @@ def learned(
             compiler=predictor.origin.compiler,
         )
     return predictor.learned([row for row in rows if row.signature in wanted and is_since(row, since)])
+
+
+def memory_bytes(device: Device, architectures: Sequence[Architecture], threads: int) -> tuple[int, ...]:
+    from fusion.emit.memory import memory_bytes
+
+    return memory_bytes(architectures, device.target, threads)
 
 
 def load_task(options: SearchOptions) -> Task:

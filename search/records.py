@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +20,24 @@ Provenance = Literal["measured", "simulated", "published"]
 
 
 @dataclass(frozen=True)
+class SpaceFile:
+    """Candidate values that a file at ``path`` names, ascending; None where it names none, and the default holds.
+
+    ``heads`` are numbers of heads, ``head_size`` widths of one: a file names one of the two at most.
+    """
+
+    path: str
+    layers: tuple[int, ...] | None = None
+    hidden: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    head_size: tuple[int, ...] | None = None
+    intermediate: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class SearchOptions:
-    """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights.
+    """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights, ``max_memory``
+    bytes of memory that the compiled model holds while it runs.
 
     ``threads`` None means the device's own default. ``train``, ``dev`` and the names of columns are those of a task of
     the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
@@ -52,6 +68,8 @@ class SearchOptions:
     effort: Literal["brief", "full"] = "full"
     corpus: str | None = None
     finalists: int = 2
+    space: SpaceFile | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -312,7 +330,7 @@ class Outlook:
 
     ``possible`` candidates of ``space_size`` had a chance to meet the budget that was worth a look, ``fastest`` was the
     fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of the
-    logarithm that a later session's median has, as the profile found it.
+    logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name.
     """
 
     space_size: int
@@ -321,3 +339,4 @@ class Outlook:
     quality: PredictorQuality
     provenance: Provenance
     later: float
+    values: dict[str, tuple[int, ...]] = field(default_factory=dict)

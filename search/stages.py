@@ -54,6 +54,8 @@ class Stages:
     learned: Callable[[Any, Device, Sequence[Architecture], int, str], Any]
     """(predictor, device, architectures, threads, since) -> :class:`Predictor` that knows the timings of these
     architectures after the ISO time ``since``, which :attr:`time_architectures` has left in the store."""
+    memory_bytes: Callable[[Device, Sequence[Architecture], int], Sequence[int]]
+    """(device, architectures, threads) -> bytes that their compiled models hold while they run."""
     load_task: Callable[[SearchOptions], Task]
     """The task that the options name, or its files hold."""
     teacher_sizes: Callable[[str | None], EncoderSizes]

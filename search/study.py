@@ -178,12 +178,20 @@ def _state(out: Path) -> str:
 
 
 def _differing(before: SearchOptions, now: SearchOptions) -> list[str]:
-    then, given = asdict(before), asdict(now)
+    then, given = _flat(before), _flat(now)
     return [
-        f"{name} was {then[name]}, now {given[name]}"
-        for name in then
-        if name not in _FREE_TO_CHANGE and then[name] != given[name]
+        f"{name} was {then.get(name)}, now {given.get(name)}"
+        for name in dict.fromkeys([*then, *given])
+        if name not in _FREE_TO_CHANGE and then.get(name) != given.get(name)
     ]
+
+
+def _flat(options: SearchOptions) -> dict[str, Any]:
+    """The options by name; those that hold several, such as the values of a space, as ``space.layers``."""
+    found: dict[str, Any] = {}
+    for name, value in asdict(options).items():
+        found |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _refuse_other_options(out: Path, before: SearchOptions, now: SearchOptions) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fusion.block import Block, epilogue_vectors
-from fusion.emit.layout import round_up
+from fusion.block import FLOAT_BYTES, Block, epilogue_vectors
+from fusion.emit.layout import ALIGNMENT, round_up
 from fusion.emit.tiling import choose_tiling, packed_elements
 from fusion.target import Target
 
@@ -58,3 +58,8 @@ def weight_elements(block: Block, target: Target) -> int:
         entry = round_up(block.sizes["hidden"] // parts, target.lanes)
         total += entry * sum(size for name, size in block.shape if name.startswith("entries"))
     return total
+
+
+def packed_bytes(block: Block, target: Target) -> int:
+    """Bytes of a block's weights in the file, whole cache lines."""
+    return round_up(weight_elements(block, target) * FLOAT_BYTES, ALIGNMENT)

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from data.errors import ModelError
 from fusion.block import FLOAT_BYTES, Block
 from fusion.emit import Unit, emit_block
+from fusion.emit.arena import lay_out, result_type, tensor_bytes, wiring_of
 from fusion.emit.c_text import c_string
 from fusion.emit.layout import ALIGNMENT, round_up, row_stride
-from fusion.emit.packing import weight_elements
+from fusion.emit.packing import packed_bytes
 from fusion.emit.rows import table_entries
 from fusion.graph import Graph, TensorType
 from fusion.planning.fused_block import MAX_INPUTS, FusedBlock, View
@@ -67,6 +68,16 @@ class Program:
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
 
     @property
+    def scratch_bytes(self) -> int:
+        """What each thread needs beside the arena."""
+        return round_up(max((step.unit.scratch_bytes for step in self.steps), default=0), ALIGNMENT)
+
+    @property
+    def ready_count(self) -> int:
+        """How many counters of finished tiles there are."""
+        return max((step.unit.ready_count for step in self.steps), default=0)
+
+    @property
     def units(self) -> tuple[Unit, ...]:
         """The distinct translation units, sorted by block hash."""
         return tuple(unit for _, unit in sorted({step.unit.block.hash: step.unit for step in self.steps}.items()))
@@ -75,13 +86,15 @@ class Program:
 def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
     """Lays a plan out in memory."""
     units = {block: emit_block(block, target) for block in {fused.block for fused in plan.blocks}}
-    offsets, arena_bytes = _arena(plan)
+    offsets, arena_bytes = lay_out(
+        wiring_of(plan), {name: tensor_bytes(type_) for name, type_ in plan.graph.types.items()}
+    )
     steps, weight_offset = [], 0
     for fused in plan.blocks:
         if len(fused.inputs) > MAX_INPUTS:
             raise ModelError(f"block {fused.block.name} reads {len(fused.inputs)} tensors; kernels take {MAX_INPUTS}")
         inputs = tuple(_place(plan, offsets, source) for source in fused.inputs)
-        weight_bytes = round_up(weight_elements(fused.block, target) * FLOAT_BYTES, ALIGNMENT)
+        weight_bytes = packed_bytes(fused.block, target)
         steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))
         weight_offset += weight_bytes
     limits = _limits(plan)
@@ -108,7 +121,7 @@ def block_plan(block: Block) -> Plan:
         outer = types.get(view.source, TensorType((1, 0, 0)))
         rows, columns = max(types[name].rows, outer.rows), _outer_columns(block, list(types).index(name), types[name])
         types[view.source] = TensorType((1, rows, columns))
-    types["result"] = _result_type(block)
+    types["result"] = result_type(block)
     fused = FusedBlock(block, tuple(name for name, _, _ in operands), (), "result", ())
     ids = tuple(name for name, type_, _ in operands if type_.dtype == "int64")
     return Plan(Graph(ids, (), (), types), (fused,), views)
@@ -147,7 +160,7 @@ def _operands(block: Block) -> list[_Operand]:
     if "tokens" in sizes:
         found.append(("attention_mask", TensorType((1, sizes["tokens"]), "int64"), None))
     residuals = block.epilogue.count("residual")
-    found += [(f"residual{i}", _result_type(block), None) for i in range(residuals)]
+    found += [(f"residual{i}", result_type(block), None) for i in range(residuals)]
     return [
         (name, type_, View(f"{name}/outer") if f"columns{index}" in attributes else view)
         for index, (name, type_, view) in enumerate(found)
@@ -156,79 +169,6 @@ def _operands(block: Block) -> list[_Operand]:
 
 def _outer_columns(block: Block, operand: int, type_: TensorType) -> int:
     return int(dict(block.attributes).get(f"columns{operand}", type_.columns))
-
-
-def _result_type(block: Block) -> TensorType:
-    sizes, rows = block.sizes, block.sizes["rows"]
-    if block.anchor == "position_ids":
-        return TensorType((1, rows), "int64")
-    if block.anchor in {"scores", "softmax"}:
-        return TensorType((sizes.get("heads", 1), rows, sizes["keys"]))
-    width = sizes.get("heads", 1) * sizes.get("head_size", 1)
-    columns = sizes.get("columns", sizes.get("hidden", width))
-    return TensorType((1, sizes.get("result_rows", rows), sizes.get("result_columns", columns)))
-
-
-def _arena(plan: Plan) -> tuple[dict[str, int], int]:
-    """Byte offsets of all tensors, reusing the place of those that are read no more (first fit)."""
-    last_use = _last_uses(plan)
-    offsets: dict[str, int] = {}
-    live: list[tuple[int, int, str]] = []
-    total = 0
-    for index, fused in enumerate((None, *plan.blocks)):
-        names = _initial(plan) if fused is None else [fused.output]
-        for name in names:
-            size = tensor_bytes(plan.graph.types[name])
-            offset = _first_gap(live, size)
-            offsets[name] = offset
-            live = sorted([*live, (offset, size, name)])
-            total = max(total, offset + size)
-        live = [entry for entry in live if last_use.get(entry[2], 0) > index]
-    return offsets, total
-
-
-def _initial(plan: Plan) -> list[str]:
-    """Tensors that exist before the first block: model inputs, and sources that nobody makes (a block alone)."""
-    made = {fused.output for fused in plan.blocks}
-    names = [_viewed(plan, name) for fused in plan.blocks for name in fused.inputs]
-    names = [name for name in names if name not in made]
-    return list(dict.fromkeys([*plan.graph.inputs, *names]))
-
-
-def _last_uses(plan: Plan) -> dict[str, int]:
-    """Index (from 1) of the last block that reads a tensor; outputs live for ever."""
-    uses: dict[str, int] = {}
-    for index, fused in enumerate(plan.blocks, start=1):
-        uses[fused.output] = max(uses.get(fused.output, 0), index)
-        for name in fused.inputs:
-            uses[_viewed(plan, name)] = index
-    for name in plan.graph.outputs:
-        uses[_viewed(plan, name)] = len(plan.blocks) + 1
-    return uses
-
-
-def _viewed(plan: Plan, name: str) -> str:
-    return plan.views[name].source if name in plan.views else name
-
-
-def _first_gap(live: Sequence[tuple[int, int, str]], size: int) -> int:
-    """The lowest offset where ``size`` bytes fit between the live tensors, which are sorted."""
-    offset = 0
-    for start, length, _ in live:
-        if offset + size <= start:
-            return offset
-        offset = max(offset, start + length)
-    return offset
-
-
-def tensor_bytes(type_: TensorType) -> int:
-    """Bytes of a tensor in the arena: ids as int32, activations as padded rows.
-
-    A whole vector may be read at a view's last columns: activations end in a line that nobody writes.
-    """
-    if type_.dtype != "float32":
-        return round_up(type_.rows * type_.columns * 4, ALIGNMENT)
-    return round_up(type_.rows * row_stride(type_.columns) * FLOAT_BYTES, ALIGNMENT) + ALIGNMENT
 
 
 def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
@@ -240,7 +180,7 @@ def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
 
 def _stride(plan: Plan, name: str) -> int:
     """Elements from row to row of a tensor where it lies."""
-    return row_stride(plan.graph.types[_viewed(plan, name)].columns)
+    return row_stride(plan.graph.types[plan.viewed(name)].columns)
 
 
 def _limits(plan: Plan) -> dict[str, int]:
@@ -299,11 +239,9 @@ def emit_table(programs: Sequence[Program]) -> str:
         for kind, content in zip(("step", "input", "output"), _tables(program), strict=True):
             type_ = "pb_step" if kind == "step" else "pb_port"
             text += f"\nstatic const {type_} {kind}s_{index}[] = {{\n{content}}};\n"
-        scratch = max((step.unit.scratch_bytes for step in program.steps), default=0)
-        ready = max((step.unit.ready_count for step in program.steps), default=0)
         rows += (
             f'  {{{c_string(program.name)}, "{program.id}", steps_{index}, {len(program.steps)}, inputs_{index}, '
             f"{len(program.inputs)}, outputs_{index}, {len(program.outputs)}, {program.arena_bytes}L, "
-            f"{program.weight_bytes}L, {round_up(scratch, ALIGNMENT)}L, {ready}}},\n"
+            f"{program.weight_bytes}L, {program.scratch_bytes}L, {program.ready_count}}},\n"
         )
     return f"{text}\nconst pb_program pb_programs[] = {{\n{rows}}};\nconst int pb_program_count = {len(programs)};\n"

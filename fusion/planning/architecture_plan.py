@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from data.architecture import Architecture
 from fusion.block import Block
 from fusion.planning.architecture_graph import architecture_graph
@@ -14,6 +16,8 @@ def architecture_plan(architecture: Architecture, *, fuse: bool = True) -> Plan:
     return plan_graph(simplify(architecture_graph(architecture)), fuse=fuse)
 
 
+# A search asks for the same shapes again and again.
+@lru_cache(maxsize=1 << 16)
 def plan_architecture(architecture: Architecture) -> tuple[Block, ...]:
     """The blocks that a model of this architecture runs, in execution order, without weights or compiler."""
     return tuple(fused.block for fused in architecture_plan(architecture).blocks)

@@ -56,6 +56,10 @@ class Plan:
     blocks: tuple[FusedBlock, ...]
     views: Mapping[str, View]
 
+    def viewed(self, name: str) -> str:
+        """The tensor in which another lies; itself where it lies in none."""
+        return self.views[name].source if name in self.views else name
+
     @property
     def saved_bytes(self) -> int:
         """Bytes of intermediates that fusion keeps out of memory, counted once written and once read."""

@@ -36,7 +36,9 @@ Examples:
   search --device host --budget 4ms,8ms,12ms                 a model for each, side by side
   search --device host --budget 12ms --pareto                the whole front, down to 3 ms
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
+  search --device host --budget 8ms --space deep.toml        sizes of your own: layers = [12, 20, 28]
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
+  search --device s20 --budget 50ms --max-memory 60MB        what the model holds while it runs on the phone
 """
 
 
@@ -85,7 +87,19 @@ Examples:
 )
 @click.option("--corpus", type=click.Path(path_type=Path), help="General text to learn from as well, one text a line.")
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option(
+    "--space",
+    type=click.Path(path_type=Path),
+    help="TOML file of the sizes to choose among: layers = [4, 6, 12], hidden = { from = 64, to = 384, step = 32 }, "
+    "heads or head_size, intermediate.  [default: up to the teacher's widths, 1 to 28 layers]",
+)
 @click.option("--max-size", type=SIZE_BYTES, help="Largest size of the fp32 weights, such as 25MB.")
+@click.option(
+    "--max-memory",
+    type=SIZE_BYTES,
+    help="Most memory that the compiled model may hold as it runs, such as 60MB: packed weights, activations and "
+    "scratch of all threads; the process around it comes on top.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: the device's own]")
 @click.option(
     "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Runs trials."
@@ -108,7 +122,9 @@ def main(
     effort: Literal["brief", "full"],
     corpus: Path | None,
     seq_len: int,
+    space: Path | None,
     max_size: int | None,
+    max_memory: int | None,
     threads: int | None,
     executor: str,
     out: Path | None,
@@ -117,6 +133,7 @@ def main(
     seed: int,
     as_json: bool,
 ) -> None:
+    from search.optimization.space_file import read_space
     from search.real_stages import real_stages
     from search.records import SearchOptions
 
@@ -134,7 +151,9 @@ def main(
         effort=effort,
         corpus=str(corpus.expanduser().absolute()) if corpus else None,
         seq_len=seq_len,
+        space=read_space(space.expanduser().absolute()) if space else None,
         max_bytes=max_size,
+        max_memory=max_memory,
         threads=threads,
         seed=seed,
         require_device=require_device,
@@ -180,6 +199,7 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     Raises:
         InputError: unknown device or teacher, a teacher that is too small or has too few positions, more threads than
             cores, general text that cannot be read, or an executor or unit that there is not yet.
+        DataFileError: the values of --space are beyond the teacher's, or give no architecture.
         StoreError: the measurement store is damaged or cannot be opened.
     """
     from data.device_spec import load_device
@@ -197,7 +217,8 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     if options.corpus:
         read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.
-    SearchSpace.from_teacher(stages.teacher_sizes(options.teacher), seq_len=options.seq_len, labels=1)
+    sizes = stages.teacher_sizes(options.teacher)
+    SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=1, named=options.space)
     MeasurementStore.open().close()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 
 from data.architecture import Architecture
 from data.errors import InfeasibleBudgetError
 from data.order_statistics import median_interval
-from search.optimization.space import model_bytes
 from search.records import Candidate, Timing
 
 # Timing takes seconds, so that a chance of one in ten is worth it.
@@ -19,20 +21,44 @@ _LEAST_MARGIN, _MOST_MARGIN = 0.03, 0.1
 _CONFIDENCE, _QUANTILE = 0.9, 1.645
 
 
-def small_enough(architectures: Sequence[Architecture], max_bytes: int | None) -> tuple[Architecture, ...]:
-    """The architectures of at most ``max_bytes`` bytes of weights.
+@dataclass(frozen=True)
+class SizeLimit:
+    """An option that bounds what a model takes: at most ``most`` bytes, as ``bytes_of`` counts them. ``told`` says so
+    in messages, such as "has {} of weights"."""
+
+    option: str
+    most: int
+    told: str
+    bytes_of: Callable[[Sequence[Architecture]], Sequence[int]]
+
+    def excludes(self, architecture: Architecture) -> bool:
+        """Whether the architecture takes more."""
+        return self.bytes_of([architecture])[0] > self.most
+
+
+def small_enough(architectures: Sequence[Architecture], limits: Sequence[SizeLimit]) -> tuple[Architecture, ...]:
+    """The architectures that no limit excludes.
 
     Raises:
-        InfeasibleBudgetError: there are none; the message names the smallest.
+        InfeasibleBudgetError: there are none; the message names the limit that excludes the last, and the smallest.
     """
-    small = tuple(each for each in architectures if max_bytes is None or model_bytes(each) <= max_bytes)
-    if not small:
-        least = min(architectures, key=model_bytes)
-        raise InfeasibleBudgetError(
-            f"none of the {len(architectures)} models of the search space is small enough: the smallest, {least.name}, "
-            f"has {model_bytes(least) / 1e6:.3g} MB of weights"
-        )
-    return small
+    left, before = tuple(architectures), ""
+    for limit in limits:
+        sizes = limit.bytes_of(left)
+        small = tuple(each for each, size in zip(left, sizes, strict=True) if size <= limit.most)
+        if not small:
+            size, least = min(zip(sizes, left, strict=True), key=itemgetter(0))
+            raise InfeasibleBudgetError(
+                f"none of the {len(left)} models of the search space{before} is small enough for {limit.option}: the "
+                f"smallest, {least.name}, {limit.told.format(_megabytes(size))}"
+            )
+        left, before = small, f" that {limit.option} leaves"
+    return left
+
+
+def _megabytes(count: int) -> str:
+    """Rounded up, so that an option of that many excludes it no more."""
+    return f"{math.ceil(count / 1e4) / 100:.12g} MB"
 
 
 def worth_timing(candidate: Candidate) -> bool:

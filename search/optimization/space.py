@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from data.architecture import Architecture, Head
-from data.errors import InputError
+from data.errors import DataFileError, InputError
+from search.records import SpaceFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 FLOAT_BYTES = 4
 DIMENSIONS = ("layers", "hidden", "head_size", "intermediate")
 
-# Below this nothing is learned on any task that we know of; above, the teacher's own sizes bound the student's.
-_MIN_LAYERS = 2
-_MAX_LAYERS = 12
+# Whatever the teacher's depth: surplus layers start as the identity. One layer of a dozen is a step of 8%, and beyond
+# that steps stay coarser than what widths offer between them (docs/decisions/space-as-data.md).
+_LAYERS = (*range(1, 13), 14, 16, 20, 24, 28)
+# The teacher's own sizes bound the student's, which is cut out of it.
 _HIDDEN_STEP = 32
 _MIN_HIDDEN = 64
 _INTERMEDIATE_STEP = 128
@@ -29,6 +31,10 @@ _MIN_HEAD_SIZE = 16
 _MAX_HEAD_SIZE = 64
 # Steps in which the teacher is scaled: finer than any size's own.
 _SCALES = 64
+# More than this makes each step of the search slow, and no search tells so many apart.
+_MOST_CANDIDATES = 100_000
+# Values that a message names.
+_SHOWN = 8
 
 
 class EncoderSizes(Protocol):
@@ -57,8 +63,9 @@ class SearchSpace:
     """Candidate values of each size; what is common to all candidates stands in ``template``.
 
     ``head_sizes`` rather than numbers of heads: a head size means the same at every width. A candidate has
-    ``hidden / head_size`` heads, where that is a whole number. ``teacher_compiles`` is false of a teacher whose
-    embeddings are narrower than its encoder: it is no candidate itself, the ``template`` is its largest student.
+    ``hidden / head_size`` heads, where that is a whole number. Where ``heads`` are named instead, it has one of these,
+    where ``hidden`` is a multiple of it; ``head_sizes`` are then empty. ``teacher_compiles`` is false of a teacher
+    whose embeddings are narrower than its encoder: it is no candidate itself, the ``template`` is its largest student.
     """
 
     layers: tuple[int, ...]
@@ -67,22 +74,36 @@ class SearchSpace:
     intermediate: tuple[int, ...]
     template: Architecture
     teacher_compiles: bool = True
+    heads: tuple[int, ...] = ()
 
     @classmethod
-    def from_teacher(cls, teacher: EncoderSizes, *, seq_len: int, labels: int, head: Head = "sequence") -> SearchSpace:
-        """The space of the students of a teacher: nowhere larger than the teacher, since they are cut out of it.
-        ``labels`` and ``head`` are the task's, whatever the teacher's are.
+    def from_teacher(
+        cls,
+        teacher: EncoderSizes,
+        *,
+        seq_len: int,
+        labels: int,
+        head: Head = "sequence",
+        named: SpaceFile | None = None,
+    ) -> SearchSpace:
+        """The space of the students of a teacher: nowhere wider than the teacher, since they are cut out of it, and of
+        any depth. ``labels`` and ``head`` are the task's, whatever the teacher's are; ``named`` are the user's values.
 
         Raises:
             InputError: the teacher is too small to have students, or has fewer positions than ``seq_len``.
+            DataFileError: ``named`` are beyond the teacher's, give no architecture, or too many.
         """
         if seq_len > teacher.max_positions:
             raise InputError(f"--seq-len {seq_len} exceeds the {teacher.max_positions} positions of the teacher")
+        given = named or SpaceFile("")
+        _check_bounds(given, teacher)
+        head_sizes = given.head_size or tuple(range(_MIN_HEAD_SIZE, _MAX_HEAD_SIZE + 1, _HEAD_SIZE_STEP))
         space = cls(
-            layers=tuple(range(_MIN_LAYERS, min(teacher.layers, _MAX_LAYERS) + 1)),
-            hidden=tuple(range(_MIN_HIDDEN, teacher.hidden + 1, _HIDDEN_STEP)),
-            head_sizes=tuple(range(_MIN_HEAD_SIZE, _MAX_HEAD_SIZE + 1, _HEAD_SIZE_STEP)),
-            intermediate=tuple(range(_INTERMEDIATE_STEP, teacher.intermediate + 1, _INTERMEDIATE_STEP)),
+            layers=given.layers or _LAYERS,
+            hidden=given.hidden or tuple(range(_MIN_HIDDEN, teacher.hidden + 1, _HIDDEN_STEP)),
+            head_sizes=() if given.heads else head_sizes,
+            intermediate=given.intermediate
+            or tuple(range(_INTERMEDIATE_STEP, teacher.intermediate + 1, _INTERMEDIATE_STEP)),
             template=Architecture(
                 layers=teacher.layers,
                 hidden=teacher.hidden,
@@ -96,23 +117,53 @@ class SearchSpace:
                 head=head,
             ),
             teacher_compiles=not teacher.factorised,
+            heads=given.heads or (),
         )
-        if not (space.layers and space.hidden and space.intermediate):
+        if not (space.hidden and space.intermediate):
             raise InputError(
-                f"the teacher ({teacher.layers} layers, hidden {teacher.hidden}, intermediate {teacher.intermediate}) "
-                f"is too small: students have at least {_MIN_LAYERS} layers, hidden {_MIN_HIDDEN}, "
-                f"intermediate {_INTERMEDIATE_STEP}"
+                f"the teacher (hidden {teacher.hidden}, intermediate {teacher.intermediate}) is too small: students "
+                f"have at least hidden {_MIN_HIDDEN}, intermediate {_INTERMEDIATE_STEP}, or what --space names"
             )
+        space._check_size(given)
         return space
+
+    @property
+    def values(self) -> dict[str, tuple[int, ...]]:
+        """The candidate values by name, as a file of ``--space`` names them."""
+        heads = {"heads": self.heads} if self.heads else {"head_size": self.head_sizes}
+        return {"layers": self.layers, "hidden": self.hidden, **heads, "intermediate": self.intermediate}
+
+    @property
+    def unused(self) -> dict[str, tuple[int, ...]]:
+        """Values that no candidate has, since widths do not divide into the heads, by name; of the others nothing."""
+        used = [(hidden, heads) for hidden in self.hidden for heads in self.heads_of(hidden)]
+        widths, numbers = {hidden for hidden, _ in used}, {heads for _, heads in used}
+        sizes = {hidden // heads for hidden, heads in used}
+        found = {
+            "hidden": tuple(value for value in self.hidden if value not in widths),
+            "heads": tuple(value for value in self.heads if value not in numbers),
+            "head_size": tuple(value for value in self.head_sizes if value not in sizes),
+        }
+        return {name: values for name, values in found.items() if values}
+
+    @property
+    def smallest(self) -> Architecture:
+        """The candidate with the fewest weights."""
+        return min(self.architectures(), key=model_bytes)
+
+    def heads_of(self, hidden: int) -> tuple[int, ...]:
+        """The numbers of heads that candidates of a width have."""
+        if self.heads:
+            return tuple(heads for heads in self.heads if hidden % heads == 0)
+        return tuple(hidden // size for size in self.head_sizes if hidden % size == 0)
 
     def architectures(self) -> tuple[Architecture, ...]:
         """Every candidate, in a fixed order."""
         return tuple(
-            self._architecture(layers, hidden, hidden // head_size, intermediate)
+            self._architecture(layers, hidden, heads, intermediate)
             for layers in self.layers
             for hidden in self.hidden
-            for head_size in self.head_sizes
-            if hidden % head_size == 0
+            for heads in self.heads_of(hidden)
             for intermediate in self.intermediate
         )
 
@@ -125,18 +176,21 @@ class SearchSpace:
     def uniformly_scaled(self) -> tuple[Architecture, ...]:
         """The teacher shrunk in all its sizes alike, smallest first: what one would try without a search.
 
-        Each size takes the value nearest to its share, and the head size stays the nearest to the teacher's.
+        Each size takes the value nearest to its share, and the head size stays the nearest to the teacher's. None is
+        deeper than the teacher: there are none where the space holds deeper candidates only.
         """
         found: dict[Architecture, None] = {}
         teacher = self.template
-        for step in range(1, _SCALES + 1):
-            hidden = _nearest(self.hidden, teacher.hidden * step / _SCALES)
-            sizes = [size for size in self.head_sizes if hidden % size == 0]
+        depths = [layers for layers in self.layers if layers <= teacher.layers]
+        widths = [hidden for hidden in self.hidden if self.heads_of(hidden)]
+        for step in range(1, _SCALES + 1) if depths else ():
+            hidden = _nearest(widths, teacher.hidden * step / _SCALES)
+            sizes = {hidden // heads: heads for heads in self.heads_of(hidden)}
             found[
                 self._architecture(
-                    _nearest(self.layers, teacher.layers * step / _SCALES),
+                    _nearest(depths, teacher.layers * step / _SCALES),
                     hidden,
-                    hidden // _nearest(sizes, teacher.hidden / teacher.heads),
+                    sizes[_nearest(sorted(sizes), teacher.hidden / teacher.heads)],
                     _nearest(self.intermediate, teacher.intermediate * step / _SCALES),
                 )
             ] = None
@@ -152,7 +206,8 @@ class SearchSpace:
         """
         sizes = [[a.layers, a.hidden, a.head_size, a.intermediate] for a in architectures]
         logs = np.log(np.asarray(sizes, dtype=np.float64).reshape(-1, len(DIMENSIONS)))
-        values = (self.layers, self.hidden, self.head_sizes, self.intermediate)
+        head_sizes = [hidden // heads for hidden in self.hidden for heads in self.heads_of(hidden)]
+        values = (self.layers, self.hidden, head_sizes, self.intermediate)
         low = np.log([float(min(candidates)) for candidates in values])
         high = np.log([float(max(candidates)) for candidates in values])
         return np.asarray((logs - low) / np.where(high > low, high - low, 1.0))
@@ -163,9 +218,43 @@ class SearchSpace:
     def _architecture(self, layers: int, hidden: int, heads: int, intermediate: int) -> Architecture:
         return replace(self.template, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
 
+    def _check_size(self, given: SpaceFile) -> None:
+        """Refuses a space without architectures, or with too many."""
+        pairs = sum(len(self.heads_of(hidden)) for hidden in self.hidden)
+        count = pairs * len(self.layers) * len(self.intermediate)
+        if not count:
+            name = "heads" if self.heads else "head_size"
+            raise DataFileError(
+                given.path,
+                f"{name}: no hidden ({_listed(self.hidden)}) is a multiple of any {name} "
+                f"({_listed(self.values[name])}): name some that divide it",
+            )
+        if count > _MOST_CANDIDATES:
+            raise DataFileError(
+                given.path,
+                f"{count:,} architectures are too many, {_MOST_CANDIDATES:,} at most: take larger steps, or fewer "
+                "values of layers, hidden, heads or intermediate",
+            )
+
+
+def _check_bounds(given: SpaceFile, teacher: EncoderSizes) -> None:
+    """Refuses widths beyond the teacher's."""
+    for name, most in (("hidden", teacher.hidden), ("intermediate", teacher.intermediate)):
+        beyond = [value for value in getattr(given, name) or () if value > most]
+        if beyond:
+            raise DataFileError(
+                given.path,
+                f"{name}: {_listed(beyond)} is beyond the teacher's {most}, out of which students are cut: "
+                f"name {most} at most, or a wider --teacher",
+            )
+
 
 def _nearest(values: Sequence[int], wanted: float) -> int:
     return min(values, key=lambda value: abs(value - wanted))
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
 
 
 def model_bytes(architecture: Architecture) -> int:

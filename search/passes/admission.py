@@ -15,8 +15,8 @@ from data.architecture import Architecture
 from data.errors import InfeasibleBudgetError
 from data.progress import ProgressEvent
 from search.optimization.feasibility import admission_limit_ms, admits, small_enough, upper_ms, worth_timing
-from search.optimization.space import SearchSpace, model_bytes
-from search.passes.bench import Bench, timed
+from search.optimization.space import SearchSpace
+from search.passes.bench import Bench, size_limits, timed
 from search.records import Admission, Batch, Candidate, Outlook, Proposer, Trial
 from search.result import baseline_of
 
@@ -38,7 +38,8 @@ class Prospects:
     def __init__(self, bench: Bench, space: SearchSpace) -> None:
         self.space = space
         self._bench = bench
-        self._architectures = small_enough(space.architectures(), bench.study.options.max_bytes)
+        self._limits = size_limits(bench)
+        self._architectures = small_enough(space.architectures(), self._limits)
         self._batches = bench.study.batches(bench.device.provenance)
         self._predicted: tuple[int, dict[Architecture, Candidate]] | None = None
 
@@ -117,7 +118,9 @@ class Prospects:
         batch = Batch(
             trials,
             tuple(
-                Admission(candidate, proposer, timing, self._small(candidate) and admits(timing, budget_ms, later))
+                Admission(
+                    candidate, proposer, timing, not self._excluding(candidate) and admits(timing, budget_ms, later)
+                )
                 for (candidate, proposer), timing in zip(proposals, timings, strict=True)
             ),
         )
@@ -146,10 +149,10 @@ class Prospects:
         latency = f"{teacher.timing.median_ms:.3g} ms {teacher.timing.provenance}"
         if teacher.admitted:
             told = f"fits {options.budget_ms:g} ms: {latency}; it is the model to beat, and what is tried is faster"
-        elif self._small(teacher.candidate):
-            told = f"does not fit {options.budget_ms:g} ms: {latency}"
+        elif excluding := self._excluding(teacher.candidate):
+            told = f"is larger than {excluding} allows: {latency}"
         else:
-            told = f"is larger than --max-size allows: {latency}"
+            told = f"does not fit {options.budget_ms:g} ms: {latency}"
         self._bench.note(f"the teacher itself, {architecture.name}, {told}")
 
     def time_trials(self, trials: Sequence[Trial]) -> None:
@@ -187,9 +190,9 @@ class Prospects:
         outlook = self._bench.study.load("outlook", Outlook)
         return outlook.later if outlook else 0.0
 
-    def _small(self, candidate: Candidate) -> bool:
-        limit = self._bench.study.options.max_bytes
-        return limit is None or model_bytes(candidate.architecture) <= limit
+    def _excluding(self, candidate: Candidate) -> str:
+        """The options for which a candidate is too large; empty where it is not."""
+        return " and ".join(limit.option for limit in self._limits if limit.excludes(candidate.architecture))
 
     def _candidates(self) -> dict[Architecture, Candidate]:
         """Every candidate with its prediction after all timings so far."""
@@ -219,6 +222,7 @@ class Prospects:
                 quality=bench.stages.quality(predictor),
                 provenance=predictor.provenance,
                 later=predictor.later,
+                values=self.space.values,
             ),
         )
         bench.note(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from data.architecture import Architecture
 from data.errors import DataFileError
 from data.progress import Progress
+from search.optimization.feasibility import SizeLimit
+from search.optimization.space import model_bytes
 from search.records import Trial
 from search.stages import Stages
 from search.study import Study
@@ -47,6 +50,23 @@ def timed(study: Study, stage: str) -> Iterator[None]:
         seconds = study.load("seconds", dict[str, float]) or {}
         seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
         study.save("seconds", seconds)
+
+
+def size_limits(bench: Bench) -> tuple[SizeLimit, ...]:
+    """What bounds the candidates, and the teacher where it takes part, beside the budget."""
+    options = bench.study.options
+
+    def weights(architectures: Sequence[Architecture]) -> list[int]:
+        return [model_bytes(architecture) for architecture in architectures]
+
+    def memory(architectures: Sequence[Architecture]) -> Sequence[int]:
+        return bench.stages.memory_bytes(bench.device, architectures, bench.threads)
+
+    given = (
+        ("--max-size", options.max_bytes, "has {} of weights", weights),
+        ("--max-memory", options.max_memory, "needs {} of memory", memory),
+    )
+    return tuple(SizeLimit(option, most, told, count) for option, most, told, count in given if most is not None)
 
 
 def required(study: Study, name: str, kind: type[Record]) -> Record:

@@ -14,7 +14,7 @@ from data.progress import ProgressEvent
 from search.learning.judgement import nothing_learnt
 from search.optimization.feasibility import small_enough
 from search.optimization.space import SearchSpace
-from search.passes.bench import Bench, timed
+from search.passes.bench import Bench, size_limits, timed
 from search.passes.confirmation import compile_checked
 from search.records import DeviceSummary, TaskSummary, TeacherSummary
 from search.stages import Stages
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # With fewer held-out examples, a teacher that has learnt well may be taken for one that has not.
 _ENOUGH_TO_TELL = 60
+_UNUSED = "hidden has to be a multiple of the heads"
 
 
 @contextmanager
@@ -139,8 +140,13 @@ def search_space(bench: Bench, task: Task) -> SearchSpace:
     """The architectures which the teacher can have for students, of which one at least must be small enough."""
     options = bench.study.options
     sizes = bench.stages.teacher_sizes(options.teacher)
-    space = SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=task.labels, head=head_of(task))
-    small_enough(space.architectures(), options.max_bytes)
+    space = SearchSpace.from_teacher(
+        sizes, seq_len=options.seq_len, labels=task.labels, head=head_of(task), named=options.space
+    )
+    small_enough(space.architectures(), size_limits(bench))
+    if options.space:
+        for name, values in space.unused.items():
+            bench.note(f"{options.space.path}: no candidate has {name} {', '.join(map(str, values))}: {_UNUSED}")
     return space
 
 
@@ -158,7 +164,7 @@ def check_students(bench: Bench, task: Task, space: SearchSpace) -> None:
         bench.note(f"the teacher: {remark}")
     for remark in bench.stages.material_remarks(task, bench.study.options):
         bench.note(remark)
-    smallest = space.architectures()[0]
+    smallest = space.smallest
     with timed(bench.study, "compile"), TemporaryDirectory() as folder:
         checkpoint = bench.stages.untrained_student(bench.study.options, smallest, Path(folder) / "student")
         compile_checked(bench, checkpoint, smallest)

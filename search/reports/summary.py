@@ -16,7 +16,8 @@
                                     fits (size and budget), timing (as below, before any training; null)
     predictor                       provenance; n, mape, within_10, spearman (fractions of 1) on held-out whole models;
                                     held_out[]: name, latency_ms, predicted_ms
-    space                           candidates, feasible (those worth timing), fastest (as predicted, of all candidates)
+    space                           candidates, feasible (worth timing), fastest (as predicted, of all candidates),
+                                    values: of layers, hidden, heads or head_size, and intermediate
     admission                       timed, admitted, missed: models timed on the device before any training;
                                     prediction_error: mean |predicted / timed - 1| of them;
                                     models[]: name, architecture, latency (as below), proposer, admitted, timing
@@ -29,7 +30,8 @@
     finalists[]                     trial (null: the teacher itself), name, latency (as above), scores as above, dev,
                                     max_logit_difference, meets_budget, blocks, screening (before any training) and
                                     timing: {median_ms, min_ms, p90_ms, n, samples_ms, visits_ms, provenance, ...}
-    winner                          the finalist that won, with its weight_bytes, share_of_budget (fraction of 1), and
+    winner                          the finalist that won, with its weight_bytes (fp32), memory_bytes (held while it
+                                    runs: packed weights, activations, scratch), share_of_budget (fraction of 1), and
                                     faster_equals: trials of faster finalists within a standard error of its score
     confirmation                    status (confirmed | pending), command that completes it where it is pending
     files                           what was written, relative to --out
@@ -45,6 +47,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusion import target_named
+from fusion.emit.memory import memory_bytes
 from search.optimization.space import model_bytes
 from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Timing, Trial
 from search.result import SearchResult
@@ -60,6 +64,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     finalists = {finalist.trial: _finalist(result, finalist) for finalist in result.finalists}
     winner = finalists[result.winner] | {
         "weight_bytes": model_bytes(result.winning_candidate.architecture),
+        "memory_bytes": _memory_bytes(result),
         "share_of_budget": result.share_of_budget,
         "faster_equals": [finalist.trial for finalist in result.equals],
     }
@@ -75,6 +80,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
             "candidates": result.outlook.space_size,
             "feasible": result.outlook.possible,
             "fastest": _candidate(result.outlook.fastest),
+            "values": result.outlook.values,
         },
         "admission": _admissions(result),
         "baseline": _baseline(result),
@@ -126,13 +132,21 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
         "--effort": options.effort,
         "--corpus": options.corpus,
         "--seq-len": options.seq_len,
+        "--space": options.space.path if options.space else None,
         "--max-size": f"{options.max_bytes}B" if options.max_bytes else None,
+        "--max-memory": f"{options.max_memory}B" if options.max_memory else None,
         "--threads": options.threads,
         "--seed": options.seed,
         "--out": out,
     }
     words = [word for name, value in arguments.items() if value is not None for word in (name, str(value))]
     return shlex.join(["search", *words, "--resume"])
+
+
+def _memory_bytes(result: SearchResult) -> int:
+    """What the winner holds while it runs on the search's device."""
+    architecture, device = result.winning_candidate.architecture, result.device
+    return memory_bytes([architecture], target_named(device.target), device.threads)[0]
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

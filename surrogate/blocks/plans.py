@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
-from operator import attrgetter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.architecture import Architecture
-from fusion.block import Block
+from fusion import Block, plan_architecture
+from fusion.planning.depth import PLANNED_LAYERS, Structure, repeated_blocks, shape_of, structure
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-# Plans are kept: a search asks for the same shapes again and again.
-_KEPT_PLANS = 1 << 16
-_PLANNED_LAYERS = 2
-# All that makes two architectures' layers differ.
-_SHAPE = attrgetter(*(field.name for field in fields(Architecture) if field.name != "layers"))
-
-_Structure = tuple[tuple[str, tuple[str, ...], int], ...]
 
 
 @dataclass(frozen=True)
@@ -49,15 +40,15 @@ def count_blocks(architectures: Sequence[Architecture]) -> BlockCounts:
     shapes: dict[tuple[object, ...], int] = {}
     examples: list[Architecture] = []
     members = np.zeros(len(architectures), dtype=np.int64)
-    further = np.zeros(len(architectures))
+    further = np.array([architecture.layers - PLANNED_LAYERS for architecture in architectures], dtype=np.float64)
     for position, architecture in enumerate(architectures):
-        deep = architecture.layers >= _PLANNED_LAYERS
-        members[position] = shapes.setdefault((deep, *_SHAPE(architecture)), len(shapes))
+        members[position] = shapes.setdefault(shape_of(architecture), len(shapes))
         if members[position] == len(examples):
-            examples.append(replace(architecture, layers=_PLANNED_LAYERS) if deep else architecture)
-        further[position] = max(architecture.layers - _PLANNED_LAYERS, 0)
+            examples.append(replace(architecture, layers=PLANNED_LAYERS))
     blocks, plain, repeated = _count_shapes(examples)
-    return BlockCounts(blocks, (plain[members] + diags(further) @ repeated[members]).tocsr())
+    counts = (plain[members] + diags(further) @ repeated[members]).tocsr()
+    counts.eliminate_zeros()
+    return BlockCounts(blocks, counts)
 
 
 def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], csr_matrix, csr_matrix]:
@@ -66,7 +57,7 @@ def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], 
 
     index: dict[Block, int] = {}
     entries: list[tuple[int, int, int]] = []
-    spans: dict[_Structure, tuple[int, int]] = {}
+    spans: dict[Structure, slice] = {}
     for row, example in enumerate(examples):
         for block, is_repeated in _counted(example, spans):
             entries.append((row, index.setdefault(block, len(index)), is_repeated))
@@ -76,36 +67,12 @@ def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], 
     return tuple(index), plain, csr_matrix((repeats.astype(float), (rows, columns)), shape=shape)
 
 
-def _counted(architecture: Architecture, spans: dict[_Structure, tuple[int, int]]) -> Iterator[tuple[Block, int]]:
-    """Each block of the plan of one or two layers, and 1 where each further layer runs it again.
-
-    The last layer may differ from the others, as a sequence's classifier reads its first row only; so models of two
-    layers and more are counted from the plan of two layers, in which the first layer stands for all but the last.
-    """
-    if architecture.layers < _PLANNED_LAYERS:
-        yield from ((block, 0) for block in _plan(architecture))
-        return
-    plan = _plan(architecture)
-    structure = tuple((block.anchor, block.epilogue, block.sizes["rows"]) for block in plan)
-    if structure not in spans:
-        spans[structure] = _layer_span(plan, architecture)
-    start, length = spans[structure]
+def _counted(architecture: Architecture, spans: dict[Structure, slice]) -> Iterator[tuple[Block, int]]:
+    """Each block of the plan of two layers, and 1 where each further layer runs it again (a single one does not)."""
+    plan = plan_architecture(architecture)
+    kind = structure(plan)
+    if kind not in spans:
+        spans[kind] = repeated_blocks(plan, architecture)
+    repeated = range(*spans[kind].indices(len(plan)))
     for position, block in enumerate(plan):
-        yield block, int(start <= position < start + length)
-
-
-def _layer_span(plan: Sequence[Block], planned: Architecture) -> tuple[int, int]:
-    """(first block, number of blocks) of the layer that further layers repeat, found by planning one layer more."""
-    longer = _plan(replace(planned, layers=planned.layers + 1))
-    length = len(longer) - len(plan)
-    for start in range(len(plan) - length + 1):
-        if longer == (*plan[: start + length], *plan[start:]):
-            return start, length
-    raise ValueError("the plan of a deeper model does not repeat a layer of the plan of a shallower one")
-
-
-@lru_cache(maxsize=_KEPT_PLANS)
-def _plan(architecture: Architecture) -> tuple[Block, ...]:
-    from fusion import plan_architecture
-
-    return plan_architecture(architecture)
+        yield block, int(position in repeated)

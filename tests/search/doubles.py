@@ -21,6 +21,7 @@ from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
+from search.optimization.space import model_bytes
 from search.passes.bench import now
 from search.pipeline import run_search
 from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions, Timing
@@ -58,9 +59,16 @@ def true_ms(architecture: Architecture) -> float:
     return 0.05 + a.layers * a.hidden * (4 * a.hidden + 2 * a.intermediate) / 5e5
 
 
+def memory(architecture: Architecture) -> int:
+    """Bytes that a compiled model holds, but for one a thread."""
+    return model_bytes(architecture) + 100_000 * architecture.layers
+
+
 def true_score(architecture: Architecture) -> float:
-    """Accuracy that grows with latency, a little more with depth."""
-    return round(0.9 - 0.3 * float(np.exp(-true_ms(architecture))) + 0.002 * architecture.layers, 6)
+    """Accuracy that grows with latency, a little more with depth, up to the teacher's."""
+    return round(
+        0.9 - 0.3 * float(np.exp(-true_ms(architecture))) + 0.002 * min(architecture.layers, TEACHER.layers), 6
+    )
 
 
 def error_of(score: float, task: Task) -> float:
@@ -151,6 +159,7 @@ class World:
             predictor=self.predictor,
             quality=lambda predictor: PredictorQuality(2, 0.03, 1.0, 1.0, (("a", 1.0, 1.1), ("b", 2.0, 1.9))),
             learned=self.learned,
+            memory_bytes=lambda device, architectures, threads: [memory(each) + threads for each in architectures],
             load_task=lambda options: replace(self.task, remarks=self.remarks),
             teacher_sizes=lambda teacher: SimpleNamespace(**vars(TEACHER) | {"factorised": self.narrow_teacher}),
             check_teacher=self.check_teacher,

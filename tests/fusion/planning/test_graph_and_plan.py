@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from data.architecture import Architecture, preset
 from data.errors import InputError, ModelError
 from fusion import Block, plan_architecture, target_named
-from fusion.emit.program import Program, build_program, tensor_bytes
+from fusion.emit.arena import tensor_bytes
+from fusion.emit.program import Program, build_program
 from fusion.emit.tiling import choose_tiling
 from fusion.graph import Graph, Operator, TensorType, check
 from fusion.planning.architecture_plan import architecture_plan

@@ -236,6 +236,43 @@ def test_general_text_that_changed_is_not_gone_on_with(search: Search, world: Wo
     assert "has changed since the search in run began" in changed.stderr
 
 
+def test_a_space_and_memory_are_options_and_repeated(search: Search, world: World) -> None:
+    Path("deep.toml").write_text("layers = [5, 7]\nhidden = { from = 32, to = 64, step = 16 }\nheads = [2, 4]\n")
+    given = ("--space", "deep.toml", "--max-memory", "3MB", "--out", "run")
+    first = search(replace(world, attached=False), "--device", "s20", *given, "--json")
+    assert first.exit_code == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["options"]["space"]["path"] == str(Path("deep.toml").absolute())
+    assert document["options"]["max_memory"] == 3_000_000
+    assert document["space"]["values"]["hidden"] == [32, 48, 64]
+    assert {trial["architecture"]["layers"] for trial in document["trials"]} <= {5, 7}
+    words = shlex.split(document["confirmation"]["command"])
+    assert search(world, *words[1:]).exit_code == 0
+    other = search(world, "--device", "s20", "--out", "run", "--resume", "--max-memory", "4MB")
+    assert other.exit_code == 2
+    assert "space.layers was (5, 7), now None" in other.stderr
+    assert "max_memory was 3000000, now 4000000" in other.stderr
+
+
+def test_a_space_that_changed_is_not_gone_on_with(search: Search, world: World) -> None:
+    given = ("--space", "space.toml", "--out", "run")
+    Path("space.toml").write_text("layers = [2, 4]\n")
+    assert search(replace(world, disk_full=True), *given).exit_code == 1
+    Path("space.toml").write_text("layers = [2, 4, 6]\n")
+    changed = search(world, *given, "--resume")
+    assert changed.exit_code == 2
+    assert "space.layers was (2, 4), now (2, 4, 6)" in changed.stderr
+    assert changed.stderr.count("\n") == 1
+    Path("space.toml").write_text("layers = {from = 2, to = 4, step = 2} # the same values\n")
+    assert search(world, *given, "--resume").exit_code == 0
+
+
+def test_impossible_memory_exits_3_and_names_the_smallest(search: Search, world: World) -> None:
+    done = search(world, "--max-memory", "100kB", "--out", "run")
+    assert done.exit_code == 3
+    assert "is small enough for --max-memory: the smallest, 1x64-h4-f128, needs 0.55 MB" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("more", [[], ["--resume"]])
 def test_a_folder_whose_name_is_too_long_is_named(search: Search, world: World, more: list[str]) -> None:
     done = search(world, "--out", "x" * 300, *more)
@@ -274,6 +311,9 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--device", "s2O"], "s20"),
         (["--trials", "0"], "trials"),
         (["--max-size", "25"], "25MB"),
+        (["--max-memory", "60"], "unit"),
+        (["--space", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["--space", "."], "Is a directory"),
         (["--data-dir", "nowhere"], "nowhere"),
         (["--data-dir", "."], "built in"),
         (["--threads", "100000"], "cores"),

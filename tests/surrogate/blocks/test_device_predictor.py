@@ -126,6 +126,7 @@ def test_damaged_or_foreign_files_are_refused(predictor: DevicePredictor, tmp_pa
 
 def test_blocks_of_many_models_are_counted_as_planned() -> None:
     models = [*sample_architectures(SPACE, 20, 1), Architecture(1, 64, 1, 64), preset("deep-narrow")]
+    models += [replace(model, layers=layers) for model in models[:4] for layers in (1, 28)]
     models += [replace(model, head="tokens", labels=9) for model in models[::4]]
     models += [replace(model, head="embedding", labels=1) for model in models[:22:4]]
     counted = count_blocks(models)
