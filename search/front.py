@@ -16,7 +16,7 @@ from pathlib import Path
 from data.errors import InfeasibleBudgetError, InputError
 from data.progress import Progress
 from search.pipeline import run_search
-from search.records import SearchOptions, Trial
+from search.records import Known, SearchOptions
 from search.reports.front_report import front_document, render_front, results_of
 from search.result import BudgetOutcome
 from search.stages import Stages
@@ -90,11 +90,12 @@ def run_front(
         PocketBertError: whatever else a search raises; the studies keep what was finished.
     """
     outcomes: list[BudgetOutcome] = []
-    known: list[Trial] = []
+    known = Known()
     for number, study in enumerate(studies):
         note(f"budget {study.options.budget_ms:g} ms, {number + 1} of {len(studies)}: {study.out}")
         outcome = _search(study, stages, progress, note, known)
-        known += outcome.result.trials if outcome.result else ()
+        if outcome.result:
+            known = Known(known.trials + outcome.result.trials, known.cuts + outcome.result.cuts)
         outcomes.insert(0, outcome)
     if not any(outcome.result for outcome in outcomes):
         raise InfeasibleBudgetError(outcomes[-1].problem)
@@ -108,7 +109,7 @@ def run_front(
 
 
 def _search(
-    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Sequence[Trial]
+    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Known
 ) -> BudgetOutcome:
     budget_ms, folder = study.options.budget_ms, study.out.name
     try:

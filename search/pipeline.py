@@ -14,6 +14,7 @@ from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, required, timed
 from search.passes.confirmation import confirm, confirm_teacher, name_of
+from search.passes.cuts import cuts_of, look_at_cuts
 from search.passes.publish import publish
 from search.passes.setting import (
     check_students,
@@ -26,7 +27,7 @@ from search.passes.setting import (
     summarise_device,
 )
 from search.passes.trials import look_first, run_trials
-from search.records import DevScore, Finalist, Outlook, TaskSummary, TeacherSummary, Trial
+from search.records import NOTHING_KNOWN, DevScore, Finalist, Known, Outlook, TaskSummary, TeacherSummary, Trial
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import Study
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Sequence[Trial] = ()
+    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Known = NOTHING_KNOWN
 ) -> SearchResult:
     """Finds the most accurate model whose latency on the device is within the budget; goes on where the study is.
 
@@ -46,7 +47,7 @@ def run_search(
         stages: the functions of the other rooms.
         progress: told of each step of a long stage.
         note: told what the user should know, one line each.
-        known: finished trials of other budgets, from which this search learns too.
+        known: what other budgets' searches have shown, from which this one learns too.
 
     Returns:
         The result; ``result.json``, ``report.html`` and ``best/`` are written as well.
@@ -58,7 +59,7 @@ def run_search(
     """
     with find_device(study, stages, note) as device:
         threads = study.options.threads or device.spec.default_threads
-        bench = Bench(study, stages, device, threads, progress, note, tuple(known))
+        bench = Bench(study, stages, device, threads, progress, note, known)
         finished = finished_result(bench)
         if finished is not None:
             publish(bench, finished)
@@ -71,6 +72,7 @@ def run_search(
         look_first(bench, prospects)
         teacher = prepare_teacher(bench, choosing, space)
         choosing = label_by_teacher(bench, choosing, teacher, "held-out-cosines")
+        look_at_cuts(bench, prospects, choosing, teacher)
         trials = run_trials(bench, prospects, choosing, teacher)
         finalists = run_final(bench, prospects, trials, choosing, teacher)
         winner = choose(bench, prospects, finalists)
@@ -183,6 +185,7 @@ def conclude(
         teacher=replace(required(bench.study, "teacher", TeacherSummary), dev=teacher_dev),
         outlook=required(bench.study, "outlook", Outlook),
         admissions=prospects.admissions,
+        cuts=cuts_of(bench.study),
         trials=tuple(trials),
         finalists=tuple(finalists),
         winner=winner,

@@ -12,7 +12,7 @@ from data.architecture import Architecture
 from data.measurement import Measurement
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
-from search.records import BlockShare, DevScore, PredictorQuality, SearchOptions, Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions, Timing
 from search.stages import Stages
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def real_stages() -> Stages:
         untrained_student=untrained_student,
         prepare_teacher=prepare_teacher,
         cosines=cosines,
+        cut_divergences=cut_divergences,
         score_on_dev=score_on_dev,
         distil_short=distil_short,
         distil_full=distil_full,
@@ -250,6 +251,14 @@ def cosines(checkpoint: Path, task: Task, seq_len: int) -> list[float]:
 
     predictions, _ = dev_predictions(checkpoint, task, seq_len)
     return [float(value) for value in predictions[:, 0]]
+
+
+def cut_divergences(
+    teacher: Teacher, task: Task, architectures: Sequence[Architecture], options: SearchOptions, progress: Progress
+) -> tuple[Divergence, ...]:
+    from search.distillation.cuts import cut_divergences
+
+    return tuple(cut_divergences(teacher, task, architectures, seed=options.seed, progress=progress))
 
 
 def score_on_dev(checkpoint: Path, task: Task, seq_len: int) -> DevScore:

@@ -13,9 +13,9 @@ from data.tasks import Kind
 if TYPE_CHECKING:
     from data.measurement import Measurement
 
-# The teacher itself; the teacher scaled uniformly (the baseline); the largest, before there is a score; Bayesian
-# optimisation; the fastest of the space, where nothing else fits.
-Proposer = Literal["teacher", "uniform", "largest", "bayesian", "fastest"]
+# The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
+# promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
+Proposer = Literal["teacher", "uniform", "largest", "cut", "bayesian", "fastest"]
 Provenance = Literal["measured", "simulated", "published"]
 
 
@@ -126,6 +126,33 @@ class Trial:
     directory: str = ""
     finished_at: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A candidate as it is cut out of the teacher, before it learns, and how far it is from the teacher then."""
+
+    architecture: Architecture
+    divergence: Divergence
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """All candidates that were cut to look at them; ``complete`` when no more are to be."""
+
+    cuts: tuple[Cut, ...] = ()
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What other searches with the same task and teacher have shown: finished trials, and cuts."""
+
+    trials: tuple[Trial, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+
+
+NOTHING_KNOWN = Known()
 
 
 @dataclass(frozen=True)

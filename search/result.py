@@ -10,6 +10,7 @@ from typing import Literal
 from search.records import (
     Admission,
     Candidate,
+    Cut,
     DeviceSummary,
     Finalist,
     Outlook,
@@ -25,8 +26,8 @@ class SearchResult:
     """All that a search found.
 
     ``admissions`` are all models timed on this device before any training, the teacher among them where it can be
-    compiled. ``winner`` is the number of a trial, None where the teacher itself won; ``seconds`` is wall clock for each
-    stage.
+    compiled; ``cuts`` are candidates that were judged before they learnt. ``winner`` is the number of a trial, None
+    where the teacher itself won; ``seconds`` is wall clock for each stage.
     """
 
     options: SearchOptions
@@ -35,6 +36,7 @@ class SearchResult:
     teacher: TeacherSummary
     outlook: Outlook
     admissions: tuple[Admission, ...]
+    cuts: tuple[Cut, ...]
     trials: tuple[Trial, ...]
     finalists: tuple[Finalist, ...]
     winner: int | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from data.architecture import Architecture
 from data.progress import Progress
 from search.optimization.space import EncoderSizes
-from search.records import BlockShare, DevScore, PredictorQuality, Provenance, SearchOptions, Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, Provenance, SearchOptions, Timing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,8 @@ class Stages:
     """(task, options, progress) -> teacher, fine-tuned where the task has labels."""
     cosines: Callable[[Path, Task, int], list[float]]
     """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
+    cut_divergences: Callable[[Teacher, Task, Sequence[Architecture], SearchOptions, Progress], tuple[Divergence, ...]]
+    """(teacher, task, architectures, options, progress) -> how far each is from the teacher as it is cut out of it."""
     score_on_dev: Callable[[Path, Task, int], DevScore]
     """(checkpoint, task, sequence length) -> its scores on the task's dev examples."""
     distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]

@@ -1,7 +1,9 @@
-"""Which candidates to look at next, by what the trials so far have shown.
+"""Which candidates to look at next, by what cuts and trials so far have shown.
 
-Before there is a score the largest is best: the candidate that does the most work within the budget. Then a model of
-scores that grow with work (:mod:`search.optimization.score_model`) says which candidate promises to improve on the best
+Before anything is known the largest is best: the candidate with the most weights for a text to run through. Students
+as they are cut out of the teacher tell more: a model of their closeness to it gives every candidate a second trend (an
+autoregressive model of two fidelities, Kennedy and O'Hagan 2000). The model of scores
+(:mod:`search.optimization.score_model`) grows with both, and says which candidate promises to improve on the best
 (:mod:`search.optimization.acquisition`).
 """
 
@@ -17,7 +19,7 @@ from data.architecture import Architecture
 from search.optimization.acquisition import most_promising
 from search.optimization.evidence import Choices, Evidence
 from search.optimization.space import SearchSpace
-from search.records import Candidate, Proposer, Trial
+from search.records import Candidate, Cut, Divergence, Proposer, Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +28,18 @@ if TYPE_CHECKING:
 _LEAST_SHARE = 0.87
 # Nearer to its teacher no student is, and the logarithm of nothing is not taken.
 _LEAST_DIVERGENCE = 1e-9
+# Fewer cuts tell nothing of the others; the first are so many of the largest, and others at random.
+_FEWEST_CUTS, _LARGEST_CUTS = 4, 2
 
 
 def propose(
-    space: SearchSpace, candidates: Sequence[Candidate], trials: Sequence[Trial], *, count: int, seed: int
+    space: SearchSpace,
+    candidates: Sequence[Candidate],
+    trials: Sequence[Trial],
+    *,
+    cuts: Sequence[Cut] = (),
+    count: int,
+    seed: int,
 ) -> tuple[list[Candidate], Proposer]:
     """Up to ``count`` candidates to look at next, the best first, and how they were chosen.
 
@@ -39,25 +49,69 @@ def propose(
         space: gives the encoding.
         candidates: what may be proposed: untried, and with the probability to meet the budget as it is known now.
         trials: all trials so far.
+        cuts: students that were judged as they were cut.
         count: how many are looked at together.
         seed: of the sampler.
     """
-    scored = [trial for trial in trials if trial.divergence is not None]
     if not candidates:
         return [], "largest"
-    chosen = _most_promising(space, candidates, scored, count, seed + len(trials))
-    return [candidates[index] for index in chosen], "bayesian" if scored else "largest"
-
-
-def _most_promising(
-    space: SearchSpace, candidates: Sequence[Candidate], scored: Sequence[Trial], count: int, seed: int
-) -> list[int]:
-    tried = [trial.candidate.architecture for trial in scored]
+    scored = [(trial.candidate.architecture, trial.divergence) for trial in trials if trial.divergence is not None]
     offered = [candidate.architecture for candidate in candidates]
-    closeness = np.array([_closeness(trial) for trial in scored], dtype=np.float64).reshape(-1, 2)
-    evidence = Evidence(space.encode(tried), trends_of(space, tried), closeness[:, 0], closeness[:, 1])
+    trends = [trends_of(space, each) for each in ([architecture for architecture, _ in scored], offered)]
+    informed = len(cuts) >= _FEWEST_CUTS
+    if informed:
+        promised = _promised_by_cuts(space, cuts, [*(architecture for architecture, _ in scored), *offered])
+        both = np.hstack([np.vstack(trends), promised[:, None]])
+        trends = [both[: len(scored)], both[len(scored) :]]
     within = np.asarray([candidate.probability_within for candidate in candidates])
-    return most_promising(evidence, Choices(space.encode(offered), trends_of(space, offered), within), count, seed)
+    choices = Choices(space.encode(offered), trends[1], within)
+    chosen = most_promising(_evidence(space, scored, trends[0]), choices, count, seed + len(trials))
+    proposer: Proposer = "bayesian" if scored else "cut" if informed else "largest"
+    return [candidates[index] for index in chosen], proposer
+
+
+def propose_cuts(
+    space: SearchSpace, candidates: Sequence[Candidate], cuts: Sequence[Cut], *, count: int, seed: int
+) -> list[Candidate]:
+    """Up to ``count`` candidates to cut next: where nothing is known some of the largest and others at random, then
+    those that promise to be nearer to the teacher than all that were cut.
+
+    Equal arguments give equal proposals.
+    """
+    offered = [candidate.architecture for candidate in candidates]
+    choices = Choices(space.encode(offered), trends_of(space, offered), np.ones(len(offered)))
+    known = _cut_evidence(space, cuts)
+    if len(cuts) >= _FEWEST_CUTS:
+        return [candidates[index] for index in most_promising(known, choices, count, seed)]
+    none = Evidence(known.points[:0], known.trends[:0], known.scores[:0], known.errors[:0])
+    largest = most_promising(none, choices, min(_LARGEST_CUTS, count), seed)
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(offered)), largest))
+    return [candidates[int(index)] for index in [*largest, *others][:count]]
+
+
+def _evidence(
+    space: SearchSpace, scored: Sequence[tuple[Architecture, Divergence]], trends: NDArray[np.float64]
+) -> Evidence:
+    closeness = np.array([_closeness(found) for _, found in scored], dtype=np.float64).reshape(-1, 2)
+    points = space.encode([architecture for architecture, _ in scored])
+    return Evidence(points, trends, closeness[:, 0], closeness[:, 1])
+
+
+def _cut_evidence(space: SearchSpace, cuts: Sequence[Cut]) -> Evidence:
+    return _evidence(
+        space,
+        [(cut.architecture, cut.divergence) for cut in cuts],
+        trends_of(space, [cut.architecture for cut in cuts]),
+    )
+
+
+def _promised_by_cuts(
+    space: SearchSpace, cuts: Sequence[Cut], architectures: Sequence[Architecture]
+) -> NDArray[np.float64]:
+    """(n,) closeness to the teacher that each would have as it is cut, in standard deviations of what was cut."""
+    from search.optimization.score_model import expected
+
+    return expected(_cut_evidence(space, cuts), space.encode(architectures), trends_of(space, architectures))
 
 
 def trends_of(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
@@ -68,10 +122,8 @@ def trends_of(space: SearchSpace, architectures: Sequence[Architecture]) -> NDAr
     return np.asarray((work - (smallest + largest) / 2) / ((largest - smallest) / sqrt(12) or 1.0))
 
 
-def _closeness(trial: Trial) -> tuple[float, float]:
-    """Minus the logarithm of a trial's divergence from its teacher, and its standard error: what is modelled."""
-    found = trial.divergence
-    assert found is not None
+def _closeness(found: Divergence) -> tuple[float, float]:
+    """Minus the logarithm of a divergence from the teacher, and its standard error: what is modelled."""
     mean = max(found.mean, _LEAST_DIVERGENCE)
     return -log(mean), found.standard_error / mean
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from search.optimization.evidence import Evidence
 
 # Medians and spreads of the priors, in units of the scores' own spread.
-_WEIGHT, _SMOOTH, _OWN = (1.0, 0.5), (0.5, 0.7), (0.2, 0.7)
+_WEIGHT, _SMOOTH, _OWN = (0.5, 1.0), (1.0, 0.7), (0.2, 0.7)
 # Nearer to one another than this no two candidates of a unit cube are.
 _NO_REACH = 1e-3
 _LEAST_VARIANCE = 1e-4
 # With fewer scores the priors know more than the data.
 _FEWEST_TO_FIT = 3
+_CHUNK = 8192  # candidates that are predicted at a time
 
 
 class _Trend(gpytorch.means.Mean):
@@ -74,6 +75,22 @@ def fit(evidence: Evidence) -> SingleTaskGP:
     if len(known) >= _FEWEST_TO_FIT:
         fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     return model.eval()
+
+
+def expected(evidence: Evidence, points: NDArray[np.float64], trends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(m,) what the model of the evidence expects of candidates: ``points`` (m, d), ``trends`` (m, k), in units of the
+    scores' own spread about their mean."""
+    import warnings
+
+    from botorch.utils.sampling import manual_seed
+    from linear_operator.utils.warnings import NumericalWarning
+
+    with manual_seed(0), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", NumericalWarning)
+        with torch.enable_grad():
+            model = fit(evidence)
+        parts = [model.posterior(part.unsqueeze(1)).mean.reshape(-1) for part in inputs(points, trends).split(_CHUNK)]
+    return np.asarray(torch.cat(parts))
 
 
 def inputs(points: NDArray[np.float64], trends: NDArray[np.float64]) -> torch.Tensor:

@@ -64,7 +64,7 @@ class Prospects:
 
     def batches_since(self, trials: int) -> int:
         """How many batches of candidates were timed since there were so many trials."""
-        candidates: set[Proposer] = {"uniform", "largest", "bayesian", "fastest"}
+        candidates: set[Proposer] = {"uniform", "largest", "cut", "bayesian", "fastest"}
         return sum(
             batch.trials == trials and any(each.proposer in candidates for each in batch.admissions)
             for batch in self._batches

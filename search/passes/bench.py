@@ -14,7 +14,7 @@ from data.errors import DataFileError
 from data.progress import Progress
 from search.optimization.feasibility import SizeLimit
 from search.optimization.space import model_bytes
-from search.records import Trial
+from search.records import NOTHING_KNOWN, Known
 from search.stages import Stages
 from search.study import Study
 
@@ -28,7 +28,7 @@ Record = TypeVar("Record")
 class Bench:
     """The study, the other rooms' functions, the device, its number of threads, and who listens.
 
-    ``known`` are finished trials of other searches with the same task and teacher: of other budgets in the same run.
+    ``known`` is what searches for other budgets have shown in the same run.
     """
 
     study: Study
@@ -37,7 +37,7 @@ class Bench:
     threads: int
     progress: Progress
     note: Callable[[str], None]
-    known: tuple[Trial, ...] = ()
+    known: Known = NOTHING_KNOWN
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.progress import Progress, ProgressEvent
-from search.optimization.optimizer import below, near, propose
+from search.optimization.optimizer import propose
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, now, timed
+from search.passes.cuts import cuts_of, pool_of
 from search.records import Admission, Candidate, Proposer, Trial
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 _BATCH, _PATIENCE, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 3, 6, 0.1
 # With fewer trials none is spent on the baseline.
 _FEWEST_FOR_BASELINE = 3
-# Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
-_FASTER_THAN_TEACHER = (0.75, 0.3)
 
 
 def look_first(bench: Bench, prospects: Prospects) -> None:
@@ -35,7 +34,9 @@ def look_first(bench: Bench, prospects: Prospects) -> None:
         InfeasibleBudgetError: nothing is within the budget.
     """
     prospects.time_teacher()
-    if not bench.study.trials() and next_candidate(bench, prospects, []) is None and not prospects.teacher:
+    if cuts_of(bench.study) or bench.study.trials():
+        return
+    if next_candidate(bench, prospects, []) is None and not prospects.teacher:
         prospects.time_fastest()
 
 
@@ -84,21 +85,18 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
 
     What it does depends on the study's records alone, so that a search that was killed goes on alike.
     """
-    options, teacher = bench.study.options, prospects.teacher
-    baseline_wanted = not trials and not teacher
+    options = bench.study.options
+    baseline_wanted = not trials and not prospects.teacher
+    cuts = [*bench.known.cuts, *cuts_of(bench.study)]
 
     def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
-        known = [*bench.known, *trials]
-        return propose(prospects.space, candidates, known, count=count, seed=options.seed)
+        known = [*bench.known.trials, *trials]
+        return propose(prospects.space, candidates, known, cuts=cuts, count=count, seed=options.seed)
 
     for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
         if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:
             return prospects.baseline
-        pool = prospects.untried(trials)
-        if teacher:
-            pool = below(pool, _faster_ms(teacher, len(trials), options.trials))
-        else:
-            pool = near(pool, options.budget_ms)
+        pool = pool_of(bench, prospects, trials)
         ready = [each for each in pool if prospects.admission(each.architecture)]
         if ready and batch:
             return prospects.admission(proposals(ready, 1)[0][0].architecture)
@@ -134,13 +132,6 @@ def enough(candidates: Sequence[Candidate]) -> list[Candidate]:
         taken.append(candidate)
         none *= 1 - candidate.probability_within
     return taken
-
-
-def _faster_ms(teacher: Admission, tried: int, total: int) -> float:
-    """The latency below which the next trial should stay where the teacher itself fits, ms: ever less of its own."""
-    first, last = _FASTER_THAN_TEACHER
-    progress = min(1.0, tried / max(1, total - 1))
-    return teacher.timing.median_ms * first * (last / first) ** progress
 
 
 def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial:

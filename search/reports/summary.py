@@ -23,6 +23,7 @@
                                     models[]: name, architecture, latency (as below), proposer, admitted, timing
     baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
                                     with its trial and that trial's score; null where the teacher itself fits
+    cuts[]                          name, architecture, divergence of students as they are cut, before they learn
     trials[]                        index, name, architecture, proposer, status, scores as above, divergence
                                     {mean, standard_error} from the teacher on the held-out tenth; cut_score and
                                     cut_divergence (before it learnt anything), seconds, timed_ms,
@@ -84,6 +85,11 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         },
         "admission": _admissions(result),
         "baseline": _baseline(result),
+        "cuts": [
+            {"name": cut.architecture.name, "architecture": cut.architecture.to_dict()}
+            | {"divergence": asdict(cut.divergence)}
+            for cut in result.cuts
+        ],
         "trials": [_trial(result, trial) for trial in result.trials],
         "finalists": list(finalists.values()),
         "winner": winner,

@@ -167,6 +167,7 @@ class World:
             untrained_student=self.untrained_student,
             prepare_teacher=self.prepare_teacher,
             cosines=self.cosines,
+            cut_divergences=self.cut_divergences,
             score_on_dev=self.score_on_dev,
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
@@ -226,6 +227,14 @@ class World:
     def cosines(self, checkpoint: Path, task: Task, seq_len: int) -> list[float]:
         self.done(f"cosines {len(task.dev)}")
         return [number / len(task.dev) for number in range(len(task.dev))]
+
+    def cut_divergences(
+        self, teacher: Any, task: Task, architectures: Sequence[Architecture], options: Any, progress: Progress
+    ) -> tuple[Divergence, ...]:
+        """As cut all are a tenth of accuracy further from the teacher than after a short distillation."""
+        time.sleep(self.pause_s / 4)
+        self.done(f"cuts {len(architectures)} {architectures[0].name}")
+        return tuple(Divergence(1.15 - true_score(architecture), 0.01) for architecture in architectures)
 
     def score_on_dev(self, checkpoint: Path, task: Task, seq_len: int) -> DevScore:
         self.done(f"dev {checkpoint.name}")

@@ -14,6 +14,7 @@ from data.errors import InputError, StoreError
 from data.progress import ProgressEvent
 from data.tasks import Kind
 from fusion import compile_model
+from search.distillation.cuts import cut_divergences
 from search.distillation.distillation import distill
 from search.distillation.recipe import Recipe, default_recipe
 from search.learning.encoding import encode
@@ -237,6 +238,26 @@ def test_students_learn_what_their_teacher_knows(kind: Kind, teachers: dict[Kind
     # Where the cut is the teacher all but in name, there is nothing to gain.
     assert 0 < learnt.divergence.mean < max(cut.divergence.mean, 0.01)
     assert learnt.divergence.standard_error > 0
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tokens", "similarity"])
+def test_students_judged_as_they_are_cut_are_those_that_begin_to_learn(
+    kind: Kind, teachers: dict[Kind, Teacher], tmp_path: Path
+) -> None:
+    task, told = make_task(400, kind), list[str]()
+    several = [small_architecture(*sizes, task=task) for sizes in ((2, 24, 4, 48), (1, 16, 4, 32))]
+    found = list(
+        cut_divergences(
+            teachers[kind], task, several, progress=lambda event: told.append(f"{event.done}/{event.total}")
+        )
+    )
+    for number, (architecture, divergence) in enumerate(zip(several, found, strict=True)):
+        cut = distill(teachers[kind], task, architecture, tokens=0, out_dir=tmp_path / f"cut-{number}")
+        assert divergence.mean == pytest.approx(cut.divergence_before.mean, rel=1e-4)
+        assert divergence.standard_error == pytest.approx(cut.divergence_before.standard_error, rel=1e-4)
+    assert told == ["0/2", "1/2", "2/2"]
+    with pytest.raises(InputError, match="wider than the teacher"):
+        list(cut_divergences(teachers[kind], task, [small_architecture(2, 64, 4, 64, task=task)]))
 
 
 def test_a_teacher_s_own_answers_are_kept_beside_it_and_checked(teacher: Teacher, tmp_path: Path) -> None:

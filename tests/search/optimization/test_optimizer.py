@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from data.architecture import Architecture
-from search.optimization.optimizer import below, near, propose
+from search.optimization.optimizer import below, near, propose, propose_cuts
 from search.optimization.space import SearchSpace
-from search.records import Candidate, Divergence, Trial
+from search.records import Candidate, Cut, Divergence, Trial
 
 TEACHER = SimpleNamespace(
     layers=6,
@@ -59,7 +59,7 @@ def scored(trial: Trial, value: float | None, error: float = 0.001) -> Trial:
 def narrow_and_deep(architecture: Architecture) -> float:
     """A score with a single best place: deep, narrow, with small heads."""
     a = architecture
-    return 0.9 - 0.05 * (6 - a.layers) - abs(a.hidden - 128) / 2000 - abs(a.head_size - 32) / 1000
+    return 0.9 - 0.01 * (28 - a.layers) - abs(a.hidden - 128) / 2000 - abs(a.head_size - 32) / 1000
 
 
 def test_proposals_are_feasible_untried_and_use_the_budget() -> None:
@@ -120,6 +120,51 @@ def test_it_finds_better_than_chance() -> None:
     chance = np.mean([random.choice(scores, 10, replace=False).max() for _ in range(500)])
     found = np.mean([max(trial.score or 0 for trial in run(narrow_and_deep, 10, seed)) for seed in range(2)])
     assert found > chance
+
+
+def cuts_by(closeness: Callable[[Architecture], float], pool: list[Candidate], count: int = 12) -> list[Cut]:
+    """Rounds of cuts whose divergence is 1.2 less what a function gives."""
+    cuts: list[Cut] = []
+    while len(cuts) < count:
+        done = {cut.architecture for cut in cuts}
+        untried = [each for each in pool if each.architecture not in done]
+        found = [each.architecture for each in propose_cuts(SPACE, untried, cuts, count=4, seed=len(cuts))]
+        cuts += [Cut(each, Divergence(1.2 - closeness(each), 0.001)) for each in found]
+    return cuts
+
+
+def test_cuts_are_of_the_largest_and_others_and_then_of_what_promises_most() -> None:
+    pool = left([])
+    cuts = cuts_by(narrow_and_deep, pool)
+    assert len({cut.architecture for cut in cuts}) == 12
+    assert cuts[0].architecture.encoder_parameters == max(each.architecture.encoder_parameters for each in pool)
+    first, last = (np.mean([cut.divergence.mean for cut in part]) for part in (cuts[:4], cuts[8:]))
+    assert last < first
+    assert cuts == cuts_by(narrow_and_deep, pool)
+    assert propose_cuts(SPACE, pool[:3], [], count=8, seed=0) == propose_cuts(SPACE, pool[:3], [], count=3, seed=0)
+    assert propose_cuts(SPACE, [], cuts, count=8, seed=0) == []
+
+
+def test_the_first_trial_is_what_the_cuts_promise_most_and_trials_find_out_where_they_tell_nothing() -> None:
+    """Where the cuts tell the truth they find the best at once; where they are noise, trials go on as without them."""
+    pool = left([])
+    best = max(narrow_and_deep(each.architecture) for each in pool)
+    cuts = cuts_by(narrow_and_deep, pool)
+    (first,), proposer = propose(SPACE, pool, [], cuts=cuts, count=1, seed=0)
+    assert proposer == "cut" and narrow_and_deep(first.architecture) > best - 0.01
+    noise = cuts_by(
+        lambda a: float(np.random.default_rng([a.layers, a.hidden, a.heads, a.intermediate]).random()), pool
+    )
+    trials: list[Trial] = []
+    for index in range(10):
+        tried = {trial.candidate.architecture for trial in trials}
+        untried = [each for each in pool if each.architecture not in tried]
+        (found,), _ = propose(SPACE, untried, trials, cuts=noise, count=1, seed=0)
+        trials.append(scored(Trial(index, found, "bayesian"), narrow_and_deep(found.architecture)))
+    random = np.random.default_rng(0)
+    scores = np.array([narrow_and_deep(each.architecture) for each in pool])
+    chance = np.mean([random.choice(scores, 10, replace=False).max() for _ in range(500)])
+    assert max(trial.score or 0.0 for trial in trials) > chance
 
 
 def test_failed_trials_are_never_proposed_again() -> None:

@@ -1,0 +1,76 @@
+"""The cuts: candidates near the budget are cut out of the teacher and judged before any of them learns.
+
+A cut takes seconds and a trial a minute, and a student that begins nearer to its teacher mostly ends nearer
+(docs/decisions/cuts-tell-much.md): so the model of scores knows what the cuts show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from data.progress import ProgressEvent
+from search.optimization.optimizer import below, near, propose_cuts
+from search.passes.admission import Prospects
+from search.passes.bench import Bench, timed
+from search.records import Admission, Candidate, Cut, Cuts, Trial
+from search.study import Study
+
+if TYPE_CHECKING:
+    from data.tasks import Task
+    from search.teachers.teacher import Teacher
+
+# Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
+_FASTER_THAN_TEACHER = (0.75, 0.3)
+# So many are cut in a round, each round where those before promise most; so many rounds.
+_EACH, _ROUNDS = 8, 3
+_RECORD = "cuts"
+
+
+def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher) -> None:
+    """Cuts candidates near the budget, a few rounds of them, and keeps what was found in the study.
+
+    With one trial only there is nothing to learn from them but where to begin, which is what they are for as well.
+    """
+    kept = bench.study.load(_RECORD, Cuts) or Cuts()
+    if kept.complete:
+        return
+    space, seed = prospects.space, bench.study.options.seed
+    pool = pool_of(bench, prospects, [])
+    total = min(_EACH * _ROUNDS, len(pool))
+    while len(kept.cuts) < total:
+        done = {cut.architecture for cut in kept.cuts}
+        left = [each for each in pool if each.architecture not in done]
+        known = [*bench.known.cuts, *kept.cuts]
+        wanted = propose_cuts(space, left, known, count=min(_EACH, total - len(done)), seed=seed + len(done))
+        architectures = [candidate.architecture for candidate in wanted]
+        with timed(bench.study, "cuts"):
+            found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
+        cuts = tuple(Cut(*pair) for pair in zip(architectures, found, strict=True))
+        kept = Cuts(kept.cuts + cuts)
+        bench.study.save(_RECORD, kept)
+    bench.study.save(_RECORD, Cuts(kept.cuts, complete=True))
+    if kept.cuts:
+        nearest = min(kept.cuts, key=lambda cut: cut.divergence.mean)
+        bench.progress(ProgressEvent("cuts", total, total, f"nearest to the teacher: {nearest.architecture.name}"))
+
+
+def cuts_of(study: Study) -> tuple[Cut, ...]:
+    """What was cut so far."""
+    kept = study.load(_RECORD, Cuts)
+    return kept.cuts if kept else ()
+
+
+def pool_of(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[Candidate]:
+    """The untried candidates that use most of what may be used now: the budget, or less where the teacher fits."""
+    pool, teacher = prospects.untried(trials), prospects.teacher
+    if teacher:
+        return below(pool, _faster_ms(teacher, len(trials), bench.study.options.trials))
+    return near(pool, bench.study.options.budget_ms)
+
+
+def _faster_ms(teacher: Admission, tried: int, total: int) -> float:
+    """The latency below which the next trial should stay where the teacher itself fits, ms: ever less of its own."""
+    first, last = _FASTER_THAN_TEACHER
+    progress = min(1.0, tried / max(1, total - 1))
+    return teacher.timing.median_ms * first * (last / first) ** progress
