@@ -32,7 +32,7 @@ _CUT_S, _DEV_S, _TEACHER_TOKENS_S, _STUDENT_TOKENS_S = 12.0, 15.0, 1500.0, 2000.
 # Those of docpairs, and what a token of English takes in a file.
 _TRAINING_TOKENS, _CHARACTERS_EACH = 240_000.0, 4
 _TOKENS_A_PAIR = 40.0
-_CUTS_S = 90.0
+_CUTS_S = 30.0  # a round of students that are cut and judged
 _STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
 
 
@@ -63,6 +63,7 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
     teacher_s = _CUT_S + learnt / _TEACHER_TOKENS_S
+    cuts_s = _CUTS_S * effort.cut_rounds
     trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),
@@ -74,7 +75,7 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
             stage
             for left in trials_left
             for stage in (
-                StagePlan("cuts", _CUTS_S, frozenset(["cuts"])),
+                StagePlan("cuts", cuts_s, frozenset(["cuts"])),
                 StagePlan("trials", trial_s, trial_events, "trials", "distillation", left),
                 StagePlan("final", finalist_s, frozenset(["final", "distillation"]), "final", "distillation", last),
                 StagePlan("dev", _DEV_S, frozenset(["dev"])),

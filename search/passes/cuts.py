@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data.progress import ProgressEvent
+from search.distillation.levels import EFFORTS
 from search.optimization.optimizer import below, near, propose_cuts
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, timed
@@ -22,22 +23,19 @@ if TYPE_CHECKING:
 
 # Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
 _FASTER_THAN_TEACHER = (0.75, 0.3)
-# So many are cut in a round, each round where those before promise most; so many rounds.
-_EACH, _ROUNDS = 8, 3
+# So many are cut in a round, each round where those before promise most.
+_EACH = 8
 _RECORD = "cuts"
 
 
 def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher) -> None:
-    """Cuts candidates near the budget, a few rounds of them, and keeps what was found in the study.
-
-    With one trial only there is nothing to learn from them but where to begin, which is what they are for as well.
-    """
+    """Cuts candidates near the budget, a few rounds of them, and keeps what was found in the study."""
     kept = bench.study.load(_RECORD, Cuts) or Cuts()
     if kept.complete:
         return
     space, seed = prospects.space, bench.study.options.seed
     pool = pool_of(bench, prospects, [])
-    total = min(_EACH * _ROUNDS, len(pool))
+    total = min(_EACH * EFFORTS[bench.study.options.effort].cut_rounds, len(pool))
     while len(kept.cuts) < total:
         done = {cut.architecture for cut in kept.cuts}
         left = [each for each in pool if each.architecture not in done]
