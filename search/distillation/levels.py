@@ -13,8 +13,9 @@ from search.teachers.fine_tuning import FineTuning
 class Effort:
     """How long everything learns.
 
-    ``fine_tuning`` of the teacher; ``cut_rounds`` of students that are judged as they are cut; ``trial_tokens`` for a trial, which begins with the student as it was cut;
-    ``full_tokens`` for a finalist, which goes on with its trial's student.
+    ``fine_tuning`` of the teacher; ``cut_rounds`` of students that are judged as they are cut; ``trial_tokens`` for a
+    trial, which begins with the student as it was cut; ``full_tokens`` for a finalist, which goes on with its trial's
+    student.
     """
 
     name: str

@@ -52,10 +52,10 @@ def _best_acquisition(evidence: Evidence, choices: Choices, count: int, seed: in
     from botorch.utils.sampling import manual_seed
     from linear_operator.utils.warnings import NumericalWarning
 
-    from search.optimization.score_model import fit, inputs
+    from search.optimization.score_model import fit, inputs, one_thread
 
     # The fit draws new starting points from the priors when it has to retry.
-    with manual_seed(seed), warnings.catch_warnings():
+    with one_thread(), manual_seed(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)  # neighbours nearly coincide, and a jitter sets them apart
         model = fit(evidence)
         known, offered = (inputs(each.points, each.trends) for each in (evidence, choices))

@@ -11,6 +11,8 @@ noise of each score is known. Hyperparameters are those of the highest posterior
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import gpytorch
@@ -56,6 +58,18 @@ class _Trend(gpytorch.means.Mean):
         return self.constant + x[..., x.shape[-1] - self.count :] @ self.log_weights.exp()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread while the context is open: matrices of a few dozen rows are not worth a second one, and
+    beside other work threads wait for each other twenty times as long as they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit(evidence: Evidence) -> SingleTaskGP:
     """The model of scores in units of their own spread; its inputs are points and trends side by side."""
     known = inputs(evidence.points, evidence.trends)
@@ -85,7 +99,7 @@ def expected(evidence: Evidence, points: NDArray[np.float64], trends: NDArray[np
     from botorch.utils.sampling import manual_seed
     from linear_operator.utils.warnings import NumericalWarning
 
-    with manual_seed(0), warnings.catch_warnings(), torch.no_grad():
+    with one_thread(), manual_seed(0), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", NumericalWarning)
         with torch.enable_grad():
             model = fit(evidence)

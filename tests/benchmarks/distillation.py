@@ -200,30 +200,38 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def levels(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: Spearman correlation, over students, of held-out scores at one level with those at another, a line for
-    each task; and of one seed with another at the same level, the ceiling that noise sets."""
+    """Markdown: Spearman correlation, over students of one task and seed, of what cheaper levels say with what dearer
+    ones do: held-out scores, and closeness (minus the divergence from the teacher); and of one seed with another at the
+    same level, the ceiling that noise sets. Level 0 is the student as it was cut."""
     lines = ["| task | level | with | seeds | students | correlation |", "| --- | --- | --- | --- | --- | --- |"]
-    scores = _scores_by_level(rows)
-    for (task, level, seed), own in sorted(scores.items()):
-        for (task_b, level_b, seed_b), other in sorted(scores.items()):
-            same = (level == level_b and seed < seed_b) or (level < level_b and seed == seed_b)
+    found = _by_level(rows)
+    for (task, tokens, judge, seed), own in sorted(found.items()):
+        for (task_b, tokens_b, judge_b, seed_b), other in sorted(found.items()):
+            later = seed == seed_b and tokens < tokens_b
+            again = judge == judge_b and tokens == tokens_b > 0 and seed < seed_b
             common = sorted(own.keys() & other.keys())
-            if task == task_b and same and len(common) > 3:
-                found = _spearman([own[name] for name in common], [other[name] for name in common])
-                seeds = str(seed) if seed == seed_b else f"{seed}, {seed_b}"
-                lines.append(f"| {task} | {level} | {level_b} | {seeds} | {len(common)} | {found:.2f} |")
+            if task == task_b and (later or again) and len(common) > 3:
+                rank = _spearman([own[name] for name in common], [other[name] for name in common])
+                seeds = str(seed) if later else f"{seed}, {seed_b}"
+                cells = [task, f"{judge}, {tokens}", f"{judge_b}, {tokens_b}", seeds, str(len(common)), f"{rank:.2f}"]
+                lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _scores_by_level(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, int], dict[str, float]]:
-    """Held-out scores by student, for each (task, tokens, seed); 0 tokens is the cut."""
-    found: dict[tuple[str, int, int], dict[str, float]] = {}
+def _by_level(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, str, int], dict[str, float]]:
+    """Values by student for each (task, tokens, judge, seed)."""
+    found: dict[tuple[str, int, str, int], dict[str, float]] = {}
     for row in rows:
         run, metric = row["run"], row["metric"]
-        if run["student"] and run["recipe"] == "default":
-            task = f"{run['task']} {run['kind'] or ''}".strip()
-            found.setdefault((task, run["tokens"], run["seed"]), {})[run["student"]] = row["held_out"][metric]
-            found.setdefault((task, 0, run["seed"]), {})[run["student"]] = row["cut"][metric]
+        if not run["student"] or run["recipe"] != "default":
+            continue
+        task, seed, tokens = f"{run['task']} {run['kind'] or ''}".strip(), run["seed"], run["tokens"]
+        values = {(0, "score"): row["cut"][metric], (tokens, "score"): row["held_out"][metric]}
+        values |= {(tokens, "dev"): row["dev"][metric]}
+        values |= {(tokens, "closeness"): -row["apart"]} if "apart" in row else {}
+        values |= {(0, "closeness"): -row["cut_apart"]} if "cut_apart" in row else {}
+        for (level, judge), value in values.items():
+            found.setdefault((task, level, judge, seed), {})[run["student"]] = value
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.optimization.acquisition import most_promising
+from search.optimization.evidence import Choices, Evidence
 from tests.benchmarks.replayed_methods import METHODS, Table
 
 TRIALS, SHOWN = 24, (1, 4, 8, 12, 24)
@@ -103,14 +106,39 @@ def report(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def step_seconds(candidates: int, trials: int = 24, steps: int = 5) -> list[float]:
+    """Seconds of single steps over so many candidates of four sizes and two trends, after one that loads all."""
+    random = np.random.default_rng(0)
+    points, trends = random.random((trials, 4)), random.standard_normal((trials, 2))
+    scores = trends.sum(axis=1) + 0.1 * random.standard_normal(trials)
+    evidence = Evidence(points, trends, scores, np.full(trials, 0.05))
+    choices = Choices(
+        random.random((candidates, 4)), random.standard_normal((candidates, 2)), random.uniform(0.1, 1.0, candidates)
+    )
+    found = []
+    for seed in range(steps + 1):
+        begin = time.perf_counter()
+        most_promising(evidence, choices, 3, seed)
+        found.append(time.perf_counter() - begin)
+    return found[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with encoders.csv")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder with encoders.csv")
+    parser.add_argument("--out", type=Path, default=Path("benchmark/replays"))
+    parser.add_argument("--step", type=int, metavar="N", help="only time single steps over N candidates")
     parser.add_argument("--replays", type=int, default=100)
     parser.add_argument("--hidden", type=float, default=0.2, help="share of the table that a replay does not see")
     parser.add_argument("--methods", default=",".join(METHODS))
     given = parser.parse_args()
+    if given.step:
+        print(
+            " ".join(f"{seconds:.2f}" for seconds in step_seconds(given.step)), "s a step, trials 24, three proposals"
+        )
+        return
+    if given.data is None:
+        parser.error("--data DIR, the folder with encoders.csv, is missing")
     given.out.mkdir(parents=True, exist_ok=True)
     replays = [Replay(name, seed, given.hidden) for name in given.methods.split(",") for seed in range(given.replays)]
     print(report(list(run_all(nas_bench_bert(given.data), replays, given.out / _ROWS))))
