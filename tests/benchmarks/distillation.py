@@ -92,6 +92,10 @@ def architecture_of(name: str, teacher: Teacher | Sizes, **others: Any) -> Archi
     )
 
 
+# Sizes that have no part in those of the encoder.
+_ANY_SIZES = Sizes(1, 1, 1, 1, vocab_size=1, max_positions=512, token_types=1, factorised=False)
+
+
 class Bench:
     """Tasks and teachers of the runs, made when they are needed, and the rows that are there."""
 
@@ -202,12 +206,15 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 def levels(rows: Iterable[Mapping[str, Any]]) -> str:
     """Markdown: Spearman correlation, over students of one task and seed, of what cheaper levels say with what dearer
     ones do: held-out scores, and closeness (minus the divergence from the teacher); and of one seed with another at the
-    same level, the ceiling that noise sets. Level 0 is the student as it was cut."""
+    same level, the ceiling that noise sets. Level 0 is the student as it was cut; size is its number of weights without
+    embeddings and head."""
     lines = ["| task | level | with | seeds | students | correlation |", "| --- | --- | --- | --- | --- | --- |"]
     found = _by_level(rows)
     for (task, tokens, judge, seed), own in sorted(found.items()):
         for (task_b, tokens_b, judge_b, seed_b), other in sorted(found.items()):
-            later = seed == seed_b and tokens < tokens_b
+            # What is read once, at the end, is what all else should foretell.
+            foretold = tokens == tokens_b > 0 and judge != judge_b == "dev"
+            later = seed == seed_b and (tokens < tokens_b or foretold)
             again = judge == judge_b and tokens == tokens_b > 0 and seed < seed_b
             common = sorted(own.keys() & other.keys())
             if task == task_b and (later or again) and len(common) > 3:
@@ -228,6 +235,7 @@ def _by_level(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, str, in
         task, seed, tokens = f"{run['task']} {run['kind'] or ''}".strip(), run["seed"], run["tokens"]
         values = {(0, "score"): row["cut"][metric], (tokens, "score"): row["held_out"][metric]}
         values |= {(tokens, "dev"): row["dev"][metric]}
+        values |= {(0, "size"): float(architecture_of(run["student"], _ANY_SIZES).encoder_parameters)}
         values |= {(tokens, "closeness"): -row["apart"]} if "apart" in row else {}
         values |= {(0, "closeness"): -row["cut_apart"]} if "cut_apart" in row else {}
         for (level, judge), value in values.items():
