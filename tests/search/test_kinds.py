@@ -30,7 +30,7 @@ from tests.search.small_tasks import ANIMALS, COLOURS, SEQ_LEN, TAGS, make_task,
 
 HIDDEN = 96
 # A search that goes all the way in seconds.
-EFFORT = Effort("brief", FineTuning(passes=3, least_tokens=0, consistency=0.0), 20_000, 20_000)
+EFFORT = Effort("brief", FineTuning(passes=3, least_tokens=0, consistency=0.0), 1, 20_000, 20_000)
 Found = dict[str, Any]
 Search = Callable[..., Found]
 
