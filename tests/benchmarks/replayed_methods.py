@@ -76,7 +76,10 @@ def local_search(table: Table, count: int, random: np.random.Generator) -> list[
 def tpe(table: Table, count: int, random: np.random.Generator) -> list[int]:
     """Optuna's tree-structured Parzen estimator over sizes and trend; the untried candidate nearest to what it suggests
     is tried, and it is told of that one."""
-    import optuna
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise SystemExit("error: tpe needs Optuna: pip install -e .[replays], or leave it out of --methods") from error
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     trends = (table.trends - table.trends.min(axis=0)) / np.ptp(table.trends, axis=0)
