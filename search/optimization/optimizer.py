@@ -74,12 +74,13 @@ def propose_cuts(
     space: SearchSpace, candidates: Sequence[Candidate], cuts: Sequence[Cut], *, count: int, seed: int
 ) -> list[Candidate]:
     """Up to ``count`` candidates to cut next: where nothing is known some of the largest and others at random, then
-    those that promise to be nearer to the teacher than all that were cut.
+    those that promise to be nearer to the teacher than all that were cut, and to be admitted.
 
     Equal arguments give equal proposals.
     """
     offered = [candidate.architecture for candidate in candidates]
-    choices = Choices(space.encode(offered), trends_of(space, offered), np.ones(len(offered)))
+    within = np.array([candidate.probability_within for candidate in candidates], dtype=np.float64)
+    choices = Choices(space.encode(offered), trends_of(space, offered), within)
     known = _cut_evidence(space, cuts)
     if len(cuts) >= _FEWEST_CUTS:
         return [candidates[index] for index in most_promising(known, choices, count, seed)]

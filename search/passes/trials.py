@@ -88,6 +88,8 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
     options = bench.study.options
     baseline_wanted = not trials and not prospects.teacher
     cuts = [*bench.known.cuts, *cuts_of(bench.study)]
+    # What was timed before the cuts was chosen without them.
+    first_by_cuts = not trials and bool(cuts)
 
     def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
         known = [*bench.known.trials, *trials]
@@ -98,7 +100,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
             return prospects.baseline
         pool = pool_of(bench, prospects, trials)
         ready = [each for each in pool if prospects.admission(each.architecture)]
-        if ready and batch:
+        if ready and batch and not first_by_cuts:
             return prospects.admission(proposals(ready, 1)[0][0].architecture)
         if batch >= _PATIENCE and _admitted(prospects, trials):
             break

@@ -32,7 +32,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
 
     def run(world: World, *arguments: str) -> Result:
         monkeypatch.setattr("search.real_stages.real_stages", world.stages)
-        options = {"--device": "host", "--budget": "2ms", "--seq-len": "64", "--trials": "2"}
+        options = {"--device": "host", "--budget": "2ms", "--seq-len": "64", "--trials": "2", "--effort": "brief"}
         given = [word for name, value in options.items() if name not in arguments for word in (name, value)]
         return CliRunner().invoke(main, [*given, *arguments])
 
@@ -192,7 +192,7 @@ def test_effort_and_general_text_are_options_and_repeated(search: Search, world:
     assert (options["effort"], options["corpus"]) == ("brief", str(Path("wiki.txt").absolute()))
     words = shlex.split(json.loads(first.stdout)["confirmation"]["command"])
     assert search(world, *words[1:]).exit_code == 0
-    other = search(world, "--device", "s20", "--out", "run", "--resume", "--corpus", "wiki.txt")
+    other = search(world, "--device", "s20", "--out", "run", "--resume", "--corpus", "wiki.txt", "--effort", "full")
     assert "effort was brief, now full" in other.stderr
 
 
