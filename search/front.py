@@ -15,6 +15,7 @@ from pathlib import Path
 
 from data.errors import InfeasibleBudgetError, InputError
 from data.progress import Progress
+from search.passes.publish import REPORT, RESULT
 from search.pipeline import run_search
 from search.records import Known, SearchOptions
 from search.reports.front_report import front_document, render_front, results_of
@@ -22,7 +23,6 @@ from search.result import BudgetOutcome
 from search.stages import Stages
 from search.study import Study, atomic_write, open_study
 
-RESULT, REPORT = "result.json", "report.html"
 # What --pareto searches for, as shares of the largest budget: further apart than the models for one budget are.
 _PARETO_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
 # With several budgets each has its share of the trials, yet so many at least.

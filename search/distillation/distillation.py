@@ -192,11 +192,11 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         save_file({"projection": projection}, finished / PROJECTION)
         # Scored as saved: what others will load.
         predictions = predict(load_model(finished, kind), held)
-    units = Units.of(encoded)
+    scores, units = task.score(predictions), Units.of(encoded)
     done = DistilledModel(
         directory=out_dir,
-        score=task.score(predictions)[task.metric],
-        scores=task.score(predictions),
+        score=scores[task.metric],
+        scores=scores,
         standard_error=task.standard_error(predictions),
         divergence=divergence(kind, predictions, wanted, units),
         scores_before=task.score(before),

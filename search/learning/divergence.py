@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.tasks import Kind
+from search.learning.objectives import symmetric_divergence
 from search.learning.units import Units
 from search.records import Divergence
 
@@ -18,16 +19,11 @@ if TYPE_CHECKING:
 def divergence(kind: Kind, own: NDArray[np.float32], wanted: NDArray[np.float32], units: Units) -> Divergence:
     """The divergence of predictions from the teacher's, both (n, k) as :func:`~search.learning.objectives.predict`
     gives them, n at least 1; ``units`` are the training labels'."""
-    one, other = (np.asarray(values, dtype=np.float64) for values in (own, wanted))
+    import torch
+
+    one, other = (torch.from_numpy(np.asarray(values, dtype=np.float64)) for values in (own, wanted))
     if kind in ("classification", "tokens"):
-        logs = _log_softmax(one), _log_softmax(other)
-        each = ((np.exp(logs[0]) - np.exp(logs[1])) * (logs[0] - logs[1])).sum(axis=1) / 2
+        each = symmetric_divergence(one, other)
     else:
-        each = (((one - other) / units.deviation) ** 2).mean(axis=1)
-    return Divergence(float(each.mean()), float(each.std() / sqrt(len(each))))
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.special import log_softmax
-
-    return np.asarray(log_softmax(logits, axis=1))
+        each = ((one - other) / units.deviation).square().mean(dim=1)
+    return Divergence(float(each.mean()), float(each.std(correction=0) / sqrt(len(each))))

@@ -79,8 +79,13 @@ def disagreement(kind: Kind, one: Tensor, other: Tensor, batch: dict[str, Any]) 
     if kind == "tokens":
         counted = batch["attention_mask"][: len(one)].bool()
         one, other = one[counted], other[counted]
+    return symmetric_divergence(one, other).mean()
+
+
+def symmetric_divergence(one: Tensor, other: Tensor) -> Tensor:
+    """(n,) Kullback-Leibler divergence in both directions, halved, of each row of logits (n, classes), nats."""
     logs = one.log_softmax(dim=1), other.log_softmax(dim=1)
-    return ((logs[0].exp() - logs[1].exp()) * (logs[0] - logs[1])).sum(dim=1).mean() / 2
+    return ((logs[0].exp() - logs[1].exp()) * (logs[0] - logs[1])).sum(dim=1) / 2
 
 
 def predict(model: Any, encoded: Encoded) -> np.ndarray:

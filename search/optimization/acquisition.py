@@ -44,19 +44,13 @@ def _largest(choices: Choices, count: int) -> list[int]:
 
 
 def _best_acquisition(evidence: Evidence, choices: Choices, count: int, seed: int) -> list[int]:
-    import warnings
-
     import torch
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
     from botorch.sampling import SobolQMCNormalSampler
-    from botorch.utils.sampling import manual_seed
-    from linear_operator.utils.warnings import NumericalWarning
 
-    from search.optimization.score_model import fit, inputs, one_thread
+    from search.optimization.score_model import fit, inputs, modelling
 
-    # The fit draws new starting points from the priors when it has to retry.
-    with one_thread(), manual_seed(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumericalWarning)  # neighbours nearly coincide, and a jitter sets them apart
+    with modelling(seed):
         model = fit(evidence)
         known, offered = (inputs(each.points, each.trends) for each in (evidence, choices))
         log_within = torch.tensor(np.log(choices.within), dtype=torch.float64)

@@ -57,15 +57,13 @@ def propose(
         return [], "largest"
     scored = [(trial.candidate.architecture, trial.divergence) for trial in trials if trial.divergence is not None]
     offered = [candidate.architecture for candidate in candidates]
-    trends = [trends_of(space, each) for each in ([architecture for architecture, _ in scored], offered)]
-    informed = len(cuts) >= _FEWEST_CUTS
+    everyone = [*(architecture for architecture, _ in scored), *offered]
+    trends, informed = trends_of(space, everyone), len(cuts) >= _FEWEST_CUTS
     if informed:
-        promised = _promised_by_cuts(space, cuts, [*(architecture for architecture, _ in scored), *offered])
-        both = np.hstack([np.vstack(trends), promised[:, None]])
-        trends = [both[: len(scored)], both[len(scored) :]]
+        trends = np.column_stack([trends, _promised_by_cuts(space, cuts, everyone)])
     within = np.asarray([candidate.probability_within for candidate in candidates])
-    choices = Choices(space.encode(offered), trends[1], within)
-    chosen = most_promising(_evidence(space, scored, trends[0]), choices, count, seed + len(trials))
+    choices = Choices(space.encode(offered), trends[len(scored) :], within)
+    chosen = most_promising(_evidence(space, scored, trends[: len(scored)]), choices, count, seed + len(trials))
     proposer: Proposer = "bayesian" if scored else "cut" if informed else "largest"
     return [candidates[index] for index in chosen], proposer
 

@@ -11,6 +11,7 @@ noise of each score is known. Hyperparameters are those of the highest posterior
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,10 +22,12 @@ import torch
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.utils.sampling import manual_seed
 from gpytorch.constraints import Positive
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import LogNormalPrior, NormalPrior
+from linear_operator.utils.warnings import NumericalWarning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,13 +62,17 @@ class _Trend(gpytorch.means.Mean):
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread while the context is open: matrices of a few dozen rows are not worth a second one, and
-    beside other work threads wait for each other twenty times as long as they compute."""
+def modelling(seed: int) -> Iterator[None]:
+    """What fits and asks models does so within: with random numbers from the seed alone, since a fit that has to retry
+    draws new starting points from the priors; and on one thread, since matrices of a few dozen rows are not worth a
+    second one, and beside other work threads wait for each other twenty times as long as they compute."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with manual_seed(seed), warnings.catch_warnings():
+            # Neighbours nearly coincide, and a jitter sets them apart.
+            warnings.simplefilter("ignore", NumericalWarning)
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -94,16 +101,12 @@ def fit(evidence: Evidence) -> SingleTaskGP:
 def expected(evidence: Evidence, points: NDArray[np.float64], trends: NDArray[np.float64]) -> NDArray[np.float64]:
     """(m,) what the model of the evidence expects of candidates: ``points`` (m, d), ``trends`` (m, k), in units of the
     scores' own spread about their mean."""
-    import warnings
-
-    from botorch.utils.sampling import manual_seed
-    from linear_operator.utils.warnings import NumericalWarning
-
-    with one_thread(), manual_seed(0), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", NumericalWarning)
-        with torch.enable_grad():
-            model = fit(evidence)
-        parts = [model.posterior(part.unsqueeze(1)).mean.reshape(-1) for part in inputs(points, trends).split(_CHUNK)]
+    with modelling(0):
+        model = fit(evidence)
+        with torch.no_grad():
+            parts = [
+                model.posterior(part.unsqueeze(1)).mean.reshape(-1) for part in inputs(points, trends).split(_CHUNK)
+            ]
     return np.asarray(torch.cat(parts))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
-from search.reports.summary import baseline_trial, program_version, result_document
+from search.reports.pages import render_page
+from search.reports.summary import baseline_trial, dev_score, program_version, result_document
 from search.result import BudgetOutcome, SearchResult
 
 if TYPE_CHECKING:
@@ -58,18 +59,16 @@ def front_table(outcomes: Sequence[BudgetOutcome]) -> Table:
             continue
         finalist, name = outcome.result.winning_finalist, outcome.result.winning_candidate.architecture.name
         shown = f"{name} (the teacher)" if finalist.trial is None else name
-        scores = f"{finalist.trained.score:.3f}", _score(finalist.dev)
+        scores = f"{finalist.trained.score:.3f}", dev_score(finalist.dev)
         latency = f"{finalist.timing.median_ms:.2f} ({finalist.timing.p90_ms:.2f})"
         table.add_row(f"{outcome.budget_ms:g}", shown, *scores, latency, f"{outcome.folder}/best")
     admission = first.teacher_admission
     latency = f"{admission.timing.median_ms:.2f} ({admission.timing.p90_ms:.2f})" if admission else "not compiled"
     teacher = first.teacher
-    table.add_row("", f"teacher {teacher.architecture.name}", f"{teacher.score:.3f}", _score(teacher.dev), latency, "")
+    table.add_row(
+        "", f"teacher {teacher.architecture.name}", f"{teacher.score:.3f}", dev_score(teacher.dev), latency, ""
+    )
     return table
-
-
-def _score(dev: Any) -> str:
-    return f"{dev.score:.3f} ± {dev.standard_error:.3f}" if dev else ""
 
 
 def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
@@ -79,20 +78,13 @@ def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
 
 def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) -> str:
     """The page as text; its tables are filled from the document."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("search.reports"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
-    )
     results = results_of(outcomes)
     plots = {
         "front": svg("front", lambda axes: _plot_front(axes, results)),
         "sizes": svg("sizes", lambda axes: _plot_sizes(axes, results)),
     }
     found = [entry for entry in document["budgets"] if entry["result"]]
-    return environment.get_template("front.html").render(
-        budgets=document["budgets"], found=found, first=found[0]["result"], plots=plots
-    )
+    return render_page("front.html", budgets=document["budgets"], found=found, first=found[0]["result"], plots=plots)
 
 
 def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import StoreError
 from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.pages import render_page
 from search.reports.portability_summary import lacking, notes, share
 
 if TYPE_CHECKING:
@@ -47,19 +48,11 @@ def write_study(study: Study, folder: Path) -> tuple[Path, Path]:
 
 def render_study(study: Study) -> str:
     """The page as text; every device that was not measured is marked with where its figures come from."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from surrogate.tables.budget_safety import SAFE
     from surrogate.tables.transfer_trials import SURE
 
-    environment = Environment(
-        loader=PackageLoader("search.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("portability.html").render(
+    return render_page(
+        "portability.html",
         study=study,
         names=study.names,
         heat=_heat(study.rank_correlation),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import StoreError
 from search.reports.figures import ACCENT, QUIET, WARM, svg
+from search.reports.pages import render_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,20 +48,12 @@ def render_profile(
     device: Device, predictor: DevicePredictor, rows: Sequence[Measurement], quality: SessionQuality
 ) -> str:
     """The page as text; everything that was not measured is marked with where it comes from."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("search.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     held_out = [
         {"name": name, "measured_ms": measured, "predicted_ms": predicted, "error": predicted / measured - 1}
         for name, measured, predicted in sorted(predictor.held_out, key=lambda entry: entry[1])
     ]
-    return environment.get_template("profile.html").render(
+    return render_page(
+        "profile.html",
         device=device.spec,
         description=device.describe(),
         unit=device.unit,

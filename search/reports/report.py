@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.pages import render_page
 from search.reports.summary import admission_line, baseline_trial
 from search.result import SearchResult
 
@@ -22,20 +23,13 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
         result: what is plotted.
         document: the content of ``result.json``, from which the tables are filled, so that both say the same.
     """
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("search.reports"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
-    )
     shares = result.winning_finalist.shares
     plots = {
         "accuracy": svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
         "prediction": svg("prediction", lambda axes: _plot_prediction(axes, result)),
         "blocks": svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
     }
-    return environment.get_template("report.html").render(
-        result=document, plots=plots, admission_line=admission_line(result)
-    )
+    return render_page("report.html", result=document, plots=plots, admission_line=admission_line(result))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

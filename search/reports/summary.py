@@ -273,7 +273,7 @@ def final_table(result: SearchResult) -> Table:
             shown = "winner: teacher" if won else "teacher"
         else:
             shown = "winner" if won else f"trial {finalist.trial}"
-        scores = f"{finalist.trained.score:.3f}", _dev_score(finalist.dev)
+        scores = f"{finalist.trained.score:.3f}", dev_score(finalist.dev)
         table.add_row(
             shown,
             *_cells(result.admission_of(finalist.trial), scores, finalist.timing),
@@ -303,13 +303,14 @@ def admission_line(result: SearchResult) -> str:
 
 def _teacher_cells(result: SearchResult) -> tuple[str, ...]:
     """The row of a teacher that is no finalist; without latencies where it is not compiled."""
-    scores, admission = (f"{result.teacher.score:.3f}", _dev_score(result.teacher.dev)), result.teacher_admission
+    scores, admission = (f"{result.teacher.score:.3f}", dev_score(result.teacher.dev)), result.teacher_admission
     if admission is None:
         return _sizes(result.teacher.architecture), *scores, "", "not compiled", "no"
     return *_cells(admission, scores, admission.timing), _yes(admission.admitted)
 
 
-def _dev_score(dev: DevScore | None) -> str:
+def dev_score(dev: DevScore | None) -> str:
+    """A dev score with its standard error, for people; nothing where it was not read."""
     return f"{dev.score:.3f} ± {dev.standard_error:.3f}" if dev else ""
 
 

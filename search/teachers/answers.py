@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.errors import StoreError
+from data.kept import replacing
 from data.tasks import Task
 from search.learning.encoding import Encoded
 from search.learning.objectives import predict
@@ -32,21 +32,11 @@ def kept_answers(directory: Path, model: Any, task: Task, held: Encoded) -> NDAr
     path = directory / f"answers-{task.fingerprint[:16]}.npy"
     if not path.exists():
         answers = np.asarray(predict(model, held), dtype=np.float32)
-        _write(path, answers)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, answers, allow_pickle=False)
         return answers
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is damaged; remove it to have it made anew") from error
     return np.asarray(found, dtype=np.float32)
-
-
-def _write(path: Path, answers: NDArray[np.float32]) -> None:
-    """Whole or not at all; another search may write the same at the same time."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, answers, allow_pickle=False)
-        os.replace(partial, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
