@@ -19,7 +19,7 @@ MAY_IMPORT = {
 # The rooms inside the big rooms, lowest first; files at a big room's top stand in sets.
 INNER = {
     "fusion": (
-        {"graph", "block", "target", "labels"},
+        {"graph", "block", "target", "labels", "torch_threads"},
         "rewriting",
         "checkpoints",
         "importing",

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from data.errors import EngineUnavailableError, UnknownNameError
+from fusion.torch_threads import torch_threads
 
 Inputs = Mapping[str, np.ndarray]
 Call = Callable[[Inputs], list[np.ndarray]]
@@ -82,10 +83,9 @@ def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
     import torch
 
     model = open_checkpoint(files.checkpoint, attention=None)
-    torch.set_num_threads(settings.threads)
 
     def call(inputs: Inputs) -> list[np.ndarray]:
-        with torch.inference_mode():
+        with torch_threads(settings.threads), torch.inference_mode():
             outputs = model.module(*(torch.from_numpy(inputs[name]) for name in model.inputs))
             return [output.numpy() for output in outputs.values()]
 

@@ -29,6 +29,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import LogNormalPrior, NormalPrior
 from linear_operator.utils.warnings import NumericalWarning
 
+from fusion.torch_threads import torch_threads
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -66,15 +68,10 @@ def modelling(seed: int) -> Iterator[None]:
     """What fits and asks models does so within: with random numbers from the seed alone, since a fit that has to retry
     draws new starting points from the priors; and on one thread, since matrices of a few dozen rows are not worth a
     second one, and beside other work threads wait for each other twenty times as long as they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with manual_seed(seed), warnings.catch_warnings():
-            # Neighbours nearly coincide, and a jitter sets them apart.
-            warnings.simplefilter("ignore", NumericalWarning)
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), manual_seed(seed), warnings.catch_warnings():
+        # Neighbours nearly coincide, and a jitter sets them apart.
+        warnings.simplefilter("ignore", NumericalWarning)
+        yield
 
 
 def fit(evidence: Evidence) -> SingleTaskGP:

@@ -23,6 +23,7 @@ from fusion.compare.benchmark import time_in_turn
 from fusion.compare.comparison import OURS, UNFUSED, compare, largest_difference
 from fusion.compare.engines import EngineSettings, ModelFiles, _Engine, open_engine
 from fusion.compare.litert import PYTHON_VARIABLE, litert_file
+from fusion.torch_threads import torch_threads
 from tests.fusion.families import Export, export_family
 from tests.fusion.models import export, tiny_checkpoint
 
@@ -99,6 +100,14 @@ def test_engines_give_the_same_outputs_and_missing_ones_say_why(
 def test_engines_of_checkpoints_refuse_a_bare_onnx_file(engine: str, files: ModelFiles) -> None:
     with pytest.raises(EngineUnavailableError, match=f"{engine}.* a Hugging Face directory"):
         open_engine(engine, ModelFiles(files.onnx, files.seq_len), EngineSettings(2))
+
+
+@pytest.mark.parametrize("before", [1, 3])
+def test_pytorch_computes_with_its_threads_only_while_it_is_timed(before: int, files: ModelFiles) -> None:
+    fused = compile_model(files.onnx, seq_len=files.seq_len)
+    with torch_threads(before):
+        compare(fused, files, ["pytorch"], EngineSettings(threads=2), rounds=1)
+        assert torch.get_num_threads() == before
 
 
 def test_an_unknown_engine_is_named(files: ModelFiles) -> None:
