@@ -16,7 +16,7 @@ from search.learning.encoding import encode
 from search.learning.training import seeded
 from search.learning.units import Units
 from search.records import Divergence
-from search.students.basis import principal_basis
+from search.students.basis import kept_basis
 from search.teachers.answers import kept_answers
 from search.teachers.teacher import Teacher
 
@@ -53,7 +53,7 @@ def cut_divergences(
         tokenizer = AutoTokenizer.from_pretrained(teacher.directory)
         model = load_model(teacher.directory, task.kind)
         encoded, held = (encode(tokenizer, part, task.kind, teacher.max_tokens) for part in (task.train, few.dev))
-        basis, units = principal_basis(model, encoded), Units.of(encoded)
+        basis, units = kept_basis(teacher.directory, model, task, encoded), Units.of(encoded)
         wanted = kept_answers(teacher.directory, model, few, held)
     for done, architecture in enumerate(architectures):
         progress(ProgressEvent("cuts", done, len(architectures), architecture.name))

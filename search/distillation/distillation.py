@@ -27,7 +27,7 @@ from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
 from search.learning.training import Schedule, batch_plan, is_out_of_memory, own_share, seeded, train
 from search.learning.units import Units
 from search.records import Divergence
-from search.students.basis import Basis, principal_basis
+from search.students.basis import Basis, kept_basis, principal_basis
 from search.teachers.answers import kept_answers
 from search.teachers.teacher import Teacher
 
@@ -178,7 +178,7 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         tokenizer = AutoTokenizer.from_pretrained(work.teacher.directory)
         teacher = load_model(work.teacher.directory, kind)
         encoded, held = (encode(tokenizer, part, kind, longest) for part in (task.train, task.dev))
-        basis = principal_basis(teacher, encoded)
+        basis = kept_basis(work.teacher.directory, teacher, task, encoded)
         verb = "cutting" if work.begin is None else "going on with"
         progress(ProgressEvent("distillation", 0, None, f"{verb} {work.architecture.name}"))
         student, projection = _beginning(work, teacher, encoded, basis)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data.errors import StoreError
+from data.tasks import Task
 from search.learning.encoding import Encoded, pad
+from search.learning.kept_arrays import kept_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +48,24 @@ def _rotation(components: np.ndarray, hidden: int) -> np.ndarray:
         return np.ascontiguousarray(components.T)
     random = np.random.default_rng(hidden).standard_normal((hidden, hidden))
     return np.asarray(np.linalg.qr(random)[0].astype(np.float32))
+
+
+def kept_basis(directory: Path, model: Any, task: Task, encoded: Encoded) -> Basis:
+    """The basis of the teacher in ``directory`` on ``task.train``, encoded, found where it is not in that folder yet.
+
+    Raises:
+        StoreError: what is kept is damaged, or the folder cannot be written.
+    """
+
+    def found() -> np.ndarray:
+        basis = principal_basis(model, encoded)
+        return np.vstack([basis.components, basis.variances])
+
+    path, hidden = directory / f"basis-{task.fingerprint[:16]}.npy", model.config.hidden_size
+    kept = kept_array(path, found)
+    if kept.shape != (hidden + model.config.num_hidden_layers + 1, hidden):
+        raise StoreError(f"{path} is another model's; remove it to have it made anew")
+    return Basis(kept[:hidden], kept[hidden:])
 
 
 def principal_basis(model: Any, encoded: Encoded) -> Basis:

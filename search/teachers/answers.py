@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from data.errors import StoreError
-from data.kept import replacing
 from data.tasks import Task
 from search.learning.encoding import Encoded
+from search.learning.kept_arrays import kept_array
 from search.learning.objectives import predict
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -29,14 +27,4 @@ def kept_answers(directory: Path, model: Any, task: Task, held: Encoded) -> NDAr
     Raises:
         StoreError: what is kept is damaged, or the folder cannot be written.
     """
-    path = directory / f"answers-{task.fingerprint[:16]}.npy"
-    if not path.exists():
-        answers = np.asarray(predict(model, held), dtype=np.float32)
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.save(file, answers, allow_pickle=False)
-        return answers
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} is damaged; remove it to have it made anew") from error
-    return np.asarray(found, dtype=np.float32)
+    return kept_array(directory / f"answers-{task.fingerprint[:16]}.npy", lambda: predict(model, held))

@@ -260,16 +260,31 @@ def test_students_judged_as_they_are_cut_are_those_that_begin_to_learn(
         list(cut_divergences(teachers[kind], task, [small_architecture(2, 64, 4, 64, task=task)]))
 
 
-def test_a_teacher_s_own_answers_are_kept_beside_it_and_checked(teacher: Teacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["answers", "basis"])
+def test_what_all_students_need_of_a_teacher_is_kept_beside_it_and_checked(
+    what: str, teacher: Teacher, tmp_path: Path
+) -> None:
     task, sizes = make_task(200), small_architecture(2, 24, 4, 48)
     first = distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "first")
-    (kept,) = teacher.directory.glob(f"answers-{task.fingerprint[:16]}.npy")
+    (kept,) = teacher.directory.glob(f"{what}-{task.fingerprint[:16]}.npy")
     before = kept.read_bytes()
-    assert distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "again").divergence == first.divergence
+    again = distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "again")
+    assert (again.divergence, again.scores) == (first.divergence, first.scores)
     assert kept.read_bytes() == before
-    kept.write_bytes(before[:-9])
-    with pytest.raises(StoreError, match="damaged; remove it"):
-        distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "damaged")
+    for damaged in (before[:-9], b""):
+        kept.write_bytes(damaged)
+        with pytest.raises(StoreError, match=f"{what}.*damaged; remove it"):
+            distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "damaged")
+    kept.unlink()
+
+
+def test_the_basis_of_another_teacher_is_refused(teacher: Teacher, tmp_path: Path) -> None:
+    task, sizes = make_task(200), small_architecture(2, 24, 4, 48)
+    distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "first")
+    (kept,) = teacher.directory.glob(f"basis-{task.fingerprint[:16]}.npy")
+    np.save(kept, np.load(kept)[:-1])
+    with pytest.raises(StoreError, match="another model's; remove it"):
+        distill(teacher, task, sizes, tokens=0, out_dir=tmp_path / "again")
     kept.unlink()
 
 
