@@ -491,7 +491,7 @@ def test_a_task_file_holds_it_all(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("name = 'a'\n", "no key 'train'"),
-        ("train = 'a.csv'\ntrian = 'b.csv'\n", "unknown key 'trian'"),
+        ("train = 'a.csv'\ntrian = 'b.csv'\n", r"unknown key 'trian' \(known: train, dev, name, "),
         ("train = 'a.csv'\nkind = 'ranking'\n", "kind: "),
         ("train = 3\n", "train: "),
         ("train = \n", "not TOML"),

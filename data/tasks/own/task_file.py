@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,7 +65,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key {key!r} (known: {', '.join(_Keys.__dataclass_fields__)})"
+        return f"unknown key {key!r} (known: {', '.join(field.name for field in fields(_Keys))})"
     if first["type"] in ("missing", "missing_argument"):
         return f"no key {key!r}"
     return f"{key}: {first['msg']}"
