@@ -18,7 +18,7 @@ from fusion.compiled import CompiledModel, compile_model
 from search.real_stages import teacher_sizes
 from search.students.student import save_untrained
 from search.teachers.source import resolve_teacher
-from tests.benchmarks.distillation import architecture_of
+from tests.benchmarks.distillation_runs import architecture_of
 from tests.benchmarks.table1_latency import bound
 
 
