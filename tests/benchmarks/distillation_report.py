@@ -62,7 +62,7 @@ def levels(rows: Iterable[Mapping[str, Any]]) -> str:
             again = judge == judge_b and tokens == tokens_b > 0 and seed < seed_b
             common = sorted(own.keys() & other.keys())
             if task == task_b and (later or again) and len(common) > 3:
-                rank = _spearman([own[name] for name in common], [other[name] for name in common])
+                rank = spearman([own[name] for name in common], [other[name] for name in common])
                 seeds = seed if later else f"{seed}, {seed_b}"
                 cells = [task, f"{judge}, {tokens}", f"{judge_b}, {tokens_b}", seeds, str(len(common)), f"{rank:.2f}"]
                 lines.append("| " + " | ".join(cells) + " |")
@@ -93,7 +93,7 @@ def _seeds_of(run: Mapping[str, Any]) -> str:
     return str(run["seed"]) if own is None else f"{run['seed']}/{own}"
 
 
-def _spearman(one: list[float], other: list[float]) -> float:
+def spearman(one: list[float], other: list[float]) -> float:
     from scipy.stats import spearmanr
 
     return float(spearmanr(one, other).statistic)

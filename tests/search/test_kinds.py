@@ -28,6 +28,7 @@ from search.teachers.teacher import prepare_teacher
 from tests.search.doubles import FakePredictor
 from tests.search.small_tasks import ANIMALS, COLOURS, SEQ_LEN, TAGS, make_task, small_architecture, write_source
 
+pytestmark = pytest.mark.end_to_end
 HIDDEN = 96
 # A search that goes all the way in seconds.
 EFFORT = Effort("brief", FineTuning(passes=3, least_tokens=0, consistency=0.0), 1, 20_000, 20_000)

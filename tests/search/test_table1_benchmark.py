@@ -38,6 +38,7 @@ from tests.benchmarks.table1_replays import Batch, Replay, bottleneck, half_dept
 from tests.search.small_tasks import SEQ_LEN, make_task, write_source
 from tests.support import ROOT, environment
 
+pytestmark = pytest.mark.end_to_end
 DEEP = "28x24-h4-f32"
 
 
