@@ -45,7 +45,7 @@ def nas_bench_bert(folder: Path) -> Table:
     columns = [frame["layers"], frame["hidden"], each_mean("heads"), each_mean("intermediate"), each_mean("stacks")]
     columns += [np.array([row.count(name) / len(row) for row in operations]) for name in _OPERATIONS]
     values = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
-    points = (values - values.min(axis=0)) / np.ptp(values, axis=0)
+    points = (values - values.min(axis=0)) / np.maximum(np.ptp(values, axis=0), 1e-9)
     trend = np.log(frame["parameters"].to_numpy(dtype=np.float64))[:, None]
     return Table(points, (trend - trend.mean()) / trend.std(), frame["glue"].to_numpy(dtype=np.float64))
 
