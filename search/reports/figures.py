@@ -1,31 +1,106 @@
-"""Figures as inline SVG, so that a page needs no other file."""
+"""Figures as inline SVG, so that a page needs no other file; beneath each stand its numbers as a table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from search.reports.figure_numbers import numbers_of
+from search.reports.pages import render_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-INK, ACCENT, WARM, QUIET = "#1d3557", "#2a9d8f", "#e76f51", "#8d99ae"
-_SIZE = (7.2, 4.2)  # inches
+# What the points of a series are called, by the series' label.
+PointNames = Mapping[str, Sequence[str]]
+
+INK, ACCENT, WARM, QUIET = "#1d3557", "#2a9d8f", "#e76f51", "#7c889e"
+_SAND, _PLUM, _SKY = "#b5851a", "#7b2cbf", "#457b9d"
+SERIES = (ACCENT, WARM, INK, QUIET, _SAND, _PLUM, _SKY)
+# The style of the pages gives these names other colours where a reader prefers dark pages.
+_VARIABLES = {
+    INK: "--ink",
+    ACCENT: "--accent",
+    WARM: "--warm",
+    QUIET: "--quiet-mark",
+    _SAND: "--sand",
+    _PLUM: "--plum",
+    _SKY: "--sky",
+}
+_SIZE = (5.6, 3.7)  # inches, without the legend: narrow, so that text can still be read where a phone shrinks it
+_LETTER = 0.085  # inches that a letter of a label takes, about
+_LEGEND_LETTER, _LEGEND_LINE = 0.07, 0.16  # inches
 
 
-def svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float] = _SIZE) -> str:
-    """A figure as an ``<svg>`` element; the name keeps the identifiers of several on one page apart."""
+def figure(name: str, draw: Callable[[Axes], PointNames | None], size: tuple[float, float] = _SIZE) -> str:
+    """A ``<figure>``: the picture that ``draw`` makes, and all that it shows as a table.
+
+    Args:
+        name: keeps the identifiers of several figures on one page apart.
+        draw: draws on the axes, where what has a label is a series; returns what its points are called, if anything.
+        size: of the picture without its legend, in inches.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+    settings: dict[str, Any] = {
+        **inked,
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 10,
+        # Names may hold dollar signs, which are no formulas.
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
+        drawing = Figure(figsize=size, layout="constrained")
+        axes = drawing.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
-        draw(axes)
-        text = StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        names = draw(axes) or {}
+        numbers = numbers_of(axes, names)
+        _wrap_labels(axes, size)
+        _legend_below(drawing, axes, size)
+        picture = _svg(drawing, f"{numbers.headings[-1]} against {numbers.headings[-2]}")
+    return render_page("figure.html", picture=picture, numbers=numbers)
+
+
+def _svg(drawing: Figure, description: str) -> str:
+    """The drawing as an ``<svg>`` element, in colours that the page's style names."""
+    text = StringIO()
+    drawing.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     markup = text.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", markup[markup.index("<svg") :], flags=re.DOTALL)
+    markup = re.sub(r"<metadata>.*?</metadata>", "", markup[markup.index("<svg") :], flags=re.DOTALL)
+    # Nothing refers to the names of groups, which would stand in several figures of a page.
+    markup = re.sub(r'<g id="[^"]*"', "<g", markup)
+    for colour, variable in _VARIABLES.items():
+        markup = re.sub(rf"(fill|stroke): {colour}", rf"\1: var({variable}, {colour})", markup)
+    return markup.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def _wrap_labels(axes: Axes, size: tuple[float, float]) -> None:
+    """Breaks long titles and labels, which would otherwise be cut off at the picture's edges."""
+    across, up = int(0.85 * size[0] / _LETTER), int(0.85 * size[1] / _LETTER)
+    axes.set_xlabel(textwrap.fill(axes.get_xlabel(), across))
+    axes.set_ylabel(textwrap.fill(axes.get_ylabel(), up))
+    axes.set_title(textwrap.fill(axes.get_title(), int(0.8 * across)))
+
+
+def _legend_below(drawing: Figure, axes: Axes, size: tuple[float, float]) -> None:
+    """A legend in two columns below the axes, where it hides no point; the picture grows by it."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if not handles:
+        return
+    columns = min(2, len(handles))
+    letters = int((size[0] / columns - 0.6) / _LEGEND_LETTER)
+    labels = [textwrap.fill(label, letters) for label in handles]
+    drawing.legend(handles.values(), labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    rows = -(-len(labels) // columns)
+    # Columns are filled one after the other; the taller decides.
+    heights = [sum(label.count("\n") + 1 for label in labels[start : start + rows]) for start in (0, rows)]
+    drawing.set_figheight(size[1] + _LEGEND_LINE * max(heights) + 0.1)

@@ -7,11 +7,12 @@ budgets[]                   by rising budget: budget_ms, folder (relative to --o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, PointNames, figure
 from search.reports.pages import render_page
 from search.reports.summary import baseline_trial, dev_score, program_version, result_document
 from search.result import BudgetOutcome, SearchResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA = 1
+_HELD_OUT, _ON_DEV = "winners, held-out tenth of train", "winners, dev (± standard error)"
 _TEACHER_IN_SIGHT = 2.0  # times the largest budget
 
 
@@ -80,23 +82,22 @@ def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) ->
     """The page as text; its tables are filled from the document."""
     results = results_of(outcomes)
     plots = {
-        "front": svg("front", lambda axes: _plot_front(axes, results)),
-        "sizes": svg("sizes", lambda axes: _plot_sizes(axes, results)),
+        "front": figure("front", lambda axes: _plot_front(axes, results)),
+        "sizes": figure("sizes", lambda axes: _plot_sizes(axes, results)),
     }
     found = [entry for entry in document["budgets"] if entry["result"]]
     return render_page("front.html", budgets=document["budgets"], found=found, first=found[0]["result"], plots=plots)
 
 
-def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> None:
+def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> PointNames:
     """Score against measured latency: winners on dev and on the held-out tenth, other finalists, the teacher, and the
     uniformly scaled teachers that had a trial; each budget is a line."""
     winners = [result.winning_finalist for result in results]
     latencies = [finalist.timing.median_ms for finalist in winners]
     for result in results:
-        axes.axvline(result.options.budget_ms, color=WARM, linewidth=0.8, alpha=0.6)
-    axes.plot([], [], color=WARM, linewidth=0.8, label="budgets")
+        axes.axvline(result.options.budget_ms, color=WARM, linewidth=0.8, alpha=0.6, label="budgets")
     held_out = [finalist.trained.score for finalist in winners]
-    axes.plot(latencies, held_out, "o-", color=ACCENT, label="winners, held-out tenth of train")
+    axes.plot(latencies, held_out, "o-", color=ACCENT, label=_HELD_OUT)
     judged = [(at, finalist.dev) for at, finalist in zip(latencies, winners, strict=True) if finalist.dev]
     axes.errorbar(
         [at for at, _ in judged],
@@ -105,7 +106,7 @@ def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> None:
         fmt="x",
         color=INK,
         capsize=3,
-        label="winners, dev (± standard error)",
+        label=_ON_DEV,
     )
     scaled = [found for result in results if (found := _scaled_trial(result))]
     if scaled:
@@ -117,7 +118,9 @@ def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{results[0].device.provenance} latency on {results[0].device.name}, ms")
     axes.set_ylabel(results[0].task.measures[0])
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    names = [result.winning_candidate.architecture.name for result in results]
+    on_dev = [name for name, finalist in zip(names, winners, strict=True) if finalist.dev]
+    return {_HELD_OUT: names, _ON_DEV: on_dev}
 
 
 def _scaled_trial(result: SearchResult) -> tuple[float, float] | None:
@@ -127,19 +130,22 @@ def _scaled_trial(result: SearchResult) -> tuple[float, float] | None:
     return result.admission_of(trial.index).timing.median_ms, trial.score
 
 
-def _plot_sizes(axes: Axes, results: Sequence[SearchResult]) -> None:
+def _plot_sizes(axes: Axes, results: Sequence[SearchResult]) -> PointNames:
     """Depth against width of all trials, larger where nearer to the teacher within their budget; winners are marked."""
-    for result in results:
+    names = {}
+    for result, colour in zip(results, itertools.cycle(SERIES), strict=False):
         scored = [trial for trial in result.trials if trial.divergence]
         order = sorted(scored, key=lambda trial: trial.divergence.mean if trial.divergence else 0.0, reverse=True)
         sizes = [30.0 + 120.0 * (rank + 1) / len(order) for rank in range(len(order))]
         hidden = [trial.candidate.architecture.hidden for trial in order]
         layers = [trial.candidate.architecture.layers for trial in order]
-        axes.scatter(hidden, layers, s=sizes, alpha=0.6, label=f"trials for {result.options.budget_ms:g} ms")
+        label = f"trials for {result.options.budget_ms:g} ms"
+        axes.scatter(hidden, layers, s=sizes, alpha=0.6, label=label, color=colour)
+        names[label] = [trial.candidate.architecture.name for trial in order]
     for result in results:
         won = result.winning_candidate.architecture
         text = f"{result.options.budget_ms:g} ms"
         axes.annotate(text, (won.hidden, won.layers), xytext=(6, 6), textcoords="offset points", fontsize=8)
     axes.set_xlabel("hidden size")
     axes.set_ylabel("layers")
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return names

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from data.errors import StoreError
-from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, figure
 from search.reports.pages import render_page
 from search.reports.portability_summary import lacking, notes, share
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _SIZE = (4.6, 3.3)  # inches
 # Errors below this are drawn at it, since the axis is logarithmic.
 _LOWEST_PERCENT = 0.1
-_COLOURS = (ACCENT, WARM, INK, QUIET, "#e9c46a", "#7b2cbf", "#457b9d")
 
 
 def write_study(study: Study, folder: Path) -> tuple[Path, Path]:
@@ -66,21 +65,16 @@ def render_study(study: Study) -> str:
     )
 
 
-def _heat(matrix: Sequence[Sequence[float]]) -> list[list[tuple[float, str]]]:
-    """Each value with a CSS colour, from white for the lowest to green for 1."""
+def _heat(matrix: Sequence[Sequence[float]]) -> list[list[tuple[float, float]]]:
+    """Each value with how deep its cell is coloured, from 0 for the lowest to 1 for a value of 1."""
     lowest = min(min(row) for row in matrix)
-    return [[(value, _shade((value - lowest) / max(1 - lowest, 1e-9))) for value in row] for row in matrix]
-
-
-def _shade(part: float) -> str:
-    part = min(max(part, 0.0), 1.0)
-    return f"rgb({255 - round(110 * part)}, {255 - round(40 * part)}, {255 - round(110 * part)})"
+    return [[(value, min(max((value - lowest) / max(1 - lowest, 1e-9), 0.0), 1.0)) for value in row] for row in matrix]
 
 
 def _pictures(study: Study, name: str, draw: Callable[..., None]) -> list[str]:
     """One picture for each target."""
     return [
-        svg(f"{name}{number}", partial(draw, study=study, target=target), _SIZE)
+        figure(f"{name}{number}", partial(draw, study=study, target=target), _SIZE)
         for number, target in enumerate(study.devices)
     ]
 
@@ -104,7 +98,6 @@ def _plot_errors(axes: Axes, study: Study, target: str) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(fontsize=8, frameon=False)
 
 
 def _medians(study: Study, target: str, method: str, choice: str) -> tuple[list[int], list[float]]:
@@ -121,7 +114,7 @@ def _plot_safety(axes: Axes, study: Study, target: str) -> None:
     """Share of the picks within the budget against the number of rows, a line a source."""
     from surrogate.tables.budget_safety import SAFE
 
-    colours = dict(zip(study.devices, _COLOURS * len(study.devices), strict=False))
+    colours = dict(zip(study.devices, SERIES * len(study.devices), strict=False))
     for source in study.devices:
         for choice, style in zip(dict.fromkeys(entry.choice for entry in study.safety), ("-", ":"), strict=False):
             curve = [
@@ -134,7 +127,6 @@ def _plot_safety(axes: Axes, study: Study, target: str) -> None:
                 axes.plot(
                     *zip(*curve, strict=True), style, marker="o", markersize=4, label=label, color=colours[source]
                 )
-    axes.axhline(100 * SAFE, linestyle="--", color=INK)
+    axes.axhline(100 * SAFE, linestyle="--", color=INK, label=f"safe from {100 * SAFE:g} % on")
     axes.set(title=f"on {study.names[target]}", xlabel="rows of this device", ylabel="picks within the budget, %")
     axes.set_ylim(-4, 104)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")

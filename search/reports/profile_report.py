@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import StoreError
-from search.reports.figures import ACCENT, QUIET, WARM, svg
+from search.reports.figures import ACCENT, QUIET, WARM, PointNames, figure
 from search.reports.pages import render_page
 
 if TYPE_CHECKING:
@@ -66,28 +66,26 @@ def render_profile(
         samples=sum(len(row.samples_ms) for row in rows),
         outliers=sum(len(row.outliers) for row in rows),
         sessions=sorted({row.session for row in rows}),
-        parity=svg("parity", lambda axes: _plot_parity(axes, predictor), _SQUARE),
+        parity=figure("parity", lambda axes: _plot_parity(axes, predictor), _SQUARE),
     )
 
 
-def _plot_parity(axes: Axes, predictor: DevicePredictor) -> None:
+def _plot_parity(axes: Axes, predictor: DevicePredictor) -> PointNames:
     """Predicted against measured latency of the held-out models, with the 10% band."""
-    measured = [entry[1] for entry in predictor.held_out]
-    predicted = [entry[2] for entry in predictor.held_out]
-    ends = [0.8 * min(measured + predicted), 1.25 * max(measured + predicted)]
-    axes.fill_between(
-        ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color=QUIET, alpha=0.2, label="±10%"
-    )
+    times = [time for _, measured, predicted in predictor.held_out for time in (measured, predicted)]
+    ends = [0.8 * min(times), 1.25 * max(times)]
+    low, high = [0.9 * end for end in ends], [1.1 * end for end in ends]
+    axes.fill_between(ends, low, high, color=QUIET, alpha=0.2, label="±10%")
     axes.plot(ends, ends, color=QUIET, linewidth=1)
-    outside = [abs(guess / truth - 1) > 0.1 for truth, guess in zip(measured, predicted, strict=True)]
-    for wanted, color, label in ((False, ACCENT, "within 10%"), (True, WARM, "further off")):
-        chosen = [
-            pair for pair, out in zip(zip(measured, predicted, strict=True), outside, strict=True) if out is wanted
-        ]
+    names = {}
+    for outside, color, place in ((False, ACCENT, "within 10%"), (True, WARM, "further off")):
+        chosen = [entry for entry in predictor.held_out if (abs(entry[2] / entry[1] - 1) > 0.1) is outside]
         if chosen:
-            across, up = zip(*chosen, strict=True)
-            axes.scatter(across, up, color=color, s=22, label=f"held-out models {label}", zorder=3)
+            label = f"held-out models {place}"
+            found, across, up = zip(*chosen, strict=True)
+            axes.scatter(across, up, color=color, s=22, label=label, zorder=3)
+            names[label] = found
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     axes.set_xlabel(f"{predictor.provenance} latency, ms")
     axes.set_ylabel("predicted latency, ms")
-    axes.legend(fontsize=8, frameon=False)
+    return names

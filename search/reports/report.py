@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.reports.figures import ACCENT, INK, QUIET, WARM, svg
+from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure
 from search.reports.pages import render_page
 from search.reports.summary import admission_line, baseline_trial
 from search.result import SearchResult
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
+_LABEL_WIDTH = 36  # letters of a block's name in a line
+# Series of figures, as their legends call them.
+_SHORT, _FULL = "short distillation", "in the final: trained fully"
+_ON_DEV = "the same on dev (± standard error)"
+_HELD_OUT, _ADMITTED, _MISSED = "held out from the predictor", "admitted to training", "missed, never trained"
 
 
 def render_report(result: SearchResult, document: dict[str, Any]) -> str:
@@ -25,9 +31,9 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
     """
     shares = result.winning_finalist.shares
     plots = {
-        "accuracy": svg("accuracy", lambda axes: _plot_accuracy(axes, result)),
-        "prediction": svg("prediction", lambda axes: _plot_prediction(axes, result)),
-        "blocks": svg("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
+        "accuracy": figure("accuracy", lambda axes: _plot_accuracy(axes, result)),
+        "prediction": figure("prediction", lambda axes: _plot_prediction(axes, result)),
+        "blocks": figure("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
     }
     return render_page("report.html", result=document, plots=plots, admission_line=admission_line(result))
 
@@ -41,7 +47,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
+def _plot_accuracy(axes: Axes, result: SearchResult) -> PointNames:
     """Score on the held-out tenth against measured latency: trials, finalists, the baseline, and the teacher, within
     the budget or beyond; what finalists reach on dev stands beside them with its standard error."""
     scored = [trial for trial in result.trials if trial.score is not None]
@@ -49,8 +55,8 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     full = [(finalist.timing.median_ms, finalist.trained.score) for finalist in result.finalists]
     teacher = [(_timed_ms(result, None), result.teacher.score)] if result.teacher_admission else []
     if short:
-        axes.scatter(*zip(*short.values(), strict=True), color=QUIET, label="short distillation")
-    axes.scatter(*zip(*full, strict=True), color=ACCENT, label="in the final: trained fully", zorder=3)
+        axes.scatter(*zip(*short.values(), strict=True), color=QUIET, label=_SHORT)
+    axes.scatter(*zip(*full, strict=True), color=ACCENT, label=_FULL, zorder=3)
     _plot_dev(axes, result)
     if teacher:
         axes.scatter(*zip(*teacher, strict=True), color=INK, marker="s", label="teacher", zorder=3)
@@ -64,15 +70,27 @@ def _plot_accuracy(axes: Axes, result: SearchResult) -> None:
     place = (winner.timing.median_ms, winner.trained.score)
     axes.scatter(*place, s=160, facecolors="none", edgecolors=INK, zorder=4)
     name = result.winning_candidate.architecture.name
-    axes.annotate(name, place, xytext=(-10, 6), textcoords="offset points", ha="right")
-    _draw_budget(axes, result, max(latency for latency, _ in points))
+    highest_ms = max(latency for latency, _ in points)
+    # Towards the middle, where there is room for it.
+    aside, alignment = (-10, "right") if place[0] > highest_ms / 2 else (10, "left")
+    axes.annotate(name, place, xytext=(aside, 6), textcoords="offset points", ha=alignment)
+    _draw_budget(axes, result, highest_ms)
     axes.axhline(result.teacher.score, color=INK, linestyle=":", label=f"teacher {result.teacher.score:.3f}")
     majority = result.task.held_out_majority
     axes.axhline(majority, color=QUIET, linestyle=":", label=f"majority {majority:.3f}")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{result.device.provenance} latency on {result.device.name}, ms")
     axes.set_ylabel(f"{result.task.measures[0]}, held-out tenth of train")
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    finalists = [(_name(result, finalist.trial), finalist.dev) for finalist in result.finalists]
+    return {
+        _SHORT: [trial.candidate.architecture.name for trial in scored],
+        _FULL: [name for name, _ in finalists],
+        _ON_DEV: [name for name, dev in finalists if dev],
+    }
+
+
+def _name(result: SearchResult, trial: int | None) -> str:
+    return result.admission_of(trial).candidate.architecture.name
 
 
 def _plot_dev(axes: Axes, result: SearchResult) -> None:
@@ -80,8 +98,7 @@ def _plot_dev(axes: Axes, result: SearchResult) -> None:
     judged = [(finalist.timing.median_ms, finalist.dev) for finalist in result.finalists if finalist.dev]
     latencies = [latency for latency, _ in judged]
     scores, errors = [dev.score for _, dev in judged], [dev.standard_error for _, dev in judged]
-    label = "the same on dev (± standard error)"
-    axes.errorbar(latencies, scores, yerr=errors, fmt="x", color=ACCENT, alpha=0.6, capsize=3, label=label)
+    axes.errorbar(latencies, scores, yerr=errors, fmt="x", color=ACCENT, alpha=0.6, capsize=3, label=_ON_DEV)
 
 
 def _timed_ms(result: SearchResult, trial: int | None) -> float:
@@ -98,37 +115,39 @@ def _draw_budget(axes: Axes, result: SearchResult, highest_ms: float) -> None:
         axes.plot([], [], color=WARM, label=f"{label}, off to the right")
 
 
-def _plot_prediction(axes: Axes, result: SearchResult) -> None:
+def _plot_prediction(axes: Axes, result: SearchResult) -> PointNames:
     """Predicted latency with its interval against the measured one, of all that was timed before any training.
 
     The teacher is left out where it would squeeze all else into a corner.
     """
     highest = 0.0
-    for _, latency, predicted in result.outlook.quality.held_out:
-        axes.scatter(latency, predicted, color=QUIET, s=12, label="models held out from the predictor")
+    names: dict[str, list[str]] = {_HELD_OUT: [], _ADMITTED: [], _MISSED: []}
+    for name, latency, predicted in result.outlook.quality.held_out:
+        axes.scatter(latency, predicted, color=QUIET, s=12, label=_HELD_OUT)
+        names[_HELD_OUT].append(name)
         highest = max(highest, latency, predicted)
     for admission in result.admissions:
         candidate, x = admission.candidate, admission.timing.median_ms
         if admission.proposer == "teacher" and x > _BUDGET_IN_SIGHT * result.options.budget_ms:
             continue
         errors = [[candidate.predicted_ms - candidate.lower_ms], [candidate.upper_ms - candidate.predicted_ms]]
-        color, label = (ACCENT, "admitted to training") if admission.admitted else (WARM, "missed, never trained")
+        color, label = (ACCENT, _ADMITTED) if admission.admitted else (WARM, _MISSED)
         axes.errorbar(x, candidate.predicted_ms, yerr=errors, fmt="o", capsize=3, color=color, label=label)
+        names[label].append(candidate.architecture.name)
         highest = max(highest, x, candidate.upper_ms)
     axes.plot([0, highest], [0, highest], color=QUIET, linewidth=1)
     _draw_budget(axes, result, highest)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), fontsize=8, frameon=False)
     axes.set_xlabel(f"{result.device.provenance} median, ms")
     axes.set_ylabel("predicted, ms (bars: 90% interval)")
+    return names
 
 
 def _plot_blocks(axes: Axes, result: SearchResult) -> None:
     """Time of each block of the winner in one run, the longest on top."""
     shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
-    labels = [f"{share.count} × {share.name}" for share in shares]
+    labels = [textwrap.fill(f"{share.count} × {share.name}", _LABEL_WIDTH) for share in shares]
     bars = axes.barh(labels, [share.total_ms for share in shares], color=ACCENT)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)

@@ -1,0 +1,103 @@
+"""The numbers of a figure, read off what was drawn: a table that cannot say anything else than its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table as text; the last headings are those of the horizontal and the vertical axis."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """None where a line runs through all values of an axis; ``bar`` is the ends of an error bar, upwards."""
+
+    series: str
+    x: float | str | None
+    y: float | str | None
+    bar: tuple[float, float] | None = None
+
+
+def numbers_of(axes: Axes, names: Mapping[str, Sequence[str]]) -> Numbers:
+    """Every point, bar and line with a label; ``names`` are those of a series' points, in their order."""
+    points = [*_scattered(axes), *_with_error_bars(axes), *_lines(axes), *_bars(axes)]
+    unused = {series: iter(found) for series, found in names.items()}
+    headings = ["series"] if any(point.series for point in points) else []
+    headings += ["name"] if unused else []
+    rows = []
+    for point in points:
+        told = [point.series] if headings[:1] == ["series"] else []
+        told += [next(unused.get(point.series, iter(())), "")] if unused else []
+        ends = f" ({_text(point.bar[0])} to {_text(point.bar[1])})" if point.bar else ""
+        rows.append((*told, _text(point.x), _text(point.y) + ends))
+    return Numbers((*headings, axes.get_xlabel(), axes.get_ylabel()), tuple(rows))
+
+
+def _text(value: float | str | None) -> str:
+    if value is None:
+        return "all"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _shown(artist: Any) -> bool:
+    """Whether the artist has a label of its own; matplotlib's own ones begin with an underscore."""
+    return not str(artist.get_label()).startswith("_")
+
+
+def _scattered(axes: Axes) -> Iterator[_Point]:
+    from matplotlib.collections import PathCollection
+
+    for collection in axes.collections:
+        if isinstance(collection, PathCollection) and _shown(collection):
+            offsets: Any = collection.get_offsets()
+            for x, y in offsets:
+                yield _Point(str(collection.get_label()), float(x), float(y))
+
+
+def _with_error_bars(axes: Axes) -> Iterator[_Point]:
+    from matplotlib.container import ErrorbarContainer
+
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            lines: Any = container.lines
+            data, _, (bars, *_) = lines
+            for x, y, segment in zip(*data.get_data(), bars.get_segments(), strict=True):
+                yield _Point(str(container.get_label()), float(x), float(y), (segment[0][1], segment[1][1]))
+
+
+def _lines(axes: Axes) -> Iterator[_Point]:
+    """Curves point by point; lines across the whole figure once."""
+    for line in axes.lines:
+        label = str(line.get_label())
+        if not _shown(line):
+            continue
+        data: Any = line.get_data()
+        if line.get_transform() == axes.get_yaxis_transform(which="grid"):
+            yield _Point(label, None, float(data[1][0]))
+        elif line.get_transform() == axes.get_xaxis_transform(which="grid"):
+            yield _Point(label, float(data[0][0]), None)
+        else:
+            for x, y in zip(*data, strict=True):
+                yield _Point(label, float(x), float(y))
+
+
+def _bars(axes: Axes) -> Iterator[_Point]:
+    """Horizontal bars with their own labels, the uppermost first."""
+    from matplotlib.container import BarContainer
+
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    for container in axes.containers:
+        if isinstance(container, BarContainer):
+            named = list(zip(container.patches, labels, strict=True))
+            for patch, label in reversed(named):
+                yield _Point("", float(patch.get_width()), label)
