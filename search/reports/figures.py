@@ -14,6 +14,7 @@ from search.reports.pages import render_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # What the points of a series are called, by the series' label.
@@ -32,9 +33,11 @@ _VARIABLES = {
     _PLUM: "--plum",
     _SKY: "--sky",
 }
-_SIZE = (5.6, 3.7)  # inches, without the legend: narrow, so that text can still be read where a phone shrinks it
-_LETTER = 0.085  # inches that a letter of a label takes, about
-_LEGEND_LETTER, _LEGEND_LINE = 0.07, 0.16  # inches
+_SIZE = (4.6, 3.6)  # inches, without the legend: as narrow as text needs that can be read where a phone shrinks it
+_LETTERS, _LEGEND_LETTERS = 10, 8.5  # points
+_LEGEND_LINE = 0.17  # inches
+# Of a name that is longer, the table beneath the picture holds the rest.
+_MOST_LINES = 3
 
 
 def figure(name: str, draw: Callable[[Axes], PointNames | None], size: tuple[float, float] = _SIZE) -> str:
@@ -54,7 +57,7 @@ def figure(name: str, draw: Callable[[Axes], PointNames | None], size: tuple[flo
         "svg.hashsalt": name,
         "svg.fonttype": "none",
         "font.family": "sans-serif",
-        "font.size": 10,
+        "font.size": _LETTERS,
         # Names may hold dollar signs, which are no formulas.
         "text.parse_math": False,
     }
@@ -83,12 +86,39 @@ def _svg(drawing: Figure, description: str) -> str:
     return markup.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
 
 
+def plain_log_scale(axis: Axis) -> None:
+    """A logarithmic axis with numbers as people write them: 0.5, 1, 2, 5, 10."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def wrapped(text: str, inches: float, points: float) -> str:
+    """The text in lines that are not wider than that in letters of this size."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=points)
+
+    def width(line: str) -> float:
+        return text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] / 72
+
+    letters = len(text)
+    lines = [text]
+    while letters > 1 and (widest := max(map(width, lines), default=0.0)) > inches:
+        letters = min(letters - 1, int(1.1 * letters * inches / widest))
+        lines = textwrap.wrap(text, max(letters, 1), max_lines=_MOST_LINES, placeholder=" …")
+    return "\n".join(lines)
+
+
 def _wrap_labels(axes: Axes, size: tuple[float, float]) -> None:
     """Breaks long titles and labels, which would otherwise be cut off at the picture's edges."""
-    across, up = int(0.85 * size[0] / _LETTER), int(0.85 * size[1] / _LETTER)
-    axes.set_xlabel(textwrap.fill(axes.get_xlabel(), across))
-    axes.set_ylabel(textwrap.fill(axes.get_ylabel(), up))
-    axes.set_title(textwrap.fill(axes.get_title(), int(0.8 * across)))
+    across, up = size
+    axes.set_xlabel(wrapped(axes.get_xlabel(), 0.75 * across, _LETTERS))
+    axes.set_ylabel(wrapped(axes.get_ylabel(), 0.6 * up, _LETTERS))
+    axes.set_title(wrapped(axes.get_title(), 0.8 * across, _LETTERS), fontsize=_LETTERS)
 
 
 def _legend_below(drawing: Figure, axes: Axes, size: tuple[float, float]) -> None:
@@ -97,9 +127,17 @@ def _legend_below(drawing: Figure, axes: Axes, size: tuple[float, float]) -> Non
     if not handles:
         return
     columns = min(2, len(handles))
-    letters = int((size[0] / columns - 0.6) / _LEGEND_LETTER)
-    labels = [textwrap.fill(label, letters) for label in handles]
-    drawing.legend(handles.values(), labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    room = size[0] / columns - 0.6
+    labels = [wrapped(label, room, _LEGEND_LETTERS) for label in handles]
+    drawing.legend(
+        handles.values(),
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=_LEGEND_LETTERS,
+        columnspacing=1,
+        frameon=False,
+    )
     rows = -(-len(labels) // columns)
     # Columns are filled one after the other; the taller decides.
     heights = [sum(label.count("\n") + 1 for label in labels[start : start + rows]) for start in (0, rows)]

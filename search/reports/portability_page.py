@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from data.errors import StoreError
-from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, figure
+from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, figure, plain_log_scale
 from search.reports.pages import render_page
 from search.reports.portability_summary import lacking, notes, share
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from surrogate.tables.portability import Study
 
-_SIZE = (4.6, 3.3)  # inches
+_SIZE = (4.2, 3.2)  # inches
 # Errors below this are drawn at it, since the axis is logarithmic.
 _LOWEST_PERCENT = 0.1
 
@@ -81,8 +81,6 @@ def _pictures(study: Study, name: str, draw: Callable[..., None]) -> list[str]:
 
 def _plot_errors(axes: Axes, study: Study, target: str) -> None:
     """Median error over the sources against the number of rows, and the noise floor."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     curves = [("scale", "random", "scale factor", QUIET), ("scratch", "random", "from scratch", WARM)]
     choices = dict.fromkeys(entry.choice for entry in study.transfers)
     curves += [
@@ -95,9 +93,7 @@ def _plot_errors(axes: Axes, study: Study, target: str) -> None:
     if floor is not None:
         axes.axhline(max(100 * floor, _LOWEST_PERCENT), linestyle="--", color=INK, label="noise floor")
     axes.set(title=f"to {study.names[target]}", xlabel="rows of this device", ylabel="error (MAPE), %", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    plain_log_scale(axes.yaxis)
 
 
 def _medians(study: Study, target: str, method: str, choice: str) -> tuple[list[int], list[float]]:

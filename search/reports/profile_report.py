@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import StoreError
-from search.reports.figures import ACCENT, QUIET, WARM, PointNames, figure
+from search.reports.figures import ACCENT, QUIET, WARM, PointNames, figure, plain_log_scale
 from search.reports.pages import render_page
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from surrogate import DevicePredictor
 
 PAGE = "report.html"
-_SQUARE = (5.6, 5.2)  # inches
+_SQUARE = (4.6, 4.2)  # inches
 
 
 def write_profile_page(
@@ -86,6 +86,8 @@ def _plot_parity(axes: Axes, predictor: DevicePredictor) -> PointNames:
             axes.scatter(across, up, color=color, s=22, label=label, zorder=3)
             names[label] = found
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    plain_log_scale(axes.xaxis)
+    plain_log_scale(axes.yaxis)
     axes.set_xlabel(f"{predictor.provenance} latency, ms")
     axes.set_ylabel("predicted latency, ms")
     return names

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure
+from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure, wrapped
 from search.reports.pages import render_page
 from search.reports.summary import admission_line, baseline_trial
 from search.result import SearchResult
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
-_LABEL_WIDTH = 36  # letters of a block's name in a line
+_BLOCKS_WIDTH, _LABEL_ROOM, _BAR = 4.6, 1.7, 0.34  # inches: the blocks' figure, their names, and a bar
 # Series of figures, as their legends call them.
 _SHORT, _FULL = "short distillation", "in the final: trained fully"
 _ON_DEV = "the same on dev (± standard error)"
@@ -33,7 +32,9 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
     plots = {
         "accuracy": figure("accuracy", lambda axes: _plot_accuracy(axes, result)),
         "prediction": figure("prediction", lambda axes: _plot_prediction(axes, result)),
-        "blocks": figure("blocks", lambda axes: _plot_blocks(axes, result)) if shares else "",
+        "blocks": figure("blocks", lambda axes: _plot_blocks(axes, result), (_BLOCKS_WIDTH, 0.7 + _BAR * len(shares)))
+        if shares
+        else "",
     }
     return render_page("report.html", result=document, plots=plots, admission_line=admission_line(result))
 
@@ -147,7 +148,7 @@ def _plot_prediction(axes: Axes, result: SearchResult) -> PointNames:
 def _plot_blocks(axes: Axes, result: SearchResult) -> None:
     """Time of each block of the winner in one run, the longest on top."""
     shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
-    labels = [textwrap.fill(f"{share.count} × {share.name}", _LABEL_WIDTH) for share in shares]
+    labels = [wrapped(f"{share.count} × {share.name}", _LABEL_ROOM, 8) for share in shares]
     bars = axes.barh(labels, [share.total_ms for share in shares], color=ACCENT)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)

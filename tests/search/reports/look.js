@@ -64,10 +64,17 @@
       const ratio = Math.max(...colours.map((colour) => contrast(rgba(colour), background(svg))));
       if (ratio < 3) problems.push(`faint mark: ${ratio.toFixed(2)}, ${colours}`);
     }
-    // No letter is cut off at the picture's edge.
+    // No letter is cut off at the picture's edge, or stands on another.
     const frame = svg.getBoundingClientRect();
+    const placed = [];
     for (const text of svg.querySelectorAll("text")) {
       const box = text.getBoundingClientRect();
+      for (const [other, name] of placed) {
+        const across = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+        const down = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+        if (across > 2 && down > 2) problems.push(`one on another: ${named(text)} and ${name}`);
+      }
+      placed.push([box, named(text)]);
       const inside = box.left > frame.left - 1 && box.right < frame.right + 1 && box.top > frame.top - 1;
       if (!inside || box.bottom > frame.bottom + 1) problems.push(`cut off: ${named(text)}`);
     }
