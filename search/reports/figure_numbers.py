@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table as text; the last headings are those of the horizontal and the vertical axis."""
+    """A table as text; the last headings are those of the axes that have one, the horizontal one first."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -23,8 +23,8 @@ class _Point:
     """None where a line runs through all values of an axis; ``bar`` is the ends of an error bar, upwards."""
 
     series: str
-    x: float | str | None
-    y: float | str | None
+    x: float | None
+    y: float | None
     bar: tuple[float, float] | None = None
 
 
@@ -32,21 +32,22 @@ def numbers_of(axes: Axes, names: Mapping[str, Sequence[str]]) -> Numbers:
     """Every point, bar and line with a label; ``names`` are those of a series' points, in their order."""
     points = [*_scattered(axes), *_with_error_bars(axes), *_lines(axes), *_bars(axes)]
     unused = {series: iter(found) for series, found in names.items()}
-    headings = ["series"] if any(point.series for point in points) else []
-    headings += ["name"] if unused else []
+    in_series = any(point.series for point in points)
+    headings = [*(["series"] if in_series else []), *(["name"] if unused else [])]
+    headings += filter(None, (axes.get_xlabel(), axes.get_ylabel()))
     rows = []
     for point in points:
-        told = [point.series] if headings[:1] == ["series"] else []
+        told = [point.series] if in_series else []
         told += [next(unused.get(point.series, iter(())), "")] if unused else []
         ends = f" ({_text(point.bar[0])} to {_text(point.bar[1])})" if point.bar else ""
-        rows.append((*told, _text(point.x), _text(point.y) + ends))
-    return Numbers((*headings, axes.get_xlabel(), axes.get_ylabel()), tuple(rows))
+        told += [_text(point.x)] if axes.get_xlabel() else []
+        told += [_text(point.y) + ends] if axes.get_ylabel() else []
+        rows.append(tuple(told))
+    return Numbers(tuple(headings), tuple(rows))
 
 
-def _text(value: float | str | None) -> str:
-    if value is None:
-        return "all"
-    return value if isinstance(value, str) else f"{value:.4g}"
+def _text(value: float | None) -> str:
+    return "all" if value is None else f"{value:.4g}"
 
 
 def _shown(artist: Any) -> bool:
@@ -92,12 +93,10 @@ def _lines(axes: Axes) -> Iterator[_Point]:
 
 
 def _bars(axes: Axes) -> Iterator[_Point]:
-    """Horizontal bars with their own labels, the uppermost first."""
+    """Horizontal bars, the uppermost first; they are no series, but may have names."""
     from matplotlib.container import BarContainer
 
-    labels = [label.get_text() for label in axes.get_yticklabels()]
     for container in axes.containers:
         if isinstance(container, BarContainer):
-            named = list(zip(container.patches, labels, strict=True))
-            for patch, label in reversed(named):
-                yield _Point("", float(patch.get_width()), label)
+            for patch in reversed(container.patches):
+                yield _Point("", float(patch.get_width()), None)

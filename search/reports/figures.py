@@ -67,9 +67,10 @@ def figure(name: str, draw: Callable[[Axes], PointNames | None], size: tuple[flo
         axes.spines[["top", "right"]].set_visible(False)
         names = draw(axes) or {}
         numbers = numbers_of(axes, names)
+        description = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
         _wrap_labels(axes, size)
         _legend_below(drawing, axes, size)
-        picture = _svg(drawing, f"{numbers.headings[-1]} against {numbers.headings[-2]}")
+        picture = _svg(drawing, description)
     return render_page("figure.html", picture=picture, numbers=numbers)
 
 
@@ -87,10 +88,11 @@ def _svg(drawing: Figure, description: str) -> str:
 
 
 def plain_log_scale(axis: Axis) -> None:
-    """A logarithmic axis with numbers as people write them: 0.5, 1, 2, 5, 10."""
+    """A logarithmic axis with numbers as people write them: 0.5, 1, 2, 5, 10, and more where it spans little."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
@@ -117,7 +119,7 @@ def _wrap_labels(axes: Axes, size: tuple[float, float]) -> None:
     """Breaks long titles and labels, which would otherwise be cut off at the picture's edges."""
     across, up = size
     axes.set_xlabel(wrapped(axes.get_xlabel(), 0.75 * across, _LETTERS))
-    axes.set_ylabel(wrapped(axes.get_ylabel(), 0.6 * up, _LETTERS))
+    axes.set_ylabel(wrapped(axes.get_ylabel(), 0.65 * up, _LETTERS))
     axes.set_title(wrapped(axes.get_title(), 0.8 * across, _LETTERS), fontsize=_LETTERS)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _BUDGET_IN_SIGHT = 2.5  # times the slowest model shown
 _BLOCKS_WIDTH, _LABEL_ROOM, _BAR = 4.6, 1.7, 0.34  # inches: the blocks' figure, their names, and a bar
+_LETTERS = 8  # points, of their names
 # Series of figures, as their legends call them.
 _SHORT, _FULL = "short distillation", "in the final: trained fully"
 _ON_DEV = "the same on dev (± standard error)"
@@ -145,11 +146,12 @@ def _plot_prediction(axes: Axes, result: SearchResult) -> PointNames:
     return names
 
 
-def _plot_blocks(axes: Axes, result: SearchResult) -> None:
+def _plot_blocks(axes: Axes, result: SearchResult) -> PointNames:
     """Time of each block of the winner in one run, the longest on top."""
     shares = sorted(result.winning_finalist.shares, key=lambda share: share.total_ms)
-    labels = [wrapped(f"{share.count} × {share.name}", _LABEL_ROOM, 8) for share in shares]
-    bars = axes.barh(labels, [share.total_ms for share in shares], color=ACCENT)
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
+    names = [f"{share.count} × {share.name}" for share in shares]
+    bars = axes.barh(range(len(shares)), [share.total_ms for share in shares], color=ACCENT)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=_LETTERS)
+    axes.set_yticks(range(len(shares)), [wrapped(name, _LABEL_ROOM, _LETTERS) for name in names], fontsize=_LETTERS)
     axes.set_xlabel(f"ms of one run, {result.device.provenance}")
+    return {"": names[::-1]}

@@ -58,6 +58,18 @@ def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult
         assert trial.candidate.architecture.name in text
     assert "budget 1 ms" in text
     assert "Pareto front" in text
+    # Every point of a figure stands in the table beneath it.
+    rows = [tuple(re.findall("<td>(.*?)</td>", row)) for row in re.findall("<tr>(.*?)</tr>", text)]
+    for trial in result.trials:
+        latency = result.admission_of(trial.index).timing.median_ms
+        name = trial.candidate.architecture.name
+        assert ("short distillation", name, f"{latency:.4g}", f"{trial.score:.4g}") in rows
+    for finalist in result.finalists:
+        name = result.admission_of(finalist.trial).candidate.architecture.name
+        score, latency = finalist.trained.score, finalist.timing.median_ms
+        assert ("in the final: trained fully", name, f"{latency:.4g}", f"{score:.4g}") in rows
+    for share in result.winning_finalist.shares:
+        assert (f"{share.count} × {share.name}", f"{share.total_ms:.4g}") in rows
     identifiers = re.findall(r'<clipPath id="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers)), "figures on one page must not share identifiers"
 
