@@ -41,14 +41,16 @@ class Browser:
         # Away from 3 and 4, which bash is to make of them.
         far = [fcntl.fcntl(each, fcntl.F_DUPFD, 20) for each in (to_browser, from_browser)]
         command = [CHROMIUM, *_ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(
-            ["bash", "-c", f'exec "$@" 3<&{far[0]} 4>&{far[1]}', "bash", *command],
-            pass_fds=far,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._said = profile / "stderr.txt"
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(
+                ["bash", "-c", f'exec "$@" 3<&{far[0]} 4>&{far[1]}', "bash", *command],
+                pass_fds=far,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
         for each in (to_browser, from_browser, *far):
             os.close(each)
         self._number, self._rest = 0, b""
@@ -115,7 +117,7 @@ class Browser:
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._read], [], [], max(end - time.monotonic(), 0.0))
             part = os.read(self._read, 1 << 16) if ready else b""
-            assert part, "the browser does not answer" if not ready else "the browser has ended"
+            assert part, f"the browser {'has ended' if ready else 'does not answer'}: {self._said.read_text()[-2000:]}"
             self._rest += part
         line, _, self._rest = self._rest.partition(b"\0")
         found: dict[str, Any] = json.loads(line)

@@ -29,10 +29,10 @@ Rename = Callable[[str], str]
 
 def two_searches(folder: Path) -> tuple[SearchResult, SearchResult]:
     """For two budgets, on a phone that is not attached; a trial of the second fails."""
-    first = search_in(folder / "1ms", World(folder / "log.txt", attached=False), device="s20", trials=4)
+    first = search_in(folder / "1ms", World(folder / "log.txt", attached=False), device="s20", trials=3)
     failing = (first.trials[0].candidate.architecture.name,)
     world = World(folder / "log.txt", attached=False, failing=failing)
-    return first, search_in(folder / "0.9ms", world, device="s20", trials=4, budget_ms=0.9)
+    return first, search_in(folder / "0.9ms", world, device="s20", trials=3, budget_ms=0.9)
 
 
 def search_page(result: SearchResult, rename: Rename) -> str:
