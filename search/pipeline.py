@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from data.errors import InfeasibleBudgetError, PocketBertError
 from data.progress import Progress, ProgressEvent
+from search.latencies import TimedOnEach, listed, on_each, timings_told
 from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
-from search.passes.bench import Bench, required, timed
+from search.passes.bench import Bench, Place, required, timed
 from search.passes.confirmation import confirm, confirm_teacher, name_of
 from search.passes.cuts import cuts_of, look_at_cuts
 from search.passes.publish import publish
 from search.passes.setting import (
     check_students,
-    find_device,
+    find_devices,
     hold_out,
     label_by_teacher,
     load_task,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def run_search(
     study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Known = NOTHING_KNOWN
 ) -> SearchResult:
-    """Finds the most accurate model whose latency on the device is within the budget; goes on where the study is.
+    """Finds the most accurate model whose latency on every device is within its budget; goes on where the study is.
 
     Args:
         study: holds the options and the records; every finished piece of work is in it before the next begins.
@@ -54,12 +55,11 @@ def run_search(
 
     Raises:
         InfeasibleBudgetError: nothing that could be within the budget was measured within it.
-        DeviceError: the device is not attached and the options require it, or it was lost.
+        DeviceError: a device is not attached and the options require it, or it was lost.
         PocketBertError: whatever else the stages raise; the study keeps what was finished.
     """
-    with find_device(study, stages, note) as device:
-        threads = study.options.threads or device.spec.default_threads
-        bench = Bench(study, stages, device, threads, progress, note, known)
+    with find_devices(study, stages, note) as places:
+        bench = Bench(study, stages, places, progress, note, known)
         finished = finished_result(bench)
         if finished is not None:
             publish(bench, finished)
@@ -86,11 +86,23 @@ def run_search(
 
 
 def finished_result(bench: Bench) -> SearchResult | None:
-    """The result of a study that is finished, unless the device is attached now and was not then."""
+    """The result of a study that is finished, unless a device is attached now and was not then."""
     result = bench.study.load("result", SearchResult)
-    if result is None or (bench.device.provenance == "measured" and result.confirmation == "pending"):
+    if result is None:
         return None
-    return result
+    pairs = list(zip(bench.places, result.devices, strict=True))
+    found = [place.budget.name for place, then in pairs if _is_attached(place) and not then.attached]
+    lost = [place.budget.name for place, then in pairs if not _is_attached(place) and then.attached]
+    if found and lost:
+        bench.note(
+            f"{listed(found)} can be measured now, but {listed(lost)} no more: the result stays as it is; attach all "
+            "devices at once to complete it"
+        )
+    return result if lost or not found else None
+
+
+def _is_attached(place: Place) -> bool:
+    return place.device.provenance == "measured"
 
 
 def run_final(
@@ -103,21 +115,21 @@ def run_final(
     if not (scored or finalists):
         errors = "; ".join(dict.fromkeys(trial.error for trial in trials))
         raise PocketBertError(f"all {len(trials)} trials failed: {errors}")
-    ranking = ranked(prospects, scored)
+    ranking = ranked(bench, prospects, scored)
     return (*finalists, *confirm(bench, ranking, task, teacher))
 
 
-def ranked(prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials within the budget on this device, in the order in which they go into the final.
+def ranked(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials within the budgets on these devices, in the order in which they go into the final.
 
     The nearest to the teacher first, and the faster one among equals. Beside a teacher that fits, the fastest of those
     whose score is within a standard error of the first's comes second: what is faster at equal accuracy is of use
     there.
     """
 
-    def latency_ms(trial: Trial) -> float:
-        admission = prospects.admission(trial.candidate.architecture)
-        return admission.timing.median_ms if admission else trial.candidate.predicted_ms
+    def slowness(trial: Trial) -> float:
+        timed = prospects.admission(trial.candidate.architecture) or trial.candidate
+        return timed.share_of(bench.budgets_ms)
 
     def score(trial: Trial) -> float:
         return trial.score or 0.0
@@ -125,32 +137,32 @@ def ranked(prospects: Prospects, trials: Sequence[Trial]) -> list[Trial]:
     def distance(trial: Trial) -> float:
         return trial.divergence.mean if trial.divergence else math.inf
 
-    order = sorted(filter(prospects.stands, trials), key=lambda trial: (distance(trial), latency_ms(trial)))
+    order = sorted(filter(prospects.stands, trials), key=lambda trial: (distance(trial), slowness(trial)))
     if not order or not prospects.teacher:
         return order
     least = score(order[0]) - order[0].standard_error
-    fastest = min((trial for trial in order if score(trial) >= least), key=latency_ms)
+    fastest = min((trial for trial in order if score(trial) >= least), key=slowness)
     return [order[0], *([fastest] if fastest != order[0] else []), *(each for each in order[1:] if each != fastest)]
 
 
 def choose(bench: Bench, prospects: Prospects, finalists: Sequence[Finalist]) -> int | None:
-    """The trial of the most accurate finalist within the budget, by the held-out tenth of train; None is the teacher.
+    """The trial of the most accurate finalist within the budgets, by the held-out tenth of train; None is the teacher.
 
     Raises:
-        InfeasibleBudgetError: no finalist met the budget.
+        InfeasibleBudgetError: no finalist met the budgets.
     """
-    options = bench.study.options
-    eligible = [finalist for finalist in finalists if finalist.meets(options.budget_ms)]
+    budgets_ms = bench.budgets_ms
+    eligible = [finalist for finalist in finalists if finalist.meets(*budgets_ms)]
     if not eligible:
-        timings = [finalist.timing for finalist in finalists] or [each.timing for each in prospects.admissions]
-        fastest = min(timing.median_ms for timing in timings)
+        measured: Sequence[TimedOnEach] = finalists or prospects.admissions
+        nearest = min(measured, key=lambda each: each.share_of(budgets_ms))
         problem = (
-            f"none of the {len(timings)} models that were measured on {options.device} met {options.budget_ms:g} ms in "
-            f"the end: the fastest took {fastest:.3g} ms"
+            f"none of the {len(measured)} models that were measured met {on_each(bench.budgets)} in the end: the "
+            f"{'nearest' if len(budgets_ms) > 1 else 'fastest'} took {timings_told(nearest.timings, bench.budgets)}"
         )
         bench.study.save_ending(problem)
         raise InfeasibleBudgetError(problem)
-    return min(eligible, key=standing).trial
+    return min(eligible, key=lambda finalist: standing(finalist, budgets_ms)).trial
 
 
 def score_finalist(bench: Bench, finalist: Finalist, task: Task) -> DevScore:
@@ -180,7 +192,7 @@ def conclude(
     """The result, kept in the study."""
     result = SearchResult(
         options=bench.study.options,
-        device=summarise_device(bench),
+        device=summarise_device(bench.places[0]),
         task=required(bench.study, "task", TaskSummary),
         teacher=replace(required(bench.study, "teacher", TeacherSummary), dev=teacher_dev),
         outlook=required(bench.study, "outlook", Outlook),
@@ -190,14 +202,15 @@ def conclude(
         finalists=tuple(finalists),
         winner=winner,
         seconds=bench.study.load("seconds", dict[str, float]) or {},
+        also=tuple(summarise_device(place) for place in bench.places[1:]),
     )
     bench.study.save("result", result)
     return result
 
 
-def standing(finalist: Finalist) -> tuple[float, float]:
+def standing(finalist: Finalist, budgets_ms: Sequence[float]) -> tuple[float, float]:
     """Sorting key of finalists: most accurate first, and the faster one among equals."""
-    return -finalist.trained.score, finalist.timing.median_ms
+    return -finalist.trained.score, finalist.share_of(budgets_ms)
 
 
 def tell_of_winner(bench: Bench, task: Task, result: SearchResult) -> None:
@@ -207,7 +220,7 @@ def tell_of_winner(bench: Bench, task: Task, result: SearchResult) -> None:
         name = result.admission_of(finalist.trial).candidate.architecture.name
         bench.note(
             f"{name} is as accurate as the winner within the standard error ({finalist.trained.score:.3f} and "
-            f"{winner.trained.score:.3f}), and faster: {finalist.timing.median_ms:.3g} ms"
+            f"{winner.trained.score:.3f}), and faster: {timings_told(finalist.timings, bench.budgets)}"
         )
     found = winner.dev
     if found is None:

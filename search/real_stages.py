@@ -12,7 +12,8 @@ from data.architecture import Architecture
 from data.measurement import Measurement
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions, Timing
+from search.latencies import Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
 from search.stages import Stages
 
 if TYPE_CHECKING:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import median, quantiles
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from data.architecture import Architecture
 from data.tasks import Kind
-
-if TYPE_CHECKING:
-    from data.measurement import Measurement
+from search.latencies import DeviceBudget, Prediction, Provenance, TimedOnEach, Timing, largest_share
 
 # The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
 # promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
 Proposer = Literal["teacher", "uniform", "largest", "cut", "bayesian", "fastest"]
-Provenance = Literal["measured", "simulated", "published"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,8 @@ class SearchOptions:
     """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights, ``max_memory``
     bytes of memory that the compiled model holds while it runs.
 
-    ``threads`` None means the device's own default. ``train``, ``dev`` and the names of columns are those of a task of
+    ``also`` are further devices, whose budgets the model has to keep as well. ``threads`` None means each device's own
+    default. ``train``, ``dev`` and the names of columns are those of a task of
     the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
     how much is spent on learning, ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in
     the final. A study is resumed only with equal options, except
@@ -70,6 +67,17 @@ class SearchOptions:
     finalists: int = 2
     space: SpaceFile | None = None
     max_memory: int | None = None
+    also: tuple[DeviceBudget, ...] = ()
+
+    @property
+    def budgets(self) -> tuple[DeviceBudget, ...]:
+        """Every device with its budget, ``device`` first."""
+        return DeviceBudget(self.device, self.budget_ms), *self.also
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The budget on every device, ms, in the order of :attr:`budgets`."""
+        return tuple(each.budget_ms for each in self.budgets)
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,10 @@ class Candidate:
     """An architecture, its predicted latency with 90% interval (ms), and the probability that it is admitted: that its
     median is within the budget, and so far within that a later measurement meets it as well.
 
-    ``provenance`` is that of the measurements which the prediction rests on: where a phone was attached later, what had
-    been predicted of its analytic model stays so marked.
+    ``also`` is what is predicted on further devices; ``probability_within`` is then that of all devices together, the
+    product of theirs, as if their predictors erred independently. ``provenance`` is that of the measurements which the
+    prediction rests on: where a phone was attached later, what had been predicted of its analytic model stays so
+    marked.
     """
 
     architecture: Architecture
@@ -87,6 +97,26 @@ class Candidate:
     upper_ms: float
     probability_within: float
     provenance: Provenance
+    also: tuple[Prediction, ...] = ()
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        """What is predicted on every device, ms."""
+        return self.predicted_ms, *(each.predicted_ms for each in self.also)
+
+    def share_of(self, limits_ms: Sequence[float]) -> float:
+        """The largest share that its predicted latencies have of these limits, one for each device; a fraction of 1."""
+        return largest_share(self.latencies_ms, limits_ms)
+
+    def measured(self, timings: Sequence[Timing]) -> Candidate:
+        """The same after it was timed on every device and admitted, with what was measured for what was predicted."""
+        further = zip(self.also, timings[1:], strict=True)
+        return replace(
+            self,
+            predicted_ms=timings[0].median_ms,
+            probability_within=1.0,
+            also=tuple(replace(each, predicted_ms=found.median_ms, probability_within=1.0) for each, found in further),
+        )
 
 
 @dataclass(frozen=True)
@@ -156,60 +186,18 @@ NOTHING_KNOWN = Known()
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Raw samples (ms) of one model on one device; ``warmups_ms`` came before them, ``visits_ms`` is the median of each
-    visit."""
+class Admission(TimedOnEach):
+    """A candidate as it was predicted, timed with random weights before any training: on the device, and on further
+    ones (``also``).
 
-    samples_ms: tuple[float, ...]
-    warmups_ms: tuple[float, ...]
-    provenance: Provenance
-    device: str
-    fingerprint: str
-    threads: int
-    session: str
-    binary_hash: str
-    created_at: str
-    visits_ms: tuple[float, ...]
-
-    @classmethod
-    def of(cls, visits: Sequence[Measurement]) -> Timing:
-        """The part of a model's stored measurements that a study keeps: one row for each visit, one at least."""
-        last = visits[-1]
-        return cls(
-            samples_ms=tuple(sample for visit in visits for sample in visit.samples_ms),
-            warmups_ms=tuple(sample for visit in visits for sample in visit.warmups_ms),
-            provenance=last.provenance,
-            device=last.device,
-            fingerprint=last.fingerprint,
-            threads=last.threads,
-            session=last.session,
-            binary_hash=last.binary_hash,
-            created_at=last.created_at,
-            visits_ms=tuple(visit.median_ms for visit in visits),
-        )
-
-    @property
-    def median_ms(self) -> float:
-        """Median of the samples of all visits: what is compared with the budget."""
-        return median(self.samples_ms)
-
-    @property
-    def p90_ms(self) -> float:
-        """90th percentile of the samples."""
-        return quantiles(self.samples_ms, n=10, method="inclusive")[8] if len(self.samples_ms) > 1 else self.median_ms
-
-
-@dataclass(frozen=True)
-class Admission:
-    """A candidate as it was predicted, timed on the device with random weights before any training.
-
-    Only what is ``admitted``, since it surely meets the budget, is trained.
+    Only what is ``admitted``, since it surely meets all budgets, is trained.
     """
 
     candidate: Candidate
     proposer: Proposer
     timing: Timing
     admitted: bool
+    also: tuple[Timing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,10 +256,11 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Finalist:
+class Finalist(TimedOnEach):
     """What went into the final: learned, compiled, and measured with its real weights.
 
     ``trial`` is the number of the trial, None for the teacher itself; ``dev`` is None until the winner is chosen.
+    ``shares`` are those of the first device, ``also`` the timings on further ones.
     """
 
     trial: int | None
@@ -280,10 +269,11 @@ class Finalist:
     timing: Timing
     shares: tuple[BlockShare, ...] = ()
     dev: DevScore | None = None
+    also: tuple[Timing, ...] = ()
 
-    def meets(self, budget_ms: float) -> bool:
-        """Whether its median latency is within the budget."""
-        return self.timing.median_ms <= budget_ms
+    def meets(self, *budgets_ms: float) -> bool:
+        """Whether its median latency is within the budget of every device."""
+        return all(timing.median_ms <= most for timing, most in zip(self.timings, budgets_ms, strict=True))
 
 
 @dataclass(frozen=True)
@@ -352,12 +342,22 @@ class PredictorQuality:
 
 
 @dataclass(frozen=True)
+class FurtherOutlook:
+    """What there is to say of the predictor of a further device; as in :class:`Outlook`."""
+
+    quality: PredictorQuality
+    provenance: Provenance
+    later: float
+
+
+@dataclass(frozen=True)
 class Outlook:
     """What the predictor said of the space before anything was timed.
 
-    ``possible`` candidates of ``space_size`` had a chance to meet the budget that was worth a look, ``fastest`` was the
-    fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of the
-    logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name.
+    ``possible`` candidates of ``space_size`` had a chance to meet the budgets that was worth a look, ``fastest`` was
+    the fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of
+    the logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name;
+    ``also`` is of the predictors of further devices.
     """
 
     space_size: int
@@ -367,3 +367,9 @@ class Outlook:
     provenance: Provenance
     later: float
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    also: tuple[FurtherOutlook, ...] = ()
+
+    @property
+    def laters(self) -> tuple[float, ...]:
+        """``later`` of every device."""
+        return self.later, *(each.later for each in self.also)

@@ -25,9 +25,10 @@ from search.records import (
 class SearchResult:
     """All that a search found.
 
-    ``admissions`` are all models timed on this device before any training, the teacher among them where it can be
-    compiled; ``cuts`` are candidates that were judged before they learnt. ``winner`` is the number of a trial, None
-    where the teacher itself won; ``seconds`` is wall clock for each stage.
+    ``also`` are the further devices that the model has to suit. ``admissions`` are all models timed on the devices
+    before any training, the teacher among them where it can be compiled; ``cuts`` are candidates that were judged
+    before they learnt. ``winner`` is the number of a trial, None where the teacher itself won; ``seconds`` is wall
+    clock for each stage.
     """
 
     options: SearchOptions
@@ -41,11 +42,17 @@ class SearchResult:
     finalists: tuple[Finalist, ...]
     winner: int | None
     seconds: dict[str, float]
+    also: tuple[DeviceSummary, ...] = ()
+
+    @property
+    def devices(self) -> tuple[DeviceSummary, ...]:
+        """Every device, in the order of the options' budgets."""
+        return self.device, *self.also
 
     @property
     def confirmation(self) -> Literal["confirmed", "pending"]:
-        """``pending`` until the latency was measured on the device itself."""
-        return "confirmed" if self.device.attached else "pending"
+        """``pending`` until latencies were measured on every device itself."""
+        return "confirmed" if all(device.attached for device in self.devices) else "pending"
 
     @property
     def winning_finalist(self) -> Finalist:
@@ -79,26 +86,36 @@ class SearchResult:
         return baseline_of(self.admissions)
 
     @property
-    def prediction_error(self) -> float:
-        """Mean |predicted / timed - 1| of all that was timed, each as predicted before its timing."""
-        return mean(abs(each.candidate.predicted_ms / each.timing.median_ms - 1) for each in self.admissions)
+    def prediction_errors(self) -> tuple[float, ...]:
+        """Mean |predicted / timed - 1| on each device of all that was timed, each as predicted before its timing."""
+        on_each = zip(
+            *(zip(each.candidate.latencies_ms, each.timings, strict=True) for each in self.admissions), strict=True
+        )
+        return tuple(mean(abs(predicted / timing.median_ms - 1) for predicted, timing in pairs) for pairs in on_each)
 
     @property
     def share_of_budget(self) -> float:
-        """How much of the budget the winner uses, as a fraction of 1."""
-        return self.winning_finalist.timing.median_ms / self.options.budget_ms
+        """How much of the budget the winner uses, of the device's where that is most, as a fraction of 1."""
+        return max(self.shares_of_budgets)
+
+    @property
+    def shares_of_budgets(self) -> tuple[float, ...]:
+        """How much of the budget of each device the winner uses, as a fraction of 1."""
+        pairs = zip(self.winning_finalist.timings, self.options.budgets_ms, strict=True)
+        return tuple(timing.median_ms / most for timing, most in pairs)
 
     @property
     def equals(self) -> tuple[Finalist, ...]:
-        """Finalists faster than the winner whose held-out score is within its standard error of it, fastest first."""
+        """Finalists faster than the winner, on every device, whose held-out score is within its standard error of it,
+        fastest first."""
         winner = self.winning_finalist
         least = winner.trained.score - winner.trained.standard_error
         found = [
             finalist
             for finalist in self.finalists
-            if finalist.meets(self.options.budget_ms)
+            if finalist.meets(*self.options.budgets_ms)
             and finalist.trained.score >= least
-            and finalist.timing.median_ms < winner.timing.median_ms
+            and finalist.share_of([timing.median_ms for timing in winner.timings]) < 1.0
         ]
         return tuple(sorted(found, key=lambda finalist: finalist.timing.median_ms))
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data.architecture import Architecture
 from data.progress import Progress
+from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, Provenance, SearchOptions, Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ class Stages:
     """
 
     open_device: Callable[[SearchOptions, bool], Device]
-    """(options, simulated) -> the device; ``DeviceError`` when it is not attached."""
+    """(options, simulated) -> the device of the options; ``DeviceError`` when it is not attached."""
     predictor: Callable[[Device, SearchOptions, int, Progress], Any]
     """(device, options, threads, progress) -> :class:`Predictor`; profiles the device where that was not done yet."""
     quality: Callable[[Any], PredictorQuality]

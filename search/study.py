@@ -187,11 +187,12 @@ def _differing(before: SearchOptions, now: SearchOptions) -> list[str]:
 
 
 def _flat(options: SearchOptions) -> dict[str, Any]:
-    """The options by name; those that hold several, such as the values of a space, as ``space.layers``."""
+    """The options by name; those that hold several, such as the values of a space, as ``space.layers``; further devices
+    as the command line has them."""
     found: dict[str, Any] = {}
     for name, value in asdict(options).items():
         found |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
-    return found
+    return found | {"also": " ".join(map(str, options.also)) or None}
 
 
 def _refuse_other_options(out: Path, before: SearchOptions, now: SearchOptions) -> None:

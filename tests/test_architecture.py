@@ -38,7 +38,7 @@ INNER = {
         {"__init__"},
     ),
     "search": (
-        {"__init__", "records", "result", "study"},
+        {"__init__", "latencies", "records", "result", "study"},
         "optimization",
         "learning",
         "teachers",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
 
 __all__ = [
+    "DEVICE_BUDGET",
     "DURATIONS_MS",
     "DURATION_MS",
     "DURATION_S",
@@ -112,6 +113,30 @@ class _Durations(click.ParamType):  # type: ignore[type-arg]
 
 DURATIONS_MS = _Durations()
 """Command-line type: ``4ms,8ms,0.012s`` -> float milliseconds of each."""
+
+
+class _DeviceBudget(click.ParamType):  # type: ignore[type-arg]
+    """A device and a duration with a colon between them; the device may be a path that holds colons itself."""
+
+    name = "device:budget"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The device as it is written, and its budget in milliseconds; a pair given in code passes through."""
+        if not isinstance(value, str):
+            return tuple(value)
+        device, colon, budget = (part.strip() for part in value.rpartition(":"))
+        if not (colon and device and budget):
+            self.fail(f"{value!r} is not a device with its budget: write it like {_DEVICE_BUDGET_EXAMPLE}", param, ctx)
+        if "," in budget or _SECOND_BUDGET.search(value):
+            self.fail(f"{value!r} names more than one budget: give --also once for each device", param, ctx)
+        return device, DURATION_MS.convert(budget, param, ctx)
+
+
+_DEVICE_BUDGET_EXAMPLE = "s10:70ms"
+# A comma after a colon, as in s10:70ms,mali:60ms.
+_SECOND_BUDGET = re.compile(r":[^/:]*,")
+DEVICE_BUDGET = _DeviceBudget()
+"""Command-line type: ``s10:70ms`` -> the device's name, float milliseconds."""
 
 DURATION_S = _Quantity(
     "duration", _scales((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_MINUTES, 60.0), (_HOURS, 3600.0)), "10m or 90s"

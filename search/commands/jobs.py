@@ -56,9 +56,13 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
     gathered = options.task != DOCPAIRS or any((home() / "tasks").glob(f"{DOCPAIRS}-*.json"))
     task_s = _GATHERED_S if gathered else _TASK_S
     threads, effort = options.threads or "default", EFFORTS[options.effort]
-    profiled = _profiled(options.device, options.unit, options.threads, options.seq_len)
     # Not planned where there is one: candidates that are timed later tell the same events.
-    profile = () if profiled else profile_stages()
+    profile = tuple(
+        stage
+        for budget in options.budgets
+        if not _profiled(budget.device, options.unit, options.threads, options.seq_len)
+        for stage in profile_stages()
+    )
     last = min(options.finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
@@ -83,7 +87,8 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
         ),
     )
     how = f"{options.teacher or 'default'} {options.effort}"
-    return expected("search", f"search {options.device} {options.task} {how} {threads} {options.seq_len}", stages)
+    devices = " ".join(each.device for each in options.budgets)
+    return expected("search", f"search {devices} {options.task} {how} {threads} {options.seq_len}", stages)
 
 
 def teacher_tokens(how: FineTuning, tokens: float, kind: Kind = "classification") -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from search.commands._options import (
+    DEVICE_BUDGET,
     DURATIONS_MS,
     SEED,
     SIZE_BYTES,
@@ -35,6 +36,7 @@ Examples:
   search --device host --budget 8ms --task my/task.toml      the same, described in a file: train = "reviews.csv"
   search --device host --budget 4ms,8ms,12ms                 a model for each, side by side
   search --device host --budget 12ms --pareto                the whole front, down to 3 ms
+  search --device s20 --budget 50ms --also s10:70ms          one model that keeps both phones' budgets
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
   search --device host --budget 8ms --space deep.toml        sizes of your own: layers = [12, 20, 28]
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
@@ -58,6 +60,14 @@ Examples:
 )
 @click.option(
     "--pareto", is_flag=True, help="The whole front: five budgets, from the one given down to a quarter of it."
+)
+@click.option(
+    "--also",
+    type=DEVICE_BUDGET,
+    multiple=True,
+    metavar="DEVICE:BUDGET",
+    help="A further device and the budget that the model must keep there as well, such as s10:70ms; may be repeated. "
+    "Each device is profiled, and confirms the winner; with several budgets each model keeps it.",
 )
 @click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
 @task_options
@@ -100,13 +110,17 @@ Examples:
     help="Most memory that the compiled model may hold as it runs, such as 60MB: packed weights, activations and "
     "scratch of all threads; the process around it comes on top.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: the device's own]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of the model, on every device.  [default: each device's own]",
+)
 @click.option(
     "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Runs trials."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: pocketbert-DEVICE-TASK-BUDGET]")
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
-@click.option("--require-device", is_flag=True, help="Fail when the device is not attached, instead of simulating it.")
+@click.option("--require-device", is_flag=True, help="Fail when a device is not attached, instead of simulating it.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of all that is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of result.json on standard output.")
 @run_command
@@ -114,6 +128,7 @@ def main(
     device: str,
     budget: tuple[float, ...],
     pareto: bool,
+    also: tuple[tuple[str, float], ...],
     unit: str,
     choice: TaskChoice,
     teacher: str | None,
@@ -133,6 +148,7 @@ def main(
     seed: int,
     as_json: bool,
 ) -> None:
+    from search.latencies import DeviceBudget
     from search.optimization.space_file import read_space
     from search.real_stages import real_stages
     from search.records import SearchOptions
@@ -141,6 +157,8 @@ def main(
     # those that have some, where other programs want it too (docs/decisions/first-run.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     budgets = budgets_of(budget, pareto)
+    # By name, so that their order on the command line means nothing to a search that goes on.
+    further = sorted((DeviceBudget(absolute_if_there(name, ".toml"), most) for name, most in also), key=str)
     options = SearchOptions(
         device=absolute_if_there(device, ".toml"),
         budget_ms=budgets[0],
@@ -158,11 +176,12 @@ def main(
         seed=seed,
         require_device=require_device,
         finalists=finalists or (2 if len(budgets) == 1 else 1),
+        also=tuple(further),
     )
     stages = real_stages()
     choice.check()
     check(options, executor, stages)
-    named = "-".join(f"{each:g}ms" for each in budgets)
+    named = "-".join([*(f"{each:g}ms" for each in budgets), *(f"{each.name}-{each.budget_ms:g}ms" for each in further)])
     folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{named}")
     if len(budgets) == 1:
         run(options, stages, folder, resume, as_json)
@@ -197,12 +216,12 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
     """Refuses before any long work, and before anything is written, what can be known to be wrong.
 
     Raises:
-        InputError: unknown device or teacher, a teacher that is too small or has too few positions, more threads than
-            cores, general text that cannot be read, or an executor or unit that there is not yet.
+        InputError: unknown device or teacher, a device named twice, a teacher that is too small or has too few
+            positions, more threads than cores, general text that cannot be read, or an executor or unit that there is
+            not yet.
         DataFileError: the values of --space are beyond the teacher's, or give no architecture.
         StoreError: the measurement store is damaged or cannot be opened.
     """
-    from data.device_spec import load_device
     from data.errors import InputError
     from data.store import MeasurementStore
     from search.distillation.corpus import read_corpus
@@ -210,16 +229,33 @@ def check(options: SearchOptions, executor: str, stages: Stages) -> None:
 
     if executor != "local":
         raise InputError(f"--executor {executor} is not available: this version has local only")
-    spec = load_device(options.device)
-    if options.unit not in spec.units:
-        raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
-    check_threads(spec, options.threads)
+    check_devices(options)
     if options.corpus:
         read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.
     sizes = stages.teacher_sizes(options.teacher)
     SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=1, named=options.space)
     MeasurementStore.open().close()
+
+
+def check_devices(options: SearchOptions) -> None:
+    """Each device is known, named once, and has the unit and the threads.
+
+    Raises:
+        InputError: one is not, or has not.
+    """
+    from data.device_spec import load_device
+    from data.errors import InputError
+
+    names: list[str] = []
+    for budget in options.budgets:
+        spec = load_device(budget.device)
+        if spec.name in names:
+            raise InputError(f"--also {budget}: {spec.name} has a budget already: name each device once")
+        names.append(spec.name)
+        if options.unit not in spec.units:
+            raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
+        check_threads(spec, options.threads)
 
 
 if __name__ == "__main__":

@@ -90,10 +90,13 @@ def progress_of(options: SearchOptions, studies: Sequence[Study]) -> ProgressPri
 
 def show(result: SearchResult, folder: Path, as_json: bool) -> None:
     """The table and the files on standard error, the document on standard output when it is wanted."""
+    from search.reports.devices import devices_table
     from search.reports.summary import final_table, result_document
 
     terminal = console()
     terminal.print(final_table(result))
+    if result.also:
+        terminal.print(devices_table(result))
     tell_pending(result, folder)
     terminal.print(f"model in {folder / 'best'}, report in {folder / 'report.html'}", soft_wrap=True, markup=False)
     if as_json:
@@ -102,10 +105,12 @@ def show(result: SearchResult, folder: Path, as_json: bool) -> None:
 
 def tell_pending(result: SearchResult, folder: Path) -> None:
     """The command that confirms a search whose device was not attached."""
+    from search.reports.devices import where_pending
     from search.reports.summary import pending_command
 
     pending = pending_command(result, folder)
     if pending:
-        terminal = console()
-        terminal.print("confirmation pending: all latencies are simulated; with the device attached, complete it with")
+        terminal, attached = console(), "all devices attached at once" if result.also else "the device attached"
+        told = f"confirmation pending: {where_pending(result)} simulated; with {attached}, complete it with"
+        terminal.print(told, markup=False)
         terminal.print(f"  {pending}", soft_wrap=True, markup=False)

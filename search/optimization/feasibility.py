@@ -10,7 +10,8 @@ from operator import itemgetter
 from data.architecture import Architecture
 from data.errors import InfeasibleBudgetError
 from data.order_statistics import median_interval
-from search.records import Candidate, Timing
+from search.latencies import Timing
+from search.records import Candidate
 
 # Timing takes seconds, so that a chance of one in ten is worth it.
 _WORTH_A_LOOK = 0.1

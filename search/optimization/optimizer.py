@@ -127,14 +127,15 @@ def _closeness(found: Divergence) -> tuple[float, float]:
     return -log(mean), found.standard_error / mean
 
 
-def near(candidates: Sequence[Candidate], ceiling_ms: float) -> list[Candidate]:
-    """The candidates that use most of ``ceiling_ms``, or of the slowest of them where that is less."""
-    slowest = max((candidate.predicted_ms for candidate in candidates), default=0.0)
-    least = _LEAST_SHARE * min(ceiling_ms, slowest)
-    return [candidate for candidate in candidates if candidate.predicted_ms >= least]
+def near(candidates: Sequence[Candidate], ceilings_ms: Sequence[float]) -> list[Candidate]:
+    """The candidates that use most of the ceiling of a device (one for each device, ms), or of what the slowest of them
+    uses where that is less."""
+    slowest = max((candidate.share_of(ceilings_ms) for candidate in candidates), default=0.0)
+    least = _LEAST_SHARE * min(1.0, slowest)
+    return [candidate for candidate in candidates if candidate.share_of(ceilings_ms) >= least]
 
 
-def below(candidates: Sequence[Candidate], ceiling_ms: float) -> list[Candidate]:
-    """Of the candidates that stay below ``ceiling_ms``, those that use most of it; of all where none does."""
-    faster = [candidate for candidate in candidates if candidate.predicted_ms <= ceiling_ms]
-    return near(faster or candidates, ceiling_ms)
+def below(candidates: Sequence[Candidate], ceilings_ms: Sequence[float]) -> list[Candidate]:
+    """Of the candidates below the ceilings of all devices, those that use most of one; of all where none is."""
+    faster = [candidate for candidate in candidates if candidate.share_of(ceilings_ms) <= 1.0]
+    return near(faster or candidates, ceilings_ms)

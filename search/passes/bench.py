@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from data.architecture import Architecture
 from data.errors import DataFileError
 from data.progress import Progress
+from search.latencies import DeviceBudget
 from search.optimization.feasibility import SizeLimit
 from search.optimization.space import model_bytes
 from search.records import NOTHING_KNOWN, Known
@@ -25,19 +26,53 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The study, the other rooms' functions, the device, its number of threads, and who listens.
+class Place:
+    """Where the model has to run: a device, open, the number of threads it gets there, and its budget there."""
 
-    ``known`` is what searches for other budgets have shown in the same run.
+    device: Device
+    threads: int
+    budget: DeviceBudget
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The study, the other rooms' functions, the devices, and who listens.
+
+    ``places`` are all devices in the order of the options' budgets: for the first one models are checked and compiled,
+    and its latencies are those of the plots. ``known`` is what searches for other budgets have shown in the same run.
     """
 
     study: Study
     stages: Stages
-    device: Device
-    threads: int
+    places: tuple[Place, ...]
     progress: Progress
     note: Callable[[str], None]
     known: Known = NOTHING_KNOWN
+
+    @property
+    def device(self) -> Device:
+        """The first device."""
+        return self.places[0].device
+
+    @property
+    def threads(self) -> int:
+        """The number of threads on the first device."""
+        return self.places[0].threads
+
+    @property
+    def provenance(self) -> str:
+        """How records are kept apart that rest on other devices, or on models of them: ``measured-simulated``."""
+        return "-".join(place.device.provenance for place in self.places)
+
+    @property
+    def budgets(self) -> tuple[DeviceBudget, ...]:
+        """Every device with its budget."""
+        return self.study.options.budgets
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The budget on every device, ms."""
+        return self.study.options.budgets_ms
 
 
 @contextmanager
@@ -53,14 +88,15 @@ def timed(study: Study, stage: str) -> Iterator[None]:
 
 
 def size_limits(bench: Bench) -> tuple[SizeLimit, ...]:
-    """What bounds the candidates, and the teacher where it takes part, beside the budget."""
+    """What bounds the candidates, and the teacher where it takes part, beside the budgets; on every device."""
     options = bench.study.options
 
     def weights(architectures: Sequence[Architecture]) -> list[int]:
         return [model_bytes(architecture) for architecture in architectures]
 
     def memory(architectures: Sequence[Architecture]) -> Sequence[int]:
-        return bench.stages.memory_bytes(bench.device, architectures, bench.threads)
+        counted = [bench.stages.memory_bytes(each.device, architectures, each.threads) for each in bench.places]
+        return [max(sizes) for sizes in zip(*counted, strict=True)]
 
     given = (
         ("--max-size", options.max_bytes, "has {} of weights", weights),

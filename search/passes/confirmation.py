@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import PocketBertError
 from data.progress import ProgressEvent
-from search.passes.bench import Bench, now, timed
+from search.latencies import budgets_told, on_each, timings_told
+from search.passes.bench import Bench, Place, now, timed
 from search.records import Admission, Checked, Finalist, Trained, Trial
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher
     Returns:
         All that were measured, those included which missed the budget.
     """
-    budget_ms, wanted = bench.study.options.budget_ms, bench.study.options.finalists
+    budgets_ms, wanted = bench.budgets_ms, bench.study.options.finalists
     finalists: list[Finalist] = []
     for trial in ranking:
-        meeting = sum(finalist.meets(budget_ms) for finalist in finalists)
+        meeting = sum(finalist.meets(*budgets_ms) for finalist in finalists)
         if meeting == wanted:
             break
         architecture = trial.candidate.architecture
@@ -44,7 +45,7 @@ def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher
             return _distil(bench, trial, task, teacher)
 
         finalists.append(_finalist(bench, trial.index, architecture, train))
-    meeting = sum(finalist.meets(budget_ms) for finalist in finalists)
+    meeting = sum(finalist.meets(*budgets_ms) for finalist in finalists)
     bench.progress(ProgressEvent("final", meeting, max(meeting, 1), f"{meeting} within the budget"))
     return tuple(finalists)
 
@@ -56,7 +57,7 @@ def confirm_teacher(bench: Bench, admission: Admission, teacher: Teacher) -> Fin
 
 def _finalist(bench: Bench, trial: int | None, architecture: Architecture, train: Callable[[], Trained]) -> Finalist:
     name = name_of(trial)
-    record = f"finalist-{bench.device.provenance}-{name}"
+    record = f"finalist-{bench.provenance}-{name}"
     kept = bench.study.load(record, Finalist)
     if kept is not None:
         return kept
@@ -104,14 +105,26 @@ def _keep(bench: Bench, teacher: Teacher) -> Trained:
 
 
 def _complete(bench: Bench, trial: int | None, architecture: Architecture, trained: Trained) -> Finalist:
-    """Exports, compiles, checks and measures a fully trained model."""
+    """Exports, compiles, checks and measures a fully trained model, on every device."""
     stages = bench.stages
     with timed(bench.study, "compile"):
         compiled, onnx, difference = compile_checked(bench, bench.study.out / trained.directory, architecture)
     with timed(bench.study, "measure"):
-        timing = stages.time_model(bench.device, compiled, architecture, bench.threads, trained.finished_at)
+        timing, *also = (
+            stages.time_model(place.device, suited, architecture, place.threads, trained.finished_at)
+            for place in bench.places
+            for suited in (compiled_for(bench, place, compiled, onnx),)
+        )
         shares = stages.block_shares(bench.device, compiled, bench.threads)
-    return Finalist(trial, trained, Checked(bench.study.relative(onnx), difference), timing, shares)
+    checked = Checked(bench.study.relative(onnx), difference)
+    return Finalist(trial, trained, checked, timing, shares, also=tuple(also))
+
+
+def compiled_for(bench: Bench, place: Place, compiled: Any, onnx: Path) -> Any:
+    """The compiled model with the number of threads that a device gives it; ``compiled`` has that of the first."""
+    if place.threads == bench.threads:
+        return compiled
+    return bench.stages.compile_model(onnx, bench.study.options.seq_len, place.threads)
 
 
 def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) -> tuple[Any, Path, float]:
@@ -134,13 +147,16 @@ def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) 
 
 def _tell(bench: Bench, architecture: Architecture, finalist: Finalist) -> None:
     """One line on what became of a finalist."""
-    budget_ms, timing = bench.study.options.budget_ms, finalist.timing
+    budgets, timings = bench.budgets, finalist.timings
     name = f"{'the teacher ' if finalist.trial is None else ''}{architecture.name}"
-    latency = f"{timing.median_ms:.3g} ms {timing.provenance}"
-    if finalist.meets(budget_ms):
-        bench.note(f"{name} meets the budget of {budget_ms:g} ms: {latency}, score {finalist.trained.score:.3f}")
-    else:
-        bench.note(
-            f"{name} misses the budget of {budget_ms:g} ms with its real weights, though it was admitted before: "
-            f"{latency}; the next best takes its place"
-        )
+    latency = timings_told(timings, budgets)
+    if finalist.meets(*bench.budgets_ms):
+        bench.note(f"{name} meets the budget of {budgets_told(budgets)}: {latency}, score {finalist.trained.score:.3f}")
+        return
+    pairs = zip(timings, budgets, strict=True)
+    missed = [budget for timing, budget in pairs if timing.median_ms > budget.budget_ms]
+    told = on_each(missed) if len(budgets) > 1 else budgets_told(budgets)
+    bench.note(
+        f"{name} misses the budget of {told} with its real weights, though it was admitted before: {latency}; the next "
+        "best takes its place"
+    )

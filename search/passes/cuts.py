@@ -60,15 +60,16 @@ def cuts_of(study: Study) -> tuple[Cut, ...]:
 
 
 def pool_of(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[Candidate]:
-    """The untried candidates that use most of what may be used now: the budget, or less where the teacher fits."""
+    """The untried candidates that use most of what may be used now: a budget, or less where the teacher fits."""
     pool, teacher = prospects.untried(trials), prospects.teacher
     if teacher:
         return below(pool, _faster_ms(teacher, len(trials), bench.study.options.trials))
-    return near(pool, bench.study.options.budget_ms)
+    return near(pool, bench.budgets_ms)
 
 
-def _faster_ms(teacher: Admission, tried: int, total: int) -> float:
-    """The latency below which the next trial should stay where the teacher itself fits, ms: ever less of its own."""
+def _faster_ms(teacher: Admission, tried: int, total: int) -> list[float]:
+    """The latencies below which the next trial should stay where the teacher itself fits, ms, on every device: ever
+    less of its own."""
     first, last = _FASTER_THAN_TEACHER
     progress = min(1.0, tried / max(1, total - 1))
-    return teacher.timing.median_ms * first * (last / first) ** progress
+    return [timing.median_ms * first * (last / first) ** progress for timing in teacher.timings]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from search.passes.bench import Bench, timed
+from search.passes.confirmation import compiled_for
+from search.reports.devices import compiled_folder
 from search.reports.model_card import model_card
 from search.reports.report import render_report
 from search.reports.summary import result_document
@@ -20,7 +22,7 @@ BEST, RESULT, REPORT, CARD = "best", "result.json", "report.html", "README.md"
 
 @dataclass(frozen=True)
 class _Published:
-    """Which model is in ``best/``, for which compiler target it was compiled, and what its latency rests on."""
+    """Which model is in ``best/``, for which compiler targets it was compiled, and what its latencies rest on."""
 
     winner: int | None
     target: str
@@ -32,7 +34,8 @@ def publish(bench: Bench, result: SearchResult) -> None:
 
     ``best/`` is put together under another name and renamed, so that it is never half a model.
     """
-    wanted = _Published(result.winner, result.device.target, result.device.provenance)
+    targets = "+".join(device.target for device in result.devices)
+    wanted = _Published(result.winner, targets, "-".join(device.provenance for device in result.devices))
     best = bench.study.out / BEST
     document = result_document(result, bench.study.out)
     if not best.is_dir() or bench.study.load("published", _Published) != wanted:
@@ -45,7 +48,7 @@ def publish(bench: Bench, result: SearchResult) -> None:
 
 
 def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> Path:
-    """A folder with the winner's checkpoint, its model card, its ONNX file and its compiled form."""
+    """A folder with the winner's checkpoint, its model card, its ONNX file and its compiled forms."""
     finalist = result.winning_finalist
     folder = bench.study.folder / "best.partial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -58,7 +61,10 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)
-    bench.stages.export_compiled(bench.device, compiled, folder / "compiled")
+    for place, device in zip(bench.places, result.devices, strict=True):
+        wanted = folder / compiled_folder(result.devices, device)
+        if not wanted.exists():
+            bench.stages.export_compiled(place.device, compiled_for(bench, place, compiled, onnx), wanted)
     return folder
 
 

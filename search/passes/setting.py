@@ -1,22 +1,24 @@
-"""What a search works with: its device, its task, its space, its teacher; what would fail late is tried early."""
+"""What a search works with: its devices, its task, its space, its teacher; what would fail late is tried early."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from data.errors import DeviceError, InputError
 from data.progress import ProgressEvent
+from search.latencies import DeviceBudget
 from search.learning.judgement import nothing_learnt
 from search.optimization.feasibility import small_enough
 from search.optimization.space import SearchSpace
-from search.passes.bench import Bench, size_limits, timed
+from search.passes.bench import Bench, Place, size_limits, timed
 from search.passes.confirmation import compile_checked
-from search.records import DeviceSummary, TaskSummary, TeacherSummary
+from search.records import DeviceSummary, SearchOptions, TaskSummary, TeacherSummary
 from search.stages import Stages
 from search.study import Study
 from search.teachers.source import head_of
@@ -32,19 +34,28 @@ _UNUSED = "hidden has to be a multiple of the heads"
 
 
 @contextmanager
-def find_device(study: Study, stages: Stages, note: Callable[[str], None]) -> Iterator[Device]:
-    """The device, or the analytic model of it where it is not attached and need not be."""
+def find_devices(study: Study, stages: Stages, note: Callable[[str], None]) -> Iterator[tuple[Place, ...]]:
+    """Every device that the model has to suit, open until the context ends."""
+    with ExitStack() as stack:
+        places = []
+        for budget in study.options.budgets:
+            device = _open_device(replace(study.options, device=budget.device), stages, note)
+            stack.callback(device.close)
+            places.append(Place(device, study.options.threads or device.spec.default_threads, budget))
+        yield tuple(places)
+
+
+def _open_device(options: SearchOptions, stages: Stages, note: Callable[[str], None]) -> Device:
+    """The device of the options, or the analytic model of it where it is not attached and need not be."""
     try:
-        device = stages.open_device(study.options, False)
+        return stages.open_device(options, False)
     except DeviceError as error:
-        if study.options.require_device:
+        if options.require_device:
             raise
-        device = stages.open_device(study.options, True)
-        note(f"{error}: working from the bundled analytic model, so every latency is simulated")
-    try:
-        yield device
-    finally:
-        device.close()
+        device = stages.open_device(options, True)
+        where = f" on {DeviceBudget(options.device, 0.0).name}" if options.also else ""
+        note(f"{error}: working from the bundled analytic model, so every latency{where} is simulated")
+        return device
 
 
 def load_task(bench: Bench) -> Task:
@@ -195,16 +206,16 @@ def prepare_teacher(bench: Bench, task: Task, space: SearchSpace) -> Teacher:
     return teacher
 
 
-def summarise_device(bench: Bench) -> DeviceSummary:
-    """What the report says of the device."""
-    description = bench.device.describe()
+def summarise_device(place: Place) -> DeviceSummary:
+    """What the report says of a device."""
+    device, description = place.device, place.device.describe()
     return DeviceSummary(
-        name=bench.device.spec.name,
-        title=bench.device.spec.title,
-        unit=bench.device.unit,
+        name=device.spec.name,
+        title=device.spec.title,
+        unit=device.unit,
         fingerprint=description.fingerprint,
         processor=description.processor,
-        target=bench.device.target.name,
-        threads=bench.threads,
-        provenance=bench.device.provenance,
+        target=device.target.name,
+        threads=place.threads,
+        provenance=device.provenance,
     )

@@ -115,7 +115,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         if not together:
             break
         prospects.time(together, len(trials))
-    return max(_admitted(prospects, trials), key=lambda admission: admission.timing.median_ms, default=None)
+    return max(_admitted(prospects, trials), key=lambda admission: admission.share_of(bench.budgets_ms), default=None)
 
 
 def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:

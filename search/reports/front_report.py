@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.latencies import TimedOnEach, on_each
+from search.reports.devices import where_pending
 from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, PointNames, figure
 from search.reports.pages import render_page
 from search.reports.summary import baseline_trial, dev_score, program_version, result_document
@@ -49,11 +51,15 @@ def front_table(outcomes: Sequence[BudgetOutcome]) -> Table:
 
     results = results_of(outcomes)
     first = results[0]
-    table = Table(title=f"{first.task.name} on {first.device.title}", title_justify="left")
+    caption = f"each model also keeps {on_each(first.options.also)}" if first.also else None
+    title = f"{first.task.name} on {first.device.title}"
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     held_out, dev = first.task.measures
     for heading in ("budget ms", "winner", f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)"):
         table.add_column(heading, overflow="fold")
-    table.add_column(f"{first.device.provenance} ms (p90)", justify="right")
+    for device in first.devices:
+        where = f" on {device.name}" if first.also else ""
+        table.add_column(f"{device.provenance} ms (p90){where}", justify="right")
     table.add_column("model in", overflow="fold")
     for outcome in outcomes:
         if outcome.result is None:
@@ -62,15 +68,18 @@ def front_table(outcomes: Sequence[BudgetOutcome]) -> Table:
         finalist, name = outcome.result.winning_finalist, outcome.result.winning_candidate.architecture.name
         shown = f"{name} (the teacher)" if finalist.trial is None else name
         scores = f"{finalist.trained.score:.3f}", dev_score(finalist.dev)
-        latency = f"{finalist.timing.median_ms:.2f} ({finalist.timing.p90_ms:.2f})"
-        table.add_row(f"{outcome.budget_ms:g}", shown, *scores, latency, f"{outcome.folder}/best")
+        table.add_row(f"{outcome.budget_ms:g}", shown, *scores, *_latencies(finalist), f"{outcome.folder}/best")
     admission = first.teacher_admission
-    latency = f"{admission.timing.median_ms:.2f} ({admission.timing.p90_ms:.2f})" if admission else "not compiled"
+    latencies = _latencies(admission) if admission else ["not compiled" for _ in first.devices]
     teacher = first.teacher
     table.add_row(
-        "", f"teacher {teacher.architecture.name}", f"{teacher.score:.3f}", dev_score(teacher.dev), latency, ""
+        "", f"teacher {teacher.architecture.name}", f"{teacher.score:.3f}", dev_score(teacher.dev), *latencies, ""
     )
     return table
+
+
+def _latencies(found: TimedOnEach) -> list[str]:
+    return [f"{timing.median_ms:.2f} ({timing.p90_ms:.2f})" for timing in found.timings]
 
 
 def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
@@ -86,7 +95,11 @@ def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) ->
         "sizes": figure("sizes", lambda axes: _plot_sizes(axes, results)),
     }
     found = [entry for entry in document["budgets"] if entry["result"]]
-    return render_page("front.html", budgets=document["budgets"], found=found, first=found[0]["result"], plots=plots)
+    also, pending = on_each(results[0].options.also), where_pending(results[0])
+    first = found[0]["result"]
+    return render_page(
+        "front.html", budgets=document["budgets"], found=found, first=first, plots=plots, also=also, pending=pending
+    )
 
 
 def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> PointNames:

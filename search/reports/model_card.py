@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from search.latencies import listed
 from search.result import SearchResult
 
 # What the hub calls the kinds of tasks.
@@ -34,19 +35,20 @@ def model_card(result: SearchResult, document: dict[str, Any]) -> str:
         'tags: ["pocketbert"]',
         "---",
         "",
-        f"# {winner['name']}: {_plain(result.task.name)} on {_plain(result.device.title)}",
+        f"# {winner['name']}: {_plain(result.task.name)} on {_plain(listed([each.title for each in result.devices]))}",
         "",
         _origin(result, winner),
         "",
         "| | |",
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in _facts(result, winner, timing)),
+        *(_further(result, entry) for entry in document["devices"][1:]),
         "",
         f"Made by pocketbert {document['pocketbert']} with these options (seed {options.seed}):",
         "",
         f"    {json.dumps(_given(document['options']), ensure_ascii=True)}",
         "",
-        "`model.onnx` is the same model for other runtimes; `compiled/` runs without Python.",
+        f"`model.onnx` is the same model for other runtimes; {_compiled(document)} without Python.",
         "",
     ]
     return "\n".join(lines)
@@ -95,10 +97,41 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
     return [(_plain(name), value) for name, value in facts]
 
 
+def _further(result: SearchResult, entry: dict[str, Any]) -> str:
+    """The row of a further device."""
+    latency, timing = entry["winner"]["latency"], entry["winner"]["timing"]
+    low, high = latency["interval_ms"]
+    return (
+        f"| also on {_plain(entry['title'])}, {entry['unit']}, {entry['threads']} threads | budget "
+        f"{entry['budget_ms']:g} ms; {timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile "
+        f"{timing['p90_ms']:.2f} ms (**{timing['provenance']}**); predicted {latency['predicted_ms']:.2f} ms, 90% "
+        f"interval {low:.2f} to {high:.2f} |"
+    )
+
+
+def _compiled(document: dict[str, Any]) -> str:
+    """Which folder runs where."""
+    folders: dict[str, list[str]] = {}
+    for entry in document["devices"]:
+        folders.setdefault(Path(entry["compiled"]).name, []).append(_plain(entry["title"]))
+    if len(document["devices"]) == 1:
+        return "`compiled/` runs"
+    return listed([f"`{folder}/` (for {listed(titles)})" for folder, titles in folders.items()]) + (
+        " run" if len(folders) > 1 else " runs"
+    )
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """What was given; of files and folders their names only, since a card may be published."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {name: Path(value).name if isinstance(value, str) else value for name, value in given.items()}
+    return {name: _without_folders(value) for name, value in options.items() if value not in (None, ())}
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_folders(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(part) for part in value]
+    return Path(value).name if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:

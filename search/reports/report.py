@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from search.latencies import budgets_told
+from search.reports.devices import where_pending
 from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure, wrapped
 from search.reports.pages import render_page
 from search.reports.summary import admission_line, baseline_trial
@@ -37,7 +39,8 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
         if shares
         else "",
     }
-    return render_page("report.html", result=document, plots=plots, admission_line=admission_line(result))
+    told = {"admission_line": admission_line(result), "budgets": budgets_told(result.options.budgets)}
+    return render_page("report.html", result=document, plots=plots, pending=where_pending(result), **told)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

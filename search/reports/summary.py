@@ -4,7 +4,13 @@
 
     schema, pocketbert              version of this layout; version of the program
     options                         what was asked for: device, budget_ms, task, unit, teacher, trials, seq_len, ...
-    device                          name, title, processor, target, threads, fingerprint, provenance
+    device                          name, title, processor, target, threads, fingerprint, provenance; of several devices
+                                    the first, as are all latencies that do not name another
+    devices[]                       every device, as above, with budget_ms, predictor (as below), prediction_error (as
+                                    in admission), compiled (relative to --out), and winner: latency (as below), timing,
+                                    meets_budget, share_of_budget, memory_bytes there
+    also[]                          of models, finalists: device, budget_ms, latency, timing, meets_budget on further
+                                    devices; probability_within is the device's own there, elsewhere of all together
     task                            name, kind, metric, examples (train, held out of it, dev), and the best constant
                                     answer's score on dev (majority) and held out (held_out_majority); measures: what
                                     scores held out and on dev are called: the metric, or agreement with the teacher
@@ -32,7 +38,8 @@
                                     max_logit_difference, meets_budget, blocks, screening (before any training) and
                                     timing: {median_ms, min_ms, p90_ms, n, samples_ms, visits_ms, provenance, ...}
     winner                          the finalist that won, with its weight_bytes (fp32), memory_bytes (held while it
-                                    runs: packed weights, activations, scratch), share_of_budget (fraction of 1), and
+                                    runs: packed weights, activations, scratch), share_of_budget (fraction of 1, the
+                                    largest of all devices'), and
                                     faster_equals: trials of faster finalists within a standard error of its score
     confirmation                    status (confirmed | pending), command that completes it where it is pending
     files                           what was written, relative to --out
@@ -48,10 +55,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusion import target_named
-from fusion.emit.memory import memory_bytes
+from search.latencies import Timing, budgets_told, listed
 from search.optimization.space import model_bytes
-from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Timing, Trial
+from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Trial
+from search.reports.devices import also_document, devices_document, held_bytes, timing_document
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -65,7 +72,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     finalists = {finalist.trial: _finalist(result, finalist) for finalist in result.finalists}
     winner = finalists[result.winner] | {
         "weight_bytes": model_bytes(result.winning_candidate.architecture),
-        "memory_bytes": _memory_bytes(result),
+        "memory_bytes": held_bytes(result.winning_candidate, result.device),
         "share_of_budget": result.share_of_budget,
         "faster_equals": [finalist.trial for finalist in result.equals],
     }
@@ -74,6 +81,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "pocketbert": program_version(),
         "options": asdict(result.options),
         "device": asdict(result.device),
+        "devices": devices_document(result),
         "task": asdict(result.task),
         "teacher": _teacher(result),
         "predictor": {"provenance": result.outlook.provenance} | asdict(result.outlook.quality),
@@ -122,6 +130,7 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
     arguments: dict[str, Any] = {
         "--device": options.device,
         "--budget": ",".join(f"{budget:g}ms" for budget in budgets_ms or (options.budget_ms,)),
+        "--also": options.also,
         "--unit": options.unit,
         "--task": None if options.train else options.task,
         "--data-dir": options.data_dir,
@@ -145,14 +154,14 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
         "--seed": options.seed,
         "--out": out,
     }
-    words = [word for name, value in arguments.items() if value is not None for word in (name, str(value))]
+    given = [
+        (name, one)
+        for name, value in arguments.items()
+        for one in (value if isinstance(value, tuple) else (value,))
+        if one is not None
+    ]
+    words = [word for name, value in given for word in (name, str(value))]
     return shlex.join(["search", *words, "--resume"])
-
-
-def _memory_bytes(result: SearchResult) -> int:
-    """What the winner holds while it runs on the search's device."""
-    architecture, device = result.winning_candidate.architecture, result.device
-    return memory_bytes([architecture], target_named(device.target), device.threads)[0]
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -174,7 +183,7 @@ def _teacher(result: SearchResult) -> dict[str, Any]:
         "provenance": "measured",
         "compiles": admission is not None,
         "fits": admission is not None and admission.admitted,
-        "timing": _timing(admission.timing) if admission else None,
+        "timing": timing_document(admission.timing) if admission else None,
     }
 
 
@@ -184,16 +193,17 @@ def _admissions(result: SearchResult) -> dict[str, Any]:
         "timed": len(result.admissions),
         "admitted": admitted,
         "missed": len(result.admissions) - admitted,
-        "prediction_error": result.prediction_error,
-        "models": [_admission(each) for each in result.admissions],
+        "prediction_error": result.prediction_errors[0],
+        "models": [_admission(result, each) for each in result.admissions],
     }
 
 
-def _admission(admission: Admission) -> dict[str, Any]:
+def _admission(result: SearchResult, admission: Admission) -> dict[str, Any]:
     return _candidate(admission.candidate) | {
         "proposer": admission.proposer,
         "admitted": admission.admitted,
-        "timing": _timing(admission.timing),
+        "timing": timing_document(admission.timing),
+        "also": also_document(result, admission.candidate, admission.also),
     }
 
 
@@ -202,7 +212,7 @@ def _baseline(result: SearchResult) -> dict[str, Any] | None:
         return None
     trial = baseline_trial(result)
     found = {"trial": trial.index if trial else None, "score": trial.score if trial else None}
-    return _admission(result.baseline) | found
+    return _admission(result, result.baseline) | found
 
 
 def baseline_trial(result: SearchResult) -> Trial | None:
@@ -232,26 +242,17 @@ def _finalist(result: SearchResult, finalist: Finalist) -> dict[str, Any]:
     admission = result.admission_of(finalist.trial)
     return _candidate(admission.candidate) | {
         "trial": finalist.trial,
-        "screening": _timing(admission.timing),
-        "timing": _timing(finalist.timing),
+        "screening": timing_document(admission.timing),
+        "timing": timing_document(finalist.timing),
         "score": finalist.trained.score,
         "scores": finalist.trained.scores,
         "standard_error": finalist.trained.standard_error,
         "dev": asdict(finalist.dev) if finalist.dev else None,
         "seconds": round(finalist.trained.seconds, 3),
         "max_logit_difference": finalist.checked.max_difference,
-        "meets_budget": finalist.meets(result.options.budget_ms),
+        "meets_budget": finalist.meets(*result.options.budgets_ms),
+        "also": also_document(result, admission.candidate, finalist.also),
         "blocks": [asdict(share) for share in finalist.shares],
-    }
-
-
-def _timing(timing: Timing) -> dict[str, Any]:
-    return {
-        "median_ms": timing.median_ms,
-        "min_ms": min(timing.samples_ms),
-        "p90_ms": timing.p90_ms,
-        "n": len(timing.samples_ms),
-        **asdict(timing),
     }
 
 
@@ -259,13 +260,15 @@ def final_table(result: SearchResult) -> Table:
     """The finalists, the baseline, the teacher and the majority, side by side; below, what was timed first."""
     from rich.table import Table
 
-    title = f"{result.task.name} on {result.device.title}, budget {result.options.budget_ms:g} ms"
+    title = f"{result.task.name} on {result.device.title}, budget {budgets_told(result.options.budgets)}"
     table = Table(title=title, caption=admission_line(result), title_justify="left", caption_justify="left")
     for heading in ("model", "layers × hidden, heads, FFN"):
         table.add_column(heading, overflow="fold")
     held_out, dev = result.task.measures
     headings = [f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)", "predicted ms (90%)"]
-    for heading in (*headings, f"{result.device.provenance} ms (p90)", "within budget"):
+    where = f" on {result.device.name}" if result.also else ""
+    within = "within all budgets" if result.also else "within budget"
+    for heading in (*headings, f"{result.device.provenance} ms (p90){where}", within):
         table.add_column(heading, justify="right", overflow="fold")
     for finalist in result.finalists:
         won = finalist.trial == result.winner
@@ -277,7 +280,7 @@ def final_table(result: SearchResult) -> Table:
         table.add_row(
             shown,
             *_cells(result.admission_of(finalist.trial), scores, finalist.timing),
-            _yes(finalist.meets(result.options.budget_ms)),
+            _yes(finalist.meets(*result.options.budgets_ms)),
             style="bold" if won else None,
         )
     if result.baseline is not None:
@@ -293,11 +296,16 @@ def final_table(result: SearchResult) -> Table:
 
 def admission_line(result: SearchResult) -> str:
     """How many models were timed before training, how far predictions were off, and what the winner uses."""
-    admitted = sum(each.admitted for each in result.admissions)
+    admitted, names = sum(each.admitted for each in result.admissions), [device.name for device in result.devices]
+    errors, shares = result.prediction_errors, result.shares_of_budgets
+    off, where = f"{errors[0]:.1%} in the mean", ""
+    if result.also:
+        off = listed([f"{error:.1%} on {name}" for error, name in zip(errors, names, strict=True)])
+        where = f" on {names[shares.index(max(shares))]}"
     return (
         f"{len(result.admissions)} models were timed before any training: {admitted} admitted, "
-        f"{len(result.admissions) - admitted} missed; predictions were off by {result.prediction_error:.1%} in the "
-        f"mean; the winner uses {result.share_of_budget:.0%} of the budget"
+        f"{len(result.admissions) - admitted} missed; predictions were off by {off}; the winner uses "
+        f"{result.share_of_budget:.0%} of the budget{where}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +21,11 @@ from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
+from search.latencies import Timing
 from search.optimization.space import model_bytes
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions, Timing
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study
@@ -97,10 +98,11 @@ class FakePredictor:
 
 @dataclass(frozen=True)
 class FakeDevice:
-    """A device that only says what it is."""
+    """A device that only says what it is, and how many times as long as the host's its latencies are."""
 
     options: SearchOptions
     provenance: str
+    factor: float = 1.0
 
     @property
     def spec(self) -> Any:
@@ -108,7 +110,10 @@ class FakeDevice:
 
     unit: str = "cpu"
     needs_runner: bool = True
-    target: Any = field(default_factory=lambda: SimpleNamespace(name="x86_64-avx2"))
+
+    @property
+    def target(self) -> Any:
+        return SimpleNamespace(name="aarch64-neon" if self.spec.kind == "android" else "x86_64-avx2")
 
     def describe(self) -> Any:
         return SimpleNamespace(fingerprint=f"{self.options.device}-{self.provenance}", processor="a processor of tests")
@@ -122,8 +127,10 @@ class World:
     """What the doubles do: where they log, how long they take, what goes wrong.
 
     ``slower`` is the factor of measured over true latency, ``slower_in_the_end`` that of models with real weights over
-    it; ``failing`` are names of architectures that can't be distilled; ``attached`` is whether a phone is; scores on
-    dev grow by ``dev_slope`` where those on held-out examples grow by one.
+    it, and ``slower_there`` the same of a device by name; ``failing`` are names of architectures that can't be
+    distilled; ``attached`` is whether a phone is, but for those that are ``absent``; scores on dev grow by
+    ``dev_slope`` where those on held-out examples grow by one. ``factors`` are how many times as long as the host's a
+    device's latencies are, by name, which its predictor knows.
     """
 
     log: Path
@@ -145,6 +152,9 @@ class World:
     material_remarks: tuple[str, ...] = ()
     task: Task = TASK
     dev_slope: float = 1.0
+    factors: Mapping[str, float] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    slower_there: Mapping[str, float] = field(default_factory=dict)
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -181,23 +191,24 @@ class World:
         )
 
     def open_device(self, options: SearchOptions, simulated: bool) -> FakeDevice:
+        factor = self.factors.get(options.device, 1.0)
         if simulated:
-            return FakeDevice(options, "simulated")
-        if not self.attached:
+            return FakeDevice(options, "simulated", factor)
+        if not self.attached or options.device in self.absent:
             raise DeviceError(f"{options.device} is not attached")
-        return FakeDevice(options, "measured")
+        return FakeDevice(options, "measured", factor)
 
     def predictor(self, device: FakeDevice, options: SearchOptions, threads: int, progress: Progress) -> FakePredictor:
         time.sleep(self.pause_s)
-        self.done("profile")
-        return FakePredictor(self.predictor_factor, device.provenance)
+        self.done(f"profile{self.where(device)}")
+        return FakePredictor(self.predictor_factor * device.factor, device.provenance)
 
     def learned(
         self, predictor: FakePredictor, device: FakeDevice, seen: Sequence[Architecture], threads: int, since: str
     ) -> FakePredictor:
         """The more timings, the nearer the factor is to the true one."""
         share = len(seen) / (len(seen) + 2)
-        return replace(predictor, factor=predictor.factor ** (1 - share) * self.slower**share)
+        return replace(predictor, factor=predictor.factor ** (1 - share) * (self.slower * device.factor) ** share)
 
     def check_teacher(self, task: Any, options: SearchOptions) -> tuple[str, ...]:
         if self.teacher_problem:
@@ -287,7 +298,8 @@ class World:
     def time_model(
         self, device: FakeDevice, compiled: Any, architecture: Architecture, threads: int, since: str
     ) -> Timing:
-        return self.timing("full", self.slower * self.slower_in_the_end, device, architecture, threads)
+        slower = self.slower_in_the_end * self.slower_there.get(device.options.device, 1.0)
+        return self.timing("full", self.slower * slower, device, architecture, threads)
 
     def time_architectures(
         self, device: FakeDevice, architectures: Sequence[Architecture], threads: int, since: str, progress: Progress
@@ -296,13 +308,17 @@ class World:
 
     def timing(self, kind: str, factor: float, device: FakeDevice, architecture: Architecture, threads: int) -> Timing:
         time.sleep(self.pause_s / 16)
-        self.done(f"time {device.provenance} {kind} {architecture.name}")
-        median = true_ms(architecture) * factor
+        self.done(f"time {device.provenance} {kind} {architecture.name}{self.where(device)}")
+        median = true_ms(architecture) * factor * device.factor
         samples = tuple(median * factor for factor in (0.98, 1.0, 1.0, 1.05))
         fingerprint = device.describe().fingerprint
         return Timing(
             samples, (median,), device.provenance, "host", fingerprint, threads, "s", "b", now(), (median,) * 6
         )
+
+    def where(self, device: FakeDevice) -> str:
+        """What the log adds where devices differ."""
+        return f" on {device.options.device}" if device.options.device in self.factors else ""
 
     def export_compiled(self, device: FakeDevice, compiled: Any, folder: Path) -> None:
         folder.mkdir()

@@ -36,7 +36,7 @@ FEASIBLE = [found for found in map(candidate, SPACE.architectures()) if found.up
 
 def left(trials: list[Trial]) -> list[Candidate]:
     tried = {trial.candidate.architecture for trial in trials}
-    return near([found for found in FEASIBLE if found.architecture not in tried], 1.0)
+    return near([found for found in FEASIBLE if found.architecture not in tried], [1.0])
 
 
 def run(score: Callable[[Architecture], float | None], count: int, seed: int = 0, error: float = 0.001) -> list[Trial]:
@@ -199,8 +199,8 @@ def test_several_are_looked_at_together_and_unlikely_ones_last() -> None:
 
 def test_the_budget_is_what_candidates_should_use_or_the_slowest_where_none_could() -> None:
     candidates = [replace(FEASIBLE[0], predicted_ms=latency) for latency in (0.2, 0.5, 0.86, 0.9, 1.04)]
-    assert [found.predicted_ms for found in near(candidates, 1.0)] == [0.9, 1.04]
-    assert [found.predicted_ms for found in near(candidates[:2], 1.0)] == [0.5]
-    assert [found.predicted_ms for found in below(candidates, 0.55)] == [0.5]
-    assert [found.predicted_ms for found in below(candidates, 0.1)] == [0.2, 0.5, 0.86, 0.9, 1.04]
-    assert near([], 1.0) == []
+    assert [found.predicted_ms for found in near(candidates, [1.0])] == [0.9, 1.04]
+    assert [found.predicted_ms for found in near(candidates[:2], [1.0])] == [0.5]
+    assert [found.predicted_ms for found in below(candidates, [0.55])] == [0.5]
+    assert [found.predicted_ms for found in below(candidates, [0.1])] == [0.2, 0.5, 0.86, 0.9, 1.04]
+    assert near([], [1.0]) == []

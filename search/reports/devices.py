@@ -1,0 +1,134 @@
+"""Every device of a search: its budget there, and what was predicted and measured on it; as document and as table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fusion import target_named
+from fusion.emit.memory import memory_bytes
+from search.latencies import Timing, listed
+from search.records import Candidate, DeviceSummary, FurtherOutlook, Outlook
+from search.result import SearchResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def devices_document(result: SearchResult) -> list[dict[str, Any]]:
+    """An entry for each device, with what the winner does there."""
+    winner, candidate = result.winning_finalist, result.winning_candidate
+    outlooks: list[Outlook | FurtherOutlook] = [result.outlook, *result.outlook.also]
+    figures = zip(
+        result.devices,
+        result.options.budgets,
+        outlooks,
+        result.prediction_errors,
+        latencies_document(candidate),
+        winner.timings,
+        result.shares_of_budgets,
+        strict=True,
+    )
+    return [
+        asdict(device)
+        | {
+            "budget_ms": budget.budget_ms,
+            "predictor": {"provenance": outlook.provenance} | asdict(outlook.quality),
+            "prediction_error": error,
+            "compiled": f"best/{compiled_folder(result.devices, device)}",
+            "winner": {
+                "latency": latency,
+                "timing": short_timing(timing),
+                "meets_budget": timing.median_ms <= budget.budget_ms,
+                "share_of_budget": share,
+                "memory_bytes": held_bytes(candidate, device),
+            },
+        }
+        for device, budget, outlook, error, latency, timing, share in figures
+    ]
+
+
+def latencies_document(candidate: Candidate) -> list[dict[str, Any]]:
+    """What is predicted of a candidate on each device."""
+    first = candidate.predicted_ms, candidate.lower_ms, candidate.upper_ms, candidate.provenance
+    further = [(each.predicted_ms, each.lower_ms, each.upper_ms, each.provenance) for each in candidate.also]
+    return [
+        {"predicted_ms": predicted, "interval_ms": [lower, upper], "provenance": provenance}
+        for predicted, lower, upper, provenance in (first, *further)
+    ]
+
+
+def also_document(result: SearchResult, candidate: Candidate, also: Sequence[Timing]) -> list[dict[str, Any]]:
+    """What is predicted and was timed of a model on each further device."""
+    return [
+        {
+            "device": device.name,
+            "budget_ms": budget.budget_ms,
+            "latency": latency | {"probability_within": predicted.probability_within},
+            "timing": timing_document(timing),
+            "meets_budget": timing.median_ms <= budget.budget_ms,
+        }
+        for device, budget, latency, predicted, timing in zip(
+            result.also, result.options.also, latencies_document(candidate)[1:], candidate.also, also, strict=True
+        )
+    ]
+
+
+def timing_document(timing: Timing) -> dict[str, Any]:
+    """A timing with all its samples."""
+    return short_timing(timing) | {"min_ms": min(timing.samples_ms)} | asdict(timing)
+
+
+def short_timing(timing: Timing) -> dict[str, Any]:
+    """A timing without its samples."""
+    return {
+        "median_ms": timing.median_ms,
+        "p90_ms": timing.p90_ms,
+        "n": len(timing.samples_ms),
+        "provenance": timing.provenance,
+    }
+
+
+def held_bytes(candidate: Candidate, device: DeviceSummary) -> int:
+    """What a model holds while it runs on a device."""
+    return memory_bytes([candidate.architecture], target_named(device.target), device.threads)[0]
+
+
+def compiled_folder(devices: Sequence[DeviceSummary], device: DeviceSummary) -> str:
+    """The folder in ``best/`` with the compiled model for a device: that of the first, unless it needs another one."""
+    first = devices[0]
+    same = (device.target, device.threads) == (first.target, first.threads)
+    return "compiled" if same else f"compiled-{device.name}"
+
+
+def where_pending(result: SearchResult) -> str:
+    """What is simulated: of one device all latencies, of several those on devices that were not attached."""
+    absent = [device.name for device in result.devices if not device.attached]
+    return "all latencies are" if len(absent) == len(result.devices) else f"latencies on {listed(absent)} are"
+
+
+def devices_table(result: SearchResult) -> Table:
+    """What the winner does on each device."""
+    from rich.table import Table
+
+    table = Table(title=f"{result.winning_candidate.architecture.name} on every device", title_justify="left")
+    for heading in ("device", "budget ms", "predicted ms (90%)", "median ms (p90)", "of the budget"):
+        table.add_column(heading, justify="left" if heading == "device" else "right", overflow="fold")
+    for entry in devices_document(result):
+        winner = entry["winner"]
+        table.add_row(
+            entry["name"],
+            f"{entry['budget_ms']:g}",
+            predicted_told(winner["latency"]),
+            f"{winner['timing']['median_ms']:.2f} ({winner['timing']['p90_ms']:.2f}) {winner['timing']['provenance']}",
+            f"{winner['share_of_budget']:.0%}",
+        )
+    return table
+
+
+def predicted_told(latency: dict[str, Any]) -> str:
+    """A prediction with its interval, and what it rests on where that was not measured."""
+    low, high = latency["interval_ms"]
+    marked = "" if latency["provenance"] == "measured" else f" {latency['provenance']}"
+    return f"{latency['predicted_ms']:.2f} ({low:.2f}–{high:.2f}){marked}"
