@@ -74,7 +74,8 @@ class Study:
         return trials
 
     def batches(self, provenance: str = "*") -> list[Batch]:
-        """All that was timed before training, in order; of one provenance, or of all.
+        """All that was timed before training, in order; of one provenance (of several devices ``measured-simulated``),
+        or of all.
 
         Raises:
             DataFileError: a record is damaged.
