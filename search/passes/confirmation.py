@@ -110,11 +110,16 @@ def _complete(bench: Bench, trial: int | None, architecture: Architecture, train
     with timed(bench.study, "compile"):
         compiled, onnx, difference = compile_checked(bench, bench.study.out / trained.directory, architecture)
     with timed(bench.study, "measure"):
-        timing, *also = (
-            stages.time_model(place.device, suited, architecture, place.threads, trained.finished_at)
+        timing, *also = [
+            stages.time_model(
+                place.device,
+                compiled_for(bench, place, compiled, onnx),
+                architecture,
+                place.threads,
+                trained.finished_at,
+            )
             for place in bench.places
-            for suited in (compiled_for(bench, place, compiled, onnx),)
-        )
+        ]
         shares = stages.block_shares(bench.device, compiled, bench.threads)
     checked = Checked(bench.study.relative(onnx), difference)
     return Finalist(trial, trained, checked, timing, shares, also=tuple(also))
