@@ -44,7 +44,7 @@ COLUMNS = MappingProxyType(
         "state_before": "clock, temperature, battery and load before, where readable (JSON object)",
         "state_after": "the same after, and preemptions_per_s while it ran (JSON object)",
         "binary_hash": "hash of the executable that ran, empty for an analytic model",
-        "compiler": "compiler and version, and the hash of what it makes of the reference blocks",
+        "compiler": "compiler and version, hash of what it makes of the reference blocks, and whether it does not fuse",
     }
 )
 _LISTS = ("cpus", "warmups_ms", "samples_ms", "steps_ms", "outliers", "marks")

@@ -49,13 +49,14 @@ class Item:
         return sum(block.cost.flops for block in self.blocks)
 
 
-def model_item(architecture: Architecture, program: str = "") -> Item:
-    """A whole model as an item; ``program`` is its name in the runner, by default the architecture's."""
+def model_item(architecture: Architecture, program: str = "", fuse: bool = True) -> Item:
+    """A whole model as an item; ``program`` is its name in the runner, by default the architecture's. Without ``fuse``
+    its blocks are its operators; its rows are told from others by their compiler (:func:`compiler_for`)."""
     from fusion import plan_architecture
 
     text = architecture.to_json()
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Item(digest, text, program or architecture.name, plan_architecture(architecture))
+    return Item(digest, text, program or architecture.name, plan_architecture(architecture, fuse))
 
 
 def reference_runner(device: Device) -> Runner | None:
@@ -67,9 +68,10 @@ def reference_runner(device: Device) -> Runner | None:
     return build_suite((REFERENCE_BLOCK, *plan_architecture(_PROBE)), device.target)
 
 
-def compiler_for(device: Device) -> str:
-    """The compiler under which measurements of this device are stored now."""
-    return compiler_of(reference_runner(device))
+def compiler_for(device: Device, fuse: bool = True) -> str:
+    """The compiler under which measurements of this device are stored now: one that does not fuse is another one."""
+    compiler = compiler_of(reference_runner(device))
+    return compiler if fuse else f"{compiler}, without fusion"
 
 
 def compiler_of(reference: Runner | None) -> str:

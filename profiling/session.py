@@ -97,15 +97,17 @@ def measure_until_steady(
     seed: int = 0,
     time_limit_s: float | None = None,
     care: Care = CARE,
+    fuse: bool = True,
     progress: Progress = no_progress,
 ) -> list[Measurement]:
     """Visit whole models until random halves of their rounds agree, and return all of their rows.
 
     Measuring ends after ``usual_s`` seconds, though not before each model has ``care.least_visits``; after
     ``time_limit_s`` seconds in any case. Visits that are stored count, unless ``again`` asks for as many beside them.
+    Without ``fuse`` the models are compiled operator by operator, and their rows are stored as another compiler's.
     Otherwise as :func:`measure_models`.
     """
-    rounds = _Rounds(device, architectures, threads, store, care, seed)
+    rounds = _Rounds(device, architectures, threads, store, care, seed, fuse=fuse)
     if again:
         made = rounds.fewest
         care = replace(care, least_visits=made + care.least_visits, most_visits=made + care.most_visits)
@@ -181,15 +183,16 @@ class _Rounds:
         care: Care,
         seed: int,
         since: str = "",
+        fuse: bool = True,
     ) -> None:
         self._runner: Runner | None = None
         if device.needs_runner:
             from fusion import build_model_suite
 
-            self._runner = build_model_suite(tuple(architectures), device.target)
-        found = [model_item(architecture) for architecture in architectures]
+            self._runner = build_model_suite(tuple(architectures), device.target, fuse=fuse)
+        found = [model_item(architecture, fuse=fuse) for architecture in architectures]
         self.items = {item.hash: item for item in found}
-        compiler = compiler_for(device)
+        compiler = compiler_for(device, fuse)
         known = stored(device, store, threads, compiler, self.items)
         self.rows = [row for row in known if not since or is_since(row, since)]
         self._counts = Counter(dict.fromkeys(self.items, 0))

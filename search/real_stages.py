@@ -13,6 +13,7 @@ from data.measurement import Measurement
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
 from search.latencies import Timing
+from search.profiles.latency_sources import latency_sources
 from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
 from search.stages import Stages
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fusion import Runner
     from profiling import Device
     from search.distillation.distillation import DistilledModel
+    from search.profiles.latency_sources import SourcePredictor
     from search.teachers.teacher import Teacher
     from surrogate import DevicePredictor
 
@@ -50,6 +52,7 @@ def real_stages() -> Stages:
     return Stages(
         open_device=open_device,
         predictor=predictor,
+        latency_sources=latency_sources,
         quality=quality,
         learned=learned,
         memory_bytes=memory_bytes,
@@ -90,14 +93,14 @@ def predictor(device: Device, options: SearchOptions, threads: int, progress: Pr
         return profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
 
 
-def quality(predictor: DevicePredictor) -> PredictorQuality:
+def quality(predictor: SourcePredictor) -> PredictorQuality:
     errors = predictor.errors
     return PredictorQuality(errors.n, errors.mape, errors.within_10, errors.spearman, predictor.held_out)
 
 
 def learned(
-    predictor: DevicePredictor, device: Device, architectures: Sequence[Architecture], threads: int, since: str
-) -> DevicePredictor:
+    predictor: SourcePredictor, device: Device, architectures: Sequence[Architecture], threads: int, since: str
+) -> SourcePredictor:
     """The predictor after the timings of these architectures."""
     from data.store import MeasurementStore
     from profiling.session import is_since

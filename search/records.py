@@ -13,6 +13,9 @@ from search.latencies import DeviceBudget, Prediction, Provenance, TimedOnEach, 
 # The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
 # promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
 Proposer = Literal["teacher", "uniform", "largest", "cut", "bayesian", "fastest"]
+# What is believed of latency before anything is measured: of blocks as the compiler fuses them; of the same models
+# operator by operator; of floating-point operations. The last two agree with what is measured in the teacher alone.
+LatencySource = Literal["fused", "unfused", "flops"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class SearchOptions:
     default. ``train``, ``dev`` and the names of columns are those of a task of
     the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
     how much is spent on learning, ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in
-    the final. A study is resumed only with equal options, except
+    the final, ``latency_from`` where predictions come from. A study is resumed only with equal options, except
     for ``require_device``, which does not change what is searched.
     """
 
@@ -68,6 +71,7 @@ class SearchOptions:
     space: SpaceFile | None = None
     max_memory: int | None = None
     also: tuple[DeviceBudget, ...] = ()
+    latency_from: LatencySource = "fused"
 
     @property
     def budgets(self) -> tuple[DeviceBudget, ...]:
@@ -160,10 +164,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Cut:
-    """A candidate as it is cut out of the teacher, before it learns, and how far it is from the teacher then."""
+    """A candidate as it is cut out of the teacher, before it learns, and how far it is from the teacher then.
+
+    ``latency_ms`` is what was known of its latency when it was cut: timed, or else predicted.
+    """
 
     architecture: Architecture
     divergence: Divergence
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -357,7 +365,8 @@ class Outlook:
     ``possible`` candidates of ``space_size`` had a chance to meet the budgets that was worth a look, ``fastest`` was
     the fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of
     the logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name;
-    ``also`` is of the predictors of further devices.
+    ``also`` is of the predictors of further devices, ``source_quality`` how far off predictions from each source that
+    was at hand are on the first.
     """
 
     space_size: int
@@ -368,6 +377,7 @@ class Outlook:
     later: float
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
     also: tuple[FurtherOutlook, ...] = ()
+    source_quality: dict[LatencySource, PredictorQuality] = field(default_factory=dict)
 
     @property
     def laters(self) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,7 @@ from data.architecture import Architecture
 from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
+from search.records import BlockShare, DevScore, Divergence, LatencySource, PredictorQuality, SearchOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,9 @@ class Stages:
     """(options, simulated) -> the device of the options; ``DeviceError`` when it is not attached."""
     predictor: Callable[[Device, SearchOptions, int, Progress], Any]
     """(device, options, threads, progress) -> :class:`Predictor`; profiles the device where that was not done yet."""
+    latency_sources: Callable[[Any, Device, SearchOptions, Architecture, int, Progress], Mapping[LatencySource, Any]]
+    """(the device's predictor, device, options, teacher, threads, progress) -> a :class:`Predictor` for each source of
+    latency that is at hand, the options' among them."""
     quality: Callable[[Any], PredictorQuality]
     """The predictor's error on held-out models."""
     learned: Callable[[Any, Device, Sequence[Architecture], int, str], Any]

@@ -72,8 +72,11 @@ def build_suite(blocks: Sequence[Block], target: Target, cache_dir: Path | None 
     return link_runner(programs, target, cache_dir)
 
 
-def build_model_suite(architectures: Sequence[Architecture], target: Target, cache_dir: Path | None = None) -> Runner:
-    """One runner that holds a whole model of each architecture, without weights, named by the architecture.
+def build_model_suite(
+    architectures: Sequence[Architecture], target: Target, cache_dir: Path | None = None, *, fuse: bool = True
+) -> Runner:
+    """One runner that holds a whole model of each architecture, without weights, named by the architecture; without
+    ``fuse``, one block an operator.
 
     Raises:
         InputError: two differ in what their names do not tell, such as labels or vocabulary.
@@ -83,7 +86,8 @@ def build_model_suite(architectures: Sequence[Architecture], target: Target, cac
         if architecture != distinct[architecture.name]:
             raise InputError(f"two different models are called {architecture.name}: they cannot be timed together")
     programs = [
-        build_program(architecture_plan(architecture), target, name) for name, architecture in sorted(distinct.items())
+        build_program(architecture_plan(architecture, fuse=fuse), target, name)
+        for name, architecture in sorted(distinct.items())
     ]
     return link_runner(programs, target, cache_dir)
 

@@ -18,6 +18,7 @@ def architecture_plan(architecture: Architecture, *, fuse: bool = True) -> Plan:
 
 # A search asks for the same shapes again and again.
 @lru_cache(maxsize=1 << 16)
-def plan_architecture(architecture: Architecture) -> tuple[Block, ...]:
-    """The blocks that a model of this architecture runs, in execution order, without weights or compiler."""
-    return tuple(fused.block for fused in architecture_plan(architecture).blocks)
+def plan_architecture(architecture: Architecture, fuse: bool = True) -> tuple[Block, ...]:
+    """The blocks that a model of this architecture runs, in execution order, without weights or compiler; without
+    ``fuse``, one block an operator."""
+    return tuple(fused.block for fused in architecture_plan(architecture, fuse=fuse).blocks)

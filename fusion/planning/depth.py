@@ -25,16 +25,16 @@ def structure(blocks: Sequence[Block]) -> Structure:
     return tuple((block.anchor, block.epilogue, block.sizes["rows"]) for block in blocks)
 
 
-def repeated_blocks(blocks: Sequence[Block], architecture: Architecture) -> slice:
+def repeated_blocks(blocks: Sequence[Block], architecture: Architecture, fuse: bool = True) -> slice:
     """The blocks of a plan of ``PLANNED_LAYERS`` that each further layer runs again, and that one layer runs not.
 
-    Found by planning a layer more, and one less; equal for all plans of one structure.
+    Found by planning a layer more, and one less; equal for all plans of one structure. ``fuse`` is as they are.
 
     Raises:
         ValueError: the plans of other depths are not made so.
     """
     blocks = tuple(blocks)
-    more, less = (plan_architecture(replace(architecture, layers=PLANNED_LAYERS + change)) for change in (1, -1))
+    more, less = (plan_architecture(replace(architecture, layers=PLANNED_LAYERS + change), fuse) for change in (1, -1))
     length = len(more) - len(blocks)
     for start in range(len(blocks) - length + 1):
         end = start + length

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +56,7 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
     gathered = options.task != DOCPAIRS or any((home() / "tasks").glob(f"{DOCPAIRS}-*.json"))
     task_s = _GATHERED_S if gathered else _TASK_S
     threads, effort = options.threads or "default", EFFORTS[options.effort]
-    # Not planned where there is one: candidates that are timed later tell the same events.
-    profile = tuple(
-        stage
-        for budget in options.budgets
-        if not _profiled(budget.device, options.unit, options.threads, options.seq_len)
-        for stage in profile_stages()
-    )
+    profile = tuple(stage for budget in options.budgets for stage in _profiles(options, budget.device))
     last = min(options.finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
@@ -197,8 +191,20 @@ def read_durations(path: Path) -> dict[str, dict[str, float]]:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _profiled(device: str, unit: str, threads: int | None, seq_len: int) -> bool:
+def _profiles(options: SearchOptions, device: str) -> Iterator[StagePlan]:
+    """The stages of what has to be profiled on a device; none are planned where there is a profile, for candidates that
+    are timed later tell the same events."""
+    from search.profiles.profile_pipeline import UNFUSED_SUFFIX
+
+    if not _profiled(device, options.unit, options.threads, options.seq_len):
+        yield from profile_stages()
+    unfused = options.latency_from == "unfused"
+    if unfused and not _profiled(device, options.unit, options.threads, options.seq_len, UNFUSED_SUFFIX):
+        yield from (replace(each, name=f"{each.name} unfused") for each in profile_stages())
+
+
+def _profiled(device: str, unit: str, threads: int | None, seq_len: int, suffix: str = "") -> bool:
     """Whether a predictor is saved that is probably this device's: its fingerprint is known only once it is opened."""
     count = str(threads) if threads else "*"
-    pattern = f"{Path(device).stem}-*/{unit}-{count}threads-{seq_len}tokens"
+    pattern = f"{Path(device).stem}-*/{unit}-{count}threads-{seq_len}tokens{suffix}"
     return any((home() / "predictors").glob(pattern))

@@ -41,6 +41,7 @@ Examples:
   search --device host --budget 8ms --space deep.toml        sizes of your own: layers = [12, 20, 28]
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
   search --device s20 --budget 50ms --max-memory 60MB        what the model holds while it runs on the phone
+  search --device s20 --budget 50ms --latency-from flops     the same search blind to fusion, to see what it costs
 """
 
 
@@ -111,6 +112,14 @@ Examples:
     "scratch of all threads; the process around it comes on top.",
 )
 @click.option(
+    "--latency-from",
+    type=click.Choice(["fused", "unfused", "flops"]),
+    default="fused",
+    show_default=True,
+    help="What a candidate's latency is predicted from before it is timed: blocks as they are fused; the same models "
+    "without fusion, or their floating-point operations, scaled to the teacher's latency. All that is timed is fused.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
     help="CPU threads of the model, on every device.  [default: each device's own]",
@@ -140,6 +149,7 @@ def main(
     space: Path | None,
     max_size: int | None,
     max_memory: int | None,
+    latency_from: Literal["fused", "unfused", "flops"],
     threads: int | None,
     executor: str,
     out: Path | None,
@@ -172,6 +182,7 @@ def main(
         space=read_space(space.expanduser().absolute()) if space else None,
         max_bytes=max_size,
         max_memory=max_memory,
+        latency_from=latency_from,
         threads=threads,
         seed=seed,
         require_device=require_device,

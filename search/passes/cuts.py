@@ -44,7 +44,10 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         architectures = [candidate.architecture for candidate in wanted]
         with timed(bench.study, "cuts"):
             found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
-        cuts = tuple(Cut(*pair) for pair in zip(architectures, found, strict=True))
+        cuts = tuple(
+            Cut(candidate.architecture, divergence, candidate.predicted_ms)
+            for candidate, divergence in zip(wanted, found, strict=True)
+        )
         kept = Cuts(kept.cuts + cuts)
         bench.study.save(_RECORD, kept)
     bench.study.save(_RECORD, Cuts(kept.cuts, complete=True))

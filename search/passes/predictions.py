@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from search.latencies import Prediction, budgets_told
 from search.optimization.feasibility import admission_limit_ms, worth_timing
 from search.optimization.space import SearchSpace
 from search.passes.bench import Bench, Place, timed
-from search.records import Candidate, FurtherOutlook, Outlook
+from search.records import Candidate, FurtherOutlook, LatencySource, Outlook
+from search.reports.latency_source import source_notes
 
 if TYPE_CHECKING:
     from search.stages import Predictor
@@ -58,7 +59,8 @@ class Predictions:
         """The predictors as profiling left them; notes in the study what they say of the space."""
         bench, options = self._bench, self._bench.study.options
         with timed(bench.study, "profile"):
-            predictors = tuple(self._profiled(place) for place in bench.places)
+            sources = [self._sources(place) for place in bench.places]
+            predictors = tuple(each[options.latency_from] for each in sources)
             candidates = self._predict(predictors, self._architectures)
         possible = sum(worth_timing(candidate) for candidate in candidates)
         first, *further = predictors
@@ -73,20 +75,26 @@ class Predictions:
                 later=first.later,
                 values=self._space.values,
                 also=tuple(FurtherOutlook(bench.stages.quality(each), each.provenance, each.later) for each in further),
+                source_quality={name: bench.stages.quality(each) for name, each in sources[0].items()},
             ),
         )
+        for line in source_notes(options.latency_from, self._space.teacher_compiles):
+            bench.note(line)
         bench.note(
             f"{possible} of {len(candidates)} architectures may fit {budgets_told(options.budgets)}: timed before "
             "training"
         )
         return predictors
 
-    def _profiled(self, place: Place) -> Predictor:
+    def _sources(self, place: Place) -> Mapping[LatencySource, Predictor]:
+        """What may be believed of latency on a device, by its name."""
         bench, options = self._bench, self._bench.study.options
         if options.also:
             bench.note(f"{place.budget.name}: its latency profile, made now where there is none")
-        found: Predictor = bench.stages.predictor(place.device, options, place.threads, bench.progress)
-        return found
+        profiled = bench.stages.predictor(place.device, options, place.threads, bench.progress)
+        return bench.stages.latency_sources(
+            profiled, place.device, options, self._space.template, place.threads, bench.progress
+        )
 
     def _learned(self, predictor: Predictor, place: Place, seen: Sequence[Architecture]) -> Predictor:
         bench, since = self._bench, self._bench.study.created_at

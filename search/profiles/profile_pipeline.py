@@ -37,6 +37,8 @@ MEASURING_S = 150.0
 _COMPILING_S, _TRAINING_S = 0.8, 20.0
 # No model can be learned from fewer visits; a visit takes about so long.
 _FEWEST_VISITS, _SECONDS_PER_VISIT = 2, 0.2
+# Predictors of models without fusion are kept beside those of fused ones.
+UNFUSED_SUFFIX = "-unfused"
 # Above this error on held-out models, whoever reuses a profile is told how to get a better one.
 _POOR_ERROR = 0.15
 
@@ -56,13 +58,15 @@ class ProfilePlan:
 
 @dataclass(frozen=True)
 class _Effort:
-    """How much is measured: threads, seed of choice and order, seconds, care, and whether beside what is stored."""
+    """How much is measured: threads, seed of choice and order, seconds, care, and whether beside what is stored; of
+    models as they are fused, or operator by operator."""
 
     threads: int
     seed: int
     time_limit_s: float | None
     care: Care
     again: bool
+    fuse: bool
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def profile_and_train(
     time_limit_s: float | None = None,
     seed: int = 0,
     seq_len: int = 128,
+    fuse: bool = True,
     progress: Progress | None = None,
 ) -> DevicePredictor:
     """The latency predictor of a device, profiling it where that has not been done; see :func:`profile`."""
@@ -104,6 +109,7 @@ def profile_and_train(
         time_limit_s=time_limit_s,
         seed=seed,
         seq_len=seq_len,
+        fuse=fuse,
         progress=progress,
     ).predictor
 
@@ -119,6 +125,7 @@ def profile(
     seq_len: int = 128,
     again: bool = False,
     care: Care = CARE,
+    fuse: bool = True,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what is missing, train the latency predictor, and save it in the state directory.
@@ -133,6 +140,7 @@ def profile(
         seq_len: sequence length of the models that will be predicted.
         again: visit all models as often once more, beside what is stored, and train anew.
         care: how often each model is visited, and how well the halves of the rounds must agree.
+        fuse: False compiles the models operator by operator: a predictor of its own, beside the other.
 
     Raises:
         InputError: the time limit left too few measurements for a predictor; what was measured is stored. Or there are
@@ -143,16 +151,16 @@ def profile(
     """
     report = progress or no_progress
     begin = monotonic()
-    directory = predictor_directory(device, threads, seq_len)
+    directory = predictor_directory(device, threads, seq_len, fuse)
     with alone(device, report):
-        known = None if again else _reusable(directory, device, blocks, report)
+        known = None if again else _reusable(directory, device, blocks, report, fuse)
         if known is not None:
             return Profile(known, directory, True, SessionQuality(known.statistic), monotonic() - begin)
         plan = plan_profile(SamplingRange(seq_len=seq_len), blocks, seed)
-        rows = _measure(device, store, plan, _Effort(threads, seed, time_limit_s, care, again), report)
+        rows = _measure(device, store, plan, _Effort(threads, seed, time_limit_s, care, again, fuse), report)
         _check_enough(plan, rows, time_limit_s, monotonic() - begin)
         report(ProgressEvent("train predictor", 0, 1, f"{len(plan.models)} models"))
-        predictor = _train(device, plan, rows, seed)
+        predictor = _train(device, plan, rows, seed, fuse)
         _save(predictor, directory)
         limited = device.spec.temperature_limit_c is not None and device.provenance == "measured"
         quality = session_quality(rows, limited)
@@ -164,16 +172,17 @@ def profile(
 
 
 def load_predictor(
-    device: Device, threads: int, seq_len: int = 128, blocks: int | None = None
+    device: Device, threads: int, seq_len: int = 128, blocks: int | None = None, fuse: bool = True
 ) -> DevicePredictor | None:
     """The predictor saved for this device, threads and compiler that rests on at least as many ``blocks``; None where
-    it must be profiled (again)."""
-    return _reusable(predictor_directory(device, threads, seq_len), device, blocks, no_progress)
+    it must be profiled (again). Without ``fuse``, that of models compiled operator by operator."""
+    return _reusable(predictor_directory(device, threads, seq_len, fuse), device, blocks, no_progress, fuse)
 
 
-def predictor_directory(device: Device, threads: int, seq_len: int) -> Path:
-    """Where the predictor of a device is kept."""
-    return home() / "predictors" / device.describe().fingerprint / f"{device.unit}-{threads}threads-{seq_len}tokens"
+def predictor_directory(device: Device, threads: int, seq_len: int, fuse: bool = True) -> Path:
+    """Where the predictor of a device is kept, of fused models or of the same ones without fusion."""
+    name = f"{device.unit}-{threads}threads-{seq_len}tokens"
+    return home() / "predictors" / device.describe().fingerprint / (name if fuse else f"{name}{UNFUSED_SUFFIX}")
 
 
 def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> ProfilePlan:
@@ -197,7 +206,9 @@ def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> Profile
     raise InputError(f"{len(architectures)} models hold {len(known)} distinct blocks, and not {blocks}: ask for fewer")
 
 
-def _reusable(directory: Path, device: Device, blocks: int | None, report: Progress) -> DevicePredictor | None:
+def _reusable(
+    directory: Path, device: Device, blocks: int | None, report: Progress, fuse: bool = True
+) -> DevicePredictor | None:
     """The saved predictor if it still holds; otherwise says why the device is profiled again."""
     from surrogate import DevicePredictor
 
@@ -212,16 +223,17 @@ def _reusable(directory: Path, device: Device, blocks: int | None, report: Progr
     except DataFileError as error:
         report(ProgressEvent(stage, 0, None, f"profiling again: {error}"))
         return None
-    if predictor.origin.compiler != compiler_for(device):
+    if predictor.origin.compiler != compiler_for(device, fuse):
         report(ProgressEvent(stage, 0, None, "the compiler has changed since this device was profiled: profiling"))
         return None
     if blocks is not None and predictor.measured_blocks < blocks:
         report(ProgressEvent(stage, 0, None, f"{predictor.measured_blocks} blocks measured so far: measuring more"))
         return None
-    report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}"))
+    report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}{_told(fuse)}"))
     if predictor.errors.mape > _POOR_ERROR:
-        advice = f"profile-device --device {device.spec.name} --again measures anew what was disturbed"
-        report(ProgressEvent(stage, 1, 1, f"its held-out error is {predictor.errors.mape:.0%}: {advice}"))
+        again = f": profile-device --device {device.spec.name} --again measures anew what was disturbed"
+        advice = again if fuse else ""
+        report(ProgressEvent(stage, 1, 1, f"its held-out error is {predictor.errors.mape:.0%}{advice}"))
     return predictor
 
 
@@ -235,7 +247,7 @@ def _measure(
     """Rows of all models of the plan."""
     limit_s = effort.time_limit_s
     left_s = None if limit_s is None else max(0.0, limit_s - _TRAINING_S - _COMPILING_S * len(plan.models))
-    report(ProgressEvent("compile models", 0, None, f"{len(plan.models)} whole models"))
+    report(ProgressEvent("compile models", 0, None, f"{len(plan.models)} whole models{_told(effort.fuse)}"))
     return measure_until_steady(
         device,
         plan.models,
@@ -246,17 +258,22 @@ def _measure(
         again=effort.again,
         seed=effort.seed,
         care=effort.care,
+        fuse=effort.fuse,
         progress=report,
     )
 
 
-def _train(device: Device, plan: ProfilePlan, rows: Sequence[Measurement], seed: int) -> DevicePredictor:
+def _train(device: Device, plan: ProfilePlan, rows: Sequence[Measurement], seed: int, fuse: bool) -> DevicePredictor:
     from surrogate import DevicePredictor
 
     kept = {architecture.to_json() for architecture in plan.held_out}
     fitting = [row for row in rows if row.signature not in kept]
     judging = [row for row in rows if row.signature in kept]
-    return DevicePredictor.fit(fitting, judging, target=device.target, seed=seed)
+    return DevicePredictor.fit(fitting, judging, target=device.target, seed=seed, fuse=fuse)
+
+
+def _told(fuse: bool) -> str:
+    return "" if fuse else ", without fusion"
 
 
 def _check_enough(plan: ProfilePlan, rows: Sequence[Measurement], time_limit_s: float | None, took_s: float) -> None:

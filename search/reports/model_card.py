@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latencies import listed
+from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
 # What the hub calls the kinds of tasks.
@@ -77,8 +78,9 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
         (
             "latency",
             f"{timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile {timing['p90_ms']:.2f} ms "
-            f"(**{timing['provenance']}**; batch 1, {result.options.seq_len} tokens, fp32); predicted "
-            f"{winner['latency']['predicted_ms']:.2f} ms, 90% interval {low:.2f} to {high:.2f}",
+            f"(**{timing['provenance']}**; batch 1, {result.options.seq_len} tokens, fp32); "
+            f"predicted{source_mark(result)} {winner['latency']['predicted_ms']:.2f} ms, 90% interval {low:.2f} to "
+            f"{high:.2f}",
         ),
         (
             f"held-out tenth of train, {task.measures[0]}",

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.latencies import budgets_told
+from search.reports.depth import depth_answers, plot_depths
 from search.reports.devices import where_pending
 from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure, wrapped
+from search.reports.latency_source import source_errors, source_told
 from search.reports.pages import render_page
 from search.reports.summary import admission_line, baseline_trial
 from search.result import SearchResult
@@ -32,15 +34,23 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
         document: the content of ``result.json``, from which the tables are filled, so that both say the same.
     """
     shares = result.winning_finalist.shares
+    depths = depth_answers(result)
     plots = {
         "accuracy": figure("accuracy", lambda axes: _plot_accuracy(axes, result)),
         "prediction": figure("prediction", lambda axes: _plot_prediction(axes, result)),
         "blocks": figure("blocks", lambda axes: _plot_blocks(axes, result), (_BLOCKS_WIDTH, 0.7 + _BAR * len(shares)))
         if shares
         else "",
+        "depth": figure("depth", lambda axes: plot_depths(axes, depths)),
     }
-    told = {"admission_line": admission_line(result), "budgets": budgets_told(result.options.budgets)}
-    return render_page("report.html", result=document, plots=plots, pending=where_pending(result), **told)
+    told = {
+        "admission_line": admission_line(result),
+        "budgets": budgets_told(result.options.budgets),
+        "pending": where_pending(result),
+        "believed_from": source_told(result.options.latency_from),
+        "source_errors": source_errors(result),
+    }
+    return render_page("report.html", result=document, plots=plots, **told)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -20,8 +20,8 @@
                                     once, when the winner was chosen
     teacher                         name, architecture, scores as above, compiles (whether it is a candidate itself),
                                     fits (size and budget), timing (as below, before any training; null)
-    predictor                       provenance; n, mape, within_10, spearman (fractions of 1) on held-out whole models;
-                                    held_out[]: name, latency_ms, predicted_ms
+    predictor                       source (fused, unfused, flops); provenance; n, mape, within_10, spearman (of 1) on
+                                    held-out whole models, held_out[]: name, latency_ms, predicted_ms; sources: of each
     space                           candidates, feasible (worth timing), fastest (as predicted, of all candidates),
                                     values: of layers, hidden, heads or head_size, and intermediate
     admission                       timed, admitted, missed: models timed on the device before any training;
@@ -29,7 +29,10 @@
                                     models[]: name, architecture, latency (as below), proposer, admitted, timing
     baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
                                     with its trial and that trial's score; null where the teacher itself fits
-    cuts[]                          name, architecture, divergence of students as they are cut, before they learn
+    cuts[]                          name, architecture, latency_ms (timed, or else predicted; null) and divergence of
+                                    students as they are cut, before they learn
+    depth                           of trials and of cuts of nearly equal latency: n, latency_ms, interval_90 and
+                                    correlation of depth and closeness to the teacher, told
     trials[]                        index, name, architecture, proposer, status, scores as above, divergence
                                     {mean, standard_error} from the teacher on the held-out tenth; cut_score and
                                     cut_divergence (before it learnt anything), seconds, timed_ms,
@@ -58,7 +61,9 @@ from typing import TYPE_CHECKING, Any
 from search.latencies import Timing, budgets_told, listed
 from search.optimization.space import model_bytes
 from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Trial
+from search.reports.depth import depth_answers
 from search.reports.devices import also_document, devices_document, held_bytes, timing_document
+from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -84,7 +89,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "devices": devices_document(result),
         "task": asdict(result.task),
         "teacher": _teacher(result),
-        "predictor": {"provenance": result.outlook.provenance} | asdict(result.outlook.quality),
+        "predictor": _predictor(result),
         "space": {
             "candidates": result.outlook.space_size,
             "feasible": result.outlook.possible,
@@ -95,9 +100,10 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "baseline": _baseline(result),
         "cuts": [
             {"name": cut.architecture.name, "architecture": cut.architecture.to_dict()}
-            | {"divergence": asdict(cut.divergence)}
+            | {"latency_ms": cut.latency_ms, "divergence": asdict(cut.divergence)}
             for cut in result.cuts
         ],
+        "depth": {name: answer.to_dict() for name, answer in depth_answers(result).items()},
         "trials": [_trial(result, trial) for trial in result.trials],
         "finalists": list(finalists.values()),
         "winner": winner,
@@ -110,6 +116,13 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         },
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
     }
+
+
+def _predictor(result: SearchResult) -> dict[str, Any]:
+    outlook = result.outlook
+    sources = {name: asdict(quality) for name, quality in outlook.source_quality.items()}
+    told = {"source": result.options.latency_from, "provenance": outlook.provenance}
+    return told | asdict(outlook.quality) | {"sources": sources}
 
 
 def program_version() -> str:
@@ -150,6 +163,7 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
         "--space": options.space.path if options.space else None,
         "--max-size": f"{options.max_bytes}B" if options.max_bytes else None,
         "--max-memory": f"{options.max_memory}B" if options.max_memory else None,
+        "--latency-from": options.latency_from,
         "--threads": options.threads,
         "--seed": options.seed,
         "--out": out,
@@ -304,8 +318,8 @@ def admission_line(result: SearchResult) -> str:
         where = f" on {names[shares.index(max(shares))]}"
     return (
         f"{len(result.admissions)} models were timed before any training: {admitted} admitted, "
-        f"{len(result.admissions) - admitted} missed; predictions were off by {off}; the winner uses "
-        f"{result.share_of_budget:.0%} of the budget{where}"
+        f"{len(result.admissions) - admitted} missed; predictions{source_mark(result)} were off by {off}; the winner "
+        f"uses {result.share_of_budget:.0%} of the budget{where}"
     )
 
 

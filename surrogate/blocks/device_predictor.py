@@ -15,11 +15,12 @@ from data.measurement import Measurement, Provenance
 from data.statistic import Statistic, choose_statistic, figures_ms, median_drift, medians_ms, steps_ms
 from fusion.block import Block
 from fusion.target import Target
-from surrogate.arguments import check_coverage, check_seed, positive_number
+from surrogate.arguments import check_seed
 from surrogate.blocks.block_predictor import BlockPredictor
 from surrogate.blocks.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.remainder import Remainder, fit_remainder, predict_left_out, remainder_terms
+from surrogate.blocks.spread import Spread, residuals_beside_level, shared_level
 from surrogate.blocks.training_data import Origin, architectures_of, block_targets, origin_of
 from surrogate.boosting import Residual
 from surrogate.metrics import PredictionErrors, prediction_errors
@@ -37,11 +38,11 @@ _PLAIN = (
     "sum_mape",
     "measured_blocks",
     "ranges",
+    "fused",
 )
-_SMALLEST_DEVIATION = 0.003
 _FEWEST_HELD_OUT = 2
-# How many timings it takes to believe half of the difference that they show to the profile.
-_LEVEL_WEIGHT = 2.0
+# Of the features, and of what is saved beside them.
+_SCHEMA = f"{SCHEMA_HASH} with judged models"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class FittedModel:
 class DevicePredictor:
     """The latency predictor of one device, unit and number of threads.
 
+    Of models as the compiler fuses them, unless it is not ``fused``: then of the same ones operator by operator.
+
     What it predicts is what a user sees: the median latency that a later measurement shows. Blocks and remainder are
     fitted to the ``statistic`` that was steadiest in the profile's session; ``usual`` is what medians were over it, and
     ``level`` what timings after the profile were over its predictions, both factors.
@@ -69,9 +72,10 @@ class DevicePredictor:
     ``held_out_residuals`` are the logarithms of seen medians over predicted ones of the held-out models, and
     ``learned_residuals`` those of models timed later, each as predicted without its own timing; ``later`` is the
     standard deviation that another session adds to them, as this one's halves show. ``held_out`` keeps (name, measured
-    ms, predicted ms) of each held-out model for the report, by the statistic times ``usual``; they are judged by blocks
-    fitted without them, ``blocks`` are then fitted to all. ``sum_mape`` is the error of the plain sum of blocks there.
-    ``ranges`` are the (least, largest) rows, inner, columns and heads of the measured blocks by kind.
+    ms, predicted ms) of each held-out model for the report, by the statistic times ``usual``, and ``judged`` are these
+    models; they are judged by blocks fitted without them, ``blocks`` are then fitted to all. ``sum_mape`` is the error
+    of the plain sum of blocks there. ``ranges`` are the (least, largest) rows, inner, columns and heads of the measured
+    blocks by kind.
     """
 
     blocks: BlockPredictor
@@ -83,17 +87,24 @@ class DevicePredictor:
     errors: PredictionErrors
     held_out_residuals: tuple[float, ...]
     held_out: tuple[tuple[str, float, float], ...]
+    judged: tuple[Architecture, ...]
     sum_mape: float
     measured_blocks: int
     ranges: dict[str, tuple[tuple[int, int], ...]]
     models: tuple[FittedModel, ...]
     level: float = 1.0
     learned_residuals: tuple[float, ...] = ()
+    fused: bool = True
 
     @property
     def log_residuals(self) -> tuple[float, ...]:
         """Of all models that the prediction had not seen, in order of size."""
         return tuple(sorted((*self.held_out_residuals, *self.learned_residuals)))
+
+    @property
+    def spread(self) -> Spread:
+        """How far later medians lie from predictions."""
+        return Spread(self.log_residuals, self.later)
 
     @property
     def provenance(self) -> Provenance:
@@ -108,6 +119,7 @@ class DevicePredictor:
         *,
         target: Target,
         seed: int = 0,
+        fuse: bool = True,
     ) -> DevicePredictor:
         """Fit blocks to the steps of whole models, then the remainder, then judge on held-out whole models.
 
@@ -116,6 +128,7 @@ class DevicePredictor:
             held_out: rows of whole models for the errors and intervals; None holds out every other one of ``models``.
             target: what the blocks were compiled for.
             seed: seed of cross-validation and trees.
+            fuse: whether the models were compiled with fusion.
 
         Raises:
             InputError: too few rows, or rows of different devices, or rows that do not tell their blocks.
@@ -126,16 +139,16 @@ class DevicePredictor:
         steps, figures, medians = steps_ms(rows, statistic), figures_ms(rows, statistic), medians_ms(rows)
         fitting, judging = _split(models, held_out)
         setting = Setting(target, origin.threads)
-        judged = BlockPredictor.fit(*_targets(architectures, steps, fitting), setting, seed=seed)
+        judged = BlockPredictor.fit(*_targets(architectures, steps, fitting, fuse), setting, seed=seed)
         subjects = [*fitting, *judging]
-        terms = remainder_terms(judged, [architectures[key] for key in subjects])
+        terms = remainder_terms(judged, [architectures[key] for key in subjects], fuse)
         latencies = np.array([figures[key] for key in subjects])
         seen = np.array([medians[key] for key in subjects])
         usual = float(np.exp(np.median(np.log(seen / latencies))))
         first = len(fitting)
         predicted = usual * predict_left_out(terms, latencies, first)
         truth = usual * latencies[first:]
-        blocks, times_ms = _targets(architectures, steps, subjects)
+        blocks, times_ms = _targets(architectures, steps, subjects, fuse)
         return cls(
             blocks=BlockPredictor.fit(blocks, times_ms, setting, seed=seed, like=judged),
             remainder=fit_remainder(terms, latencies),
@@ -149,6 +162,8 @@ class DevicePredictor:
                 (architectures[key].name, float(time_ms), float(guess))
                 for key, time_ms, guess in zip(judging, truth, predicted, strict=True)
             ),
+            judged=tuple(architectures[key] for key in judging),
+            fused=fuse,
             sum_mape=prediction_errors(truth, terms[first:, 0]).mape,
             measured_blocks=len(blocks),
             ranges=_ranges(blocks),
@@ -175,7 +190,7 @@ class DevicePredictor:
         if origin_of(rows) != self.origin:
             raise InputError("a predictor learns on from timings of its own device, threads and compiler only")
         medians, architectures = medians_ms(rows), architectures_of(rows)
-        terms = remainder_terms(self.blocks, [architectures[key] for key in medians])
+        terms = remainder_terms(self.blocks, [architectures[key] for key in medians], self.fused)
         timed = {model.name: model for model in self.models if model.learned}
         for key, (sum_ms, length, _) in zip(medians, terms.tolist(), strict=True):
             name = architectures[key].name
@@ -185,62 +200,37 @@ class DevicePredictor:
         new_terms, seen_ms = _arrays(list(timed.values()))
         usual_ms = seen_ms / self.usual
         shifts = np.log(usual_ms / fit_remainder(old_terms, old_ms).apply(new_terms))
-        level = float(np.exp(_level(shifts)))
-        left_out = [shift - _level(np.delete(shifts, index)) for index, shift in enumerate(shifts)]
+        level = float(np.exp(shared_level(shifts)))
         return replace(
             self,
             remainder=fit_remainder(np.vstack([old_terms, new_terms]), np.concatenate([old_ms, usual_ms / level])),
             level=level,
             models=(*profiled, *timed.values()),
-            learned_residuals=tuple(float(value) for value in left_out),
+            learned_residuals=residuals_beside_level(shifts),
         )
 
     def predict(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """(n,) predicted medians of whole models, ms; each distinct block is predicted once."""
-        return self.usual * self.level * self.remainder.apply(remainder_terms(self.blocks, architectures))
+        return self.usual * self.level * self.remainder.apply(remainder_terms(self.blocks, architectures, self.fused))
 
     def interval(self, architectures: Sequence[Architecture], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper), each (n,) ms, that hold a later session's median with the probability ``coverage``.
-
-        Student's t on the logarithm: the spread of the errors on models that were not seen, and of what a later session
-        adds. A few dozen errors have no trustworthy order statistic so far out.
-        """
-        low, high = self.relative_interval(coverage)
-        predicted = self.predict(architectures)
-        return predicted * (1 + low), predicted * (1 + high)
+        """(lower, upper), each (n,) ms, that hold a later session's median with the probability ``coverage``."""
+        return self.spread.interval(self.predict(architectures), coverage)
 
     def relative_interval(self, coverage: float = 0.9) -> tuple[float, float]:
         """How far below and above a prediction a later median lies: (-0.05, 0.06) is from 5% less to 6% more."""
-        from scipy.stats import t
-
-        half = float(t.ppf((1 + check_coverage(coverage)) / 2, df=self._freedom)) * self._deviation
-        return float(np.expm1(-half)), float(np.expm1(half))
+        return self.spread.relative_interval(coverage)
 
     def probability_within(self, architectures: Sequence[Architecture], budget_ms: float) -> np.ndarray:
         """(n,) probability that a model's median, measured later, is at most ``budget_ms``; as :meth:`interval`."""
-        from scipy.stats import t
-
-        budget_ms = positive_number("a budget is a positive number of milliseconds", budget_ms)
-        distance = np.log(budget_ms / self.predict(architectures))
-        return np.asarray(t.cdf(distance / self._deviation, df=self._freedom))
-
-    @property
-    def _freedom(self) -> int:
-        return max(len(self.log_residuals), 1)
-
-    @property
-    def _deviation(self) -> float:
-        """Of a later median about its prediction, on the logarithm; never taken for less than the clock's own noise."""
-        residuals = np.array(self.log_residuals)
-        squares = float(np.mean(residuals**2)) * (1 + 1 / len(residuals))
-        return max(float(np.sqrt(squares + self.later**2)), _SMALLEST_DEVIATION)
+        return self.spread.probability_within(self.predict(architectures), budget_ms)
 
     def outside(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """(n,) whether a model holds a block beyond what was measured: of another kind, or of a size smaller or larger
         than all measured blocks of its kind. The intervals then promise nothing."""
         if not architectures:
             return np.zeros(0, dtype=bool)
-        counted = count_blocks(architectures)
+        counted = count_blocks(architectures, self.fused)
         beyond = [float(not _within(self.ranges.get(kind_of(block)), block)) for block in counted.blocks]
         return counted.totals(np.array(beyond)) > 0
 
@@ -258,8 +248,9 @@ class DevicePredictor:
             "statistic": asdict(self.statistic),
             "errors": self.errors.to_dict(),
             "models": [asdict(model) for model in self.models],
+            "judged": [model.to_dict() for model in self.judged],
         }
-        write_document(directory / _DOCUMENT, SCHEMA_HASH, document, directory / _TREES)
+        write_document(directory / _DOCUMENT, _SCHEMA, document, directory / _TREES)
 
     @classmethod
     def load(cls, directory: Path) -> DevicePredictor:
@@ -269,7 +260,7 @@ class DevicePredictor:
             DataFileError: the files are missing, damaged, or of another feature schema.
         """
         path = directory / _DOCUMENT
-        document = read_document(path, SCHEMA_HASH, directory / _TREES)
+        document = read_document(path, _SCHEMA, directory / _TREES)
         try:
             residual = Residual.load(directory / _TREES, document["trees"], document["cross_validated"])
             return cls(
@@ -284,6 +275,8 @@ class DevicePredictor:
                 held_out_residuals=tuple(document["held_out_residuals"]),
                 learned_residuals=tuple(document["learned_residuals"]),
                 held_out=tuple((name, truth, guess) for name, truth, guess in document["held_out"]),
+                judged=tuple(Architecture.from_dict(model) for model in document["judged"]),
+                fused=bool(document["fused"]),
                 sum_mape=float(document["sum_mape"]),
                 measured_blocks=document["measured_blocks"],
                 models=tuple(FittedModel(**model) for model in document["models"]),
@@ -292,7 +285,7 @@ class DevicePredictor:
                     for kind, sizes in document["ranges"].items()
                 },
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, InputError) as error:
             raise DataFileError(path, f"the saved predictor is damaged ({error}): train it again") from error
 
 
@@ -302,15 +295,8 @@ def _arrays(models: Sequence[FittedModel]) -> tuple[np.ndarray, np.ndarray]:
     return terms.reshape(-1, 3), np.array([model.latency_ms for model in models])
 
 
-def _level(shifts: np.ndarray) -> float:
-    """What timings (n,) share, logarithms of seen over predicted: their median, held at zero while they are few."""
-    if not len(shifts):
-        return 0.0
-    return float(np.median(shifts)) * len(shifts) / (len(shifts) + _LEVEL_WEIGHT)
-
-
 def _targets(
-    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray], subjects: Sequence[str]
+    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray], subjects: Sequence[str], fuse: bool
 ) -> tuple[list[Block], np.ndarray]:
     """Blocks and their ms (n,) as steps of some of the models.
 
@@ -320,7 +306,7 @@ def _targets(
     known = {key: steps[key] for key in subjects if key in steps}
     if not known:
         raise InputError("a device predictor needs whole models that were timed block by block")
-    return block_targets(architectures, known)
+    return block_targets(architectures, known, fuse)
 
 
 def _sizes(block: Block) -> tuple[int, int, int, int]:

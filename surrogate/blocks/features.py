@@ -96,6 +96,13 @@ def loops_of(block: Block) -> Loops:
         return Loops(sizes["rows"], sizes["keys"], sizes["head_size"], sizes["heads"])
     if block.anchor == "embeddings":
         return Loops(sizes["rows"], sizes["tables"], sizes["hidden"])
+    # Attention in three blocks, as plans without fusion have it.
+    if block.anchor == "scores":
+        return Loops(sizes["rows"], sizes["head_size"], sizes["keys"], sizes["heads"])
+    if block.anchor == "context":
+        return Loops(sizes["rows"], sizes["keys"], sizes["head_size"], sizes["heads"])
+    if block.anchor == "softmax":
+        return Loops(sizes["rows"], 1, sizes["keys"])
     return Loops(sizes["rows"], sizes.get("inner", 1), sizes["columns"])
 
 
@@ -125,6 +132,8 @@ def _work(block: Block, target: Target) -> _Work:
         context = loops.inner * product_cost(loops.columns, loops.rows, target)
         blocks = -(-loops.rows // max(target.lanes, 16))
         return _Work(loops.heads * (scores + context), loops.heads * blocks, tile_columns=target.lanes)
+    if block.anchor in ("scores", "context"):
+        return _Work(loops.heads * loops.inner * product_cost(loops.rows, loops.columns, target), loops.heads)
     if block.anchor != "gemm":
         return _Work(loops.rows * loops.columns * loops.inner / target.lanes, loops.rows)
     tiling = choose_tiling(loops.rows, loops.inner, loops.columns, target)
@@ -137,7 +146,9 @@ def _features(block: Block, setting: Setting) -> list[float]:
     loops, cost, target = loops_of(block), block.cost, setting.target
     work = _work(block, target)
     ideal = cost.flops / (2 * target.lanes)
-    sizes = (cost.flops, cost.bytes_moved, cost.weight_bytes + 1, cost.flops / cost.bytes_moved)
+    # A table's rows that are only looked up, as without fusion, are no arithmetic.
+    flops = max(cost.flops, 1)
+    sizes = (flops, cost.bytes_moved, cost.weight_bytes + 1, flops / cost.bytes_moved)
     weights_over_l2 = (cost.weight_bytes + 1) / target.l2_bytes
     caches = (weights_over_l2, cost.bytes_moved / target.l2_bytes, cost.bytes_moved / _SHARED_CACHE)
     return [

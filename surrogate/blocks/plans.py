@@ -33,8 +33,9 @@ class BlockCounts:
         return np.asarray(self.counts.sum(axis=1), dtype=np.float64).ravel()
 
 
-def count_blocks(architectures: Sequence[Architecture]) -> BlockCounts:
-    """Plan every architecture; models that differ in depth only are planned once and counted together."""
+def count_blocks(architectures: Sequence[Architecture], fuse: bool = True) -> BlockCounts:
+    """Plan every architecture; models that differ in depth only are planned once and counted together. Without
+    ``fuse``, each operator is a block."""
     from scipy.sparse import diags
 
     shapes: dict[tuple[object, ...], int] = {}
@@ -45,13 +46,13 @@ def count_blocks(architectures: Sequence[Architecture]) -> BlockCounts:
         members[position] = shapes.setdefault(shape_of(architecture), len(shapes))
         if members[position] == len(examples):
             examples.append(replace(architecture, layers=PLANNED_LAYERS))
-    blocks, plain, repeated = _count_shapes(examples)
+    blocks, plain, repeated = _count_shapes(examples, fuse)
     counts = (plain[members] + diags(further) @ repeated[members]).tocsr()
     counts.eliminate_zeros()
     return BlockCounts(blocks, counts)
 
 
-def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], csr_matrix, csr_matrix]:
+def _count_shapes(examples: Sequence[Architecture], fuse: bool) -> tuple[tuple[Block, ...], csr_matrix, csr_matrix]:
     """(distinct blocks, how often each example runs them, how often each further layer does)."""
     from scipy.sparse import csr_matrix
 
@@ -59,7 +60,7 @@ def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], 
     entries: list[tuple[int, int, int]] = []
     spans: dict[Structure, slice] = {}
     for row, example in enumerate(examples):
-        for block, is_repeated in _counted(example, spans):
+        for block, is_repeated in _counted(example, fuse, spans):
             entries.append((row, index.setdefault(block, len(index)), is_repeated))
     rows, columns, repeats = np.array(entries, dtype=np.int64).reshape(-1, 3).T
     shape = (len(examples), len(index))
@@ -67,12 +68,12 @@ def _count_shapes(examples: Sequence[Architecture]) -> tuple[tuple[Block, ...], 
     return tuple(index), plain, csr_matrix((repeats.astype(float), (rows, columns)), shape=shape)
 
 
-def _counted(architecture: Architecture, spans: dict[Structure, slice]) -> Iterator[tuple[Block, int]]:
+def _counted(architecture: Architecture, fuse: bool, spans: dict[Structure, slice]) -> Iterator[tuple[Block, int]]:
     """Each block of the plan of two layers, and 1 where each further layer runs it again (a single one does not)."""
-    plan = plan_architecture(architecture)
+    plan = plan_architecture(architecture, fuse)
     kind = structure(plan)
     if kind not in spans:
-        spans[kind] = repeated_blocks(plan, architecture)
+        spans[kind] = repeated_blocks(plan, architecture, fuse)
     repeated = range(*spans[kind].indices(len(plan)))
     for position, block in enumerate(plan):
         yield block, int(position in repeated)

@@ -31,11 +31,11 @@ class Remainder:
         return np.asarray(terms @ np.array([self.factor, self.per_block_ms, self.constant_ms]))
 
 
-def remainder_terms(blocks: BlockPredictor, architectures: Sequence[Architecture]) -> np.ndarray:
-    """(n, 3) sum of the predicted blocks in ms, number of blocks, and one, of each model."""
+def remainder_terms(blocks: BlockPredictor, architectures: Sequence[Architecture], fuse: bool = True) -> np.ndarray:
+    """(n, 3) sum of the predicted blocks in ms, number of blocks, and one, of each model as planned with ``fuse``."""
     if not architectures:
         return np.zeros((0, 3))
-    counted = count_blocks(architectures)
+    counted = count_blocks(architectures, fuse)
     sums_ms = counted.totals(blocks.predict(counted.blocks))
     return np.column_stack([sums_ms, counted.lengths, np.ones(len(architectures))])
 

@@ -46,7 +46,7 @@ def architectures_of(rows: Sequence[Measurement]) -> dict[str, Architecture]:
 
 
 def block_targets(
-    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray]
+    architectures: Mapping[str, Architecture], steps: Mapping[str, np.ndarray], fuse: bool = True
 ) -> tuple[list[Block], np.ndarray]:
     """Distinct blocks of whole models, in a stable order, and their milliseconds (n,) as steps of these models.
 
@@ -56,6 +56,7 @@ def block_targets(
     Args:
         architectures: by subject hash.
         steps: milliseconds of each model's blocks in order, by subject hash.
+        fuse: whether the models were compiled with fusion.
 
     Raises:
         InputError: there are other steps than the planner makes of an architecture.
@@ -65,7 +66,7 @@ def block_targets(
     times: dict[Block, list[float]] = defaultdict(list)
     for subject, taken in steps.items():
         architecture = architectures[subject]
-        blocks = plan_architecture(architecture)
+        blocks = plan_architecture(architecture, fuse)
         if len(blocks) != len(taken):
             raise InputError(f"{architecture.name} was measured with {len(taken)} blocks, not {len(blocks)}")
         for block, step_ms in zip(blocks, taken, strict=True):

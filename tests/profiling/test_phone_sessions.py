@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 def scripts_as_runners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled: every program is a script that takes 30 ms and prints what a real one printed."""
     runner = shell_runner(tmp_path / "runner", "sleep 0.03")
-    monkeypatch.setattr("fusion.build_model_suite", lambda architectures, target: runner)
-    monkeypatch.setattr("profiling.session.compiler_for", lambda device: "fake cc 1")
+    monkeypatch.setattr("fusion.build_model_suite", lambda architectures, target, fuse: runner)
+    monkeypatch.setattr("profiling.session.compiler_for", lambda device, fuse: "fake cc 1")
 
 
 def measured(

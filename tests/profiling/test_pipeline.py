@@ -78,7 +78,7 @@ def test_more_blocks_than_there_are_are_refused() -> None:
 def test_changed_compiler_and_machine_are_said(store: MeasurementStore, monkeypatch: pytest.MonkeyPatch) -> None:
     profile_and_train(ScriptedDevice(), store, threads=8, blocks=50)
     events: list[ProgressEvent] = []
-    monkeypatch.setattr(profile_pipeline, "compiler_for", lambda device: "another compiler")
+    monkeypatch.setattr(profile_pipeline, "compiler_for", lambda device, fuse: "another compiler")
     assert load_predictor(ScriptedDevice(), 8) is None
     profile(ScriptedDevice(), store, threads=8, blocks=50, progress=events.append)
     assert "compiler has changed" in events[0].message

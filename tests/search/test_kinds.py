@@ -61,6 +61,7 @@ def search(teacher: Path, home: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     stages = replace(
         real_stages(),
         predictor=lambda *given: FakePredictor(0.19),
+        latency_sources=lambda predictor, *given: {"fused": predictor},
         quality=lambda predictor: PredictorQuality(1, 0.0, 1.0, 1.0),
         learned=lambda predictor, *given: predictor,
     )

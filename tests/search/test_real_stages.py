@@ -23,9 +23,13 @@ from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
 from search.real_stages import (
     block_shares,
     export_onnx,
+    latency_sources,
+    learned,
     load_task,
     material_remarks,
     open_device,
+    predictor,
+    quality,
     teacher_sizes,
     time_architectures,
     time_model,
@@ -192,6 +196,23 @@ def test_architectures_are_timed_without_weights(tmp_path: Path, monkeypatch: py
     assert time_architectures(device, [ARCHITECTURE], 4, LONG_AGO, no_progress) == timings[1:], "known from the store"
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     assert time_architectures(device, [ARCHITECTURE], 4, later, no_progress) != timings[1:], "older than was asked for"
+
+
+def test_a_source_that_is_blind_to_fusion_learns_from_timings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    options = replace(OPTIONS, device="s20", latency_from="flops", seq_len=ARCHITECTURE.seq_len)
+    device = open_device(options, simulated=True)
+    teacher = replace(ARCHITECTURE, layers=6, hidden=128, intermediate=512)
+    sources = latency_sources(predictor(device, options, 8, no_progress), device, options, teacher, 8, no_progress)
+    found = quality(sources["flops"])
+    assert found.n == len(found.held_out) == quality(sources["fused"]).n and found.mape > quality(sources["fused"]).mape
+    models = [teacher, ARCHITECTURE]
+    timings = time_architectures(device, models, 8, LONG_AGO, no_progress)
+    flops = sources["flops"]
+    assert learned(flops, device, [teacher], 8, LONG_AGO).predict([teacher])[0] == pytest.approx(timings[0].median_ms)
+    small_ms = timings[1].median_ms
+    one, both = (learned(flops, device, each, 8, LONG_AGO).predict(models)[1] for each in ([teacher], models))
+    assert abs(both / small_ms - 1) < abs(one / small_ms - 1)
 
 
 def test_the_default_teachers_sizes_are_read_from_its_package() -> None:

@@ -254,6 +254,20 @@ def test_a_space_and_memory_are_options_and_repeated(search: Search, world: Worl
     assert "max_memory was 3000000, now 4000000" in other.stderr
 
 
+def test_the_source_of_latency_is_an_option_and_repeated(search: Search, world: World) -> None:
+    given = ("--latency-from", "unfused", "--out", "run")
+    first = search(replace(world, attached=False), "--device", "s20", "--budget", "1ms", *given, "--json")
+    assert first.exit_code == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["options"]["latency_from"] == document["predictor"]["source"] == "unfused"
+    assert "--latency-from unfused" in first.stderr and "from the same models without fusion" in first.stderr
+    words = shlex.split(document["confirmation"]["command"])
+    assert search(world, *words[1:]).exit_code == 0
+    other = search(world, "--device", "s20", "--budget", "1ms", "--out", "run", "--resume")
+    assert other.exit_code == 2
+    assert "latency_from was unfused, now fused" in other.stderr
+
+
 def test_a_space_that_changed_is_not_gone_on_with(search: Search, world: World) -> None:
     given = ("--space", "space.toml", "--out", "run")
     Path("space.toml").write_text("layers = [2, 4]\n")
@@ -330,6 +344,7 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
         (["--task", "mrpc", "--label", "x"], "--label belongs to --train"),
         (["--task", "none.toml"], "cannot read none.toml"),
         (["--effort", "some"], "brief"),
+        (["--latency-from", "parameters"], "unfused"),
         (["--corpus", "nowhere.txt"], "nowhere.txt: No such file"),
         (["--corpus", "."], "Is a directory"),
         (["--task", "none.toml", "--data-dir", "."], "--data-dir .: none.toml describes its task"),

@@ -49,7 +49,7 @@ def test_result_json_holds_every_figure_with_its_provenance(result: SearchResult
 
 def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult, out: Path) -> None:
     page = (out / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
     assert "<script" not in page
     text = html.unescape(page)
