@@ -11,6 +11,7 @@ from typing import Any
 from data.device_spec import load_device
 from data.statistic import Statistic
 from profiling.quality import SessionQuality
+from search.latencies import DeviceBudget
 from search.reports.front_report import front_document, render_front
 from search.reports.portability_page import render_study
 from search.reports.profile_report import render_profile
@@ -33,6 +34,12 @@ def two_searches(folder: Path) -> tuple[SearchResult, SearchResult]:
     failing = (first.trials[0].candidate.architecture.name,)
     world = World(folder / "log.txt", attached=False, failing=failing)
     return first, search_in(folder / "0.9ms", world, device="s20", trials=3, budget_ms=0.9)
+
+
+def search_for_several(folder: Path) -> SearchResult:
+    """For budgets on two phones, of which one is attached."""
+    world = World(folder / "devices.txt", absent=("s10",))
+    return search_in(folder / "devices", world, device="s20", trials=3, also=(DeviceBudget("s10", 2.0),))
 
 
 def search_page(result: SearchResult, rename: Rename) -> str:

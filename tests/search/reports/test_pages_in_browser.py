@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.search.reports.browser import CHROMIUM, Browser
-from tests.search.reports.sample_pages import front_page, profile_page, search_page, study_page, two_searches
+from tests.search.reports.sample_pages import (
+    front_page,
+    profile_page,
+    search_for_several,
+    search_page,
+    study_page,
+    two_searches,
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (scripts/system_packages.sh)")
 
-KINDS = ("search", "front", "profile", "study")
+KINDS = ("search", "devices", "front", "profile", "study")
 LOOK = Path(__file__).with_name("look.js").read_text()
 HOSTILE = (
     "a-name-of-one-word-that-goes-on-and-on-and-on-for-longer-than-any-phone-is-wide "
@@ -67,15 +74,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By kind and by what is in their names."""
     folder = tmp_path_factory.mktemp("pages")
-    results = two_searches(folder)
+    results, several = two_searches(folder), search_for_several(folder)
     written = {}
     for names, more in (("plain", ""), ("hostile", HOSTILE)):
 
         def rename(text: str, more: str = more) -> str:
             return f"{text} {more}".strip()
 
-        texts = search_page(results[0], rename), front_page(results, rename), profile_page(rename), study_page(rename)
-        for kind, text in zip(KINDS, texts, strict=True):
+        searches = search_page(results[0], rename), search_page(several, rename), front_page(results, rename)
+        for kind, text in zip(KINDS, (*searches, profile_page(rename), study_page(rename)), strict=True):
             path = written[f"{names} {kind}"] = folder / f"{names}-{kind}.html"
             path.write_text(text, encoding="utf-8")
     return written
