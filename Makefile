@@ -1,4 +1,4 @@
-# make demo    install into .venv and run the main job on this machine
+# make demo    install into .venv and run the main job on this machine: a model for each of two budgets, side by side
 # make benchmark  install what peers there are, and time our compiled models beside them: tables in benchmark/
 #                 (POCKETBERT_LITERT_PYTHON names a Python that has litert-torch, for LiteRT)
 # make evaluate-predictor  judge the latency predictors on seeded splits against baselines, and on this machine
@@ -15,7 +15,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The host keeps two processes busy without starving the small compiled kernels under test.
 TEST_PROCESSES ?= 2
-BUDGET ?= 8ms
+BUDGET ?= 8ms,2ms
 DATA ?=
 TABLE1_OPTIONS ?=
 

@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--task", default="stsb")
     parser.add_argument("--replays", type=int, default=100)
     parser.add_argument("--trials", type=int, default=SHOWN[-1], help="at most so many in a replay")
-    parser.add_argument("--methods", default="search-1,search-3,search,largest,random,evolution,local,tpe")
+    parser.add_argument("--methods", default="search-1,search-3,search-0,largest,random,evolution,local,tpe")
     given = parser.parse_args()
     lines = given.rows.read_text(encoding="utf-8").splitlines()
     table = students(map(json.loads, lines), given.sizes.read_text(encoding="utf-8").splitlines(), given.task)
