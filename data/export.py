@@ -21,7 +21,7 @@ COLUMNS = MappingProxyType(
         "subject_hash": "content hash of what was timed",
         "signature": "canonical JSON of the block or of the architecture",
         "device": "name of the device's specification",
-        "fingerprint": "equal only where timings may be merged",
+        "fingerprint": "equal only where timings may be merged, those of one compiler",
         "serial": "serial number of the phone, empty elsewhere",
         "unit": "cpu or gpu",
         "threads": "number of CPU threads",

@@ -28,7 +28,12 @@ class DeviceBudget:
 
     def __str__(self) -> str:
         """As ``--also`` has it."""
-        return f"{self.device}:{self.budget_ms:g}ms"
+        return f"{self.device}:{exact_ms(self.budget_ms)}"
+
+
+def exact_ms(budget_ms: float) -> str:
+    """A budget as options have it, without rounding: ``8ms``, ``0.35ms``."""
+    return f"{repr(float(budget_ms)).removesuffix('.0')}ms"
 
 
 def on_each(budgets: Sequence[DeviceBudget]) -> str:

@@ -39,11 +39,11 @@ class SearchOptions:
     bytes of memory that the compiled model holds while it runs.
 
     ``also`` are further devices, whose budgets the model has to keep as well. ``threads`` None means each device's own
-    default. ``train``, ``dev`` and the names of columns are those of a task of
-    the user's own, which ``task`` is then the name of; ``task`` may be the path of a task file as well. ``effort`` is
-    how much is spent on learning, ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in
-    the final, ``latency_from`` where predictions come from. A study is resumed only with equal options, except
-    for ``require_device``, which does not change what is searched.
+    default. ``train``, ``dev`` and the names of columns are those of a task of the user's own, which ``task`` is then
+    the name of; ``task`` may be the path of a task file as well. ``effort`` is how much is spent on learning,
+    ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in the final, ``latency_from``
+    where predictions come from. A study is resumed only with equal options, except for ``require_device``, which does
+    not change what is searched.
     """
 
     device: str
@@ -356,6 +356,7 @@ class FurtherOutlook:
     quality: PredictorQuality
     provenance: Provenance
     later: float
+    source_quality: dict[LatencySource, PredictorQuality] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -366,7 +367,7 @@ class Outlook:
     the fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of
     the logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name;
     ``also`` is of the predictors of further devices, ``source_quality`` how far off predictions from each source that
-    was at hand are on the first.
+    was at hand are.
     """
 
     space_size: int

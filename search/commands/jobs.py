@@ -56,7 +56,12 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
     gathered = options.task != DOCPAIRS or any((home() / "tasks").glob(f"{DOCPAIRS}-*.json"))
     task_s = _GATHERED_S if gathered else _TASK_S
     threads, effort = options.threads or "default", EFFORTS[options.effort]
-    profile = tuple(stage for budget in options.budgets for stage in _profiles(options, budget.device))
+    # What a stage took is remembered by its name: a simulated phone's seconds are not the host's minutes.
+    profile = tuple(
+        replace(stage, name=f"{stage.name} {budget.name}")
+        for budget in options.budgets
+        for stage in _profiles(options, budget.device)
+    )
     last = min(options.finalists, options.trials)
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")

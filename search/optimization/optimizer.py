@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Accuracy grows with size, hence with latency: what leaves more of the budget unused is not worth a trial.
-_LEAST_SHARE = 0.87
+LEAST_SHARE = 0.87
 # Nearer to its teacher no student is, and the logarithm of nothing is not taken.
 _LEAST_DIVERGENCE = 1e-9
 # Fewer cuts tell nothing of the others; the first are so many of the largest, and others at random.
@@ -131,7 +131,7 @@ def near(candidates: Sequence[Candidate], ceilings_ms: Sequence[float]) -> list[
     """The candidates that use most of the ceiling of a device (one for each device, ms), or of what the slowest of them
     uses where that is less."""
     slowest = max((candidate.share_of(ceilings_ms) for candidate in candidates), default=0.0)
-    least = _LEAST_SHARE * min(1.0, slowest)
+    least = LEAST_SHARE * min(1.0, slowest)
     return [candidate for candidate in candidates if candidate.share_of(ceilings_ms) >= least]
 
 

@@ -61,6 +61,7 @@ class Predictions:
         with timed(bench.study, "profile"):
             sources = [self._sources(place) for place in bench.places]
             predictors = tuple(each[options.latency_from] for each in sources)
+            source_qualities = [{name: bench.stages.quality(each) for name, each in found.items()} for found in sources]
             candidates = self._predict(predictors, self._architectures)
         possible = sum(worth_timing(candidate) for candidate in candidates)
         first, *further = predictors
@@ -74,8 +75,11 @@ class Predictions:
                 provenance=first.provenance,
                 later=first.later,
                 values=self._space.values,
-                also=tuple(FurtherOutlook(bench.stages.quality(each), each.provenance, each.later) for each in further),
-                source_quality={name: bench.stages.quality(each) for name, each in sources[0].items()},
+                also=tuple(
+                    FurtherOutlook(bench.stages.quality(each), each.provenance, each.later, qualities)
+                    for each, qualities in zip(further, source_qualities[1:], strict=True)
+                ),
+                source_quality=source_qualities[0],
             ),
         )
         for line in source_notes(options.latency_from, self._space.teacher_compiles):

@@ -232,7 +232,7 @@ def _reusable(
     report(ProgressEvent(stage, 1, 1, f"reusing the profile of {device.describe().fingerprint}{_told(fuse)}"))
     if predictor.errors.mape > _POOR_ERROR:
         again = f": profile-device --device {device.spec.name} --again measures anew what was disturbed"
-        advice = again if fuse else ""
+        advice = again if fuse else f": remove {directory} and search again, on a quieter machine, for a better one"
         report(ProgressEvent(stage, 1, 1, f"its held-out error is {predictor.errors.mape:.0%}{advice}"))
     return predictor
 

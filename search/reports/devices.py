@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fusion import target_named
 from fusion.emit.memory import memory_bytes
 from search.latencies import Timing, listed
-from search.records import Candidate, DeviceSummary, FurtherOutlook, Outlook
+from search.records import Candidate, DeviceSummary, FurtherOutlook, LatencySource, Outlook
+from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def devices_document(result: SearchResult) -> list[dict[str, Any]]:
         asdict(device)
         | {
             "budget_ms": budget.budget_ms,
-            "predictor": {"provenance": outlook.provenance} | asdict(outlook.quality),
+            "predictor": predictor_document(result.options.latency_from, outlook),
             "prediction_error": error,
             "compiled": f"best/{compiled_folder(result.devices, device)}",
             "winner": {
@@ -47,6 +48,13 @@ def devices_document(result: SearchResult) -> list[dict[str, Any]]:
         }
         for device, budget, outlook, error, latency, timing, share in figures
     ]
+
+
+def predictor_document(source: LatencySource, outlook: Outlook | FurtherOutlook) -> dict[str, Any]:
+    """What predictions on a device come from, and how far off they were on the profile's held-out models."""
+    sources = {name: asdict(quality) for name, quality in outlook.source_quality.items()}
+    told = {"source": source, "provenance": outlook.provenance}
+    return told | asdict(outlook.quality) | {"sources": sources}
 
 
 def latencies_document(candidate: Candidate) -> list[dict[str, Any]]:
@@ -102,10 +110,15 @@ def compiled_folder(devices: Sequence[DeviceSummary], device: DeviceSummary) -> 
     return "compiled" if same else f"compiled-{device.name}"
 
 
-def where_pending(result: SearchResult) -> str:
-    """What is simulated: of one device all latencies, of several those on devices that were not attached."""
-    absent = [device.name for device in result.devices if not device.attached]
-    return "all latencies are" if len(absent) == len(result.devices) else f"latencies on {listed(absent)} are"
+def where_pending(*results: SearchResult) -> str:
+    """What is simulated in results for several budgets: all latencies, or those on devices that were not attached, or
+    not always; nothing where all were."""
+    attached = {(device.name, device.attached) for result in results for device in result.devices}
+    absent = sorted(name for name, there in attached if not there)
+    if not any(there for _, there in attached):
+        return "all latencies are"
+    some = "some " if any((name, True) in attached for name in absent) else ""
+    return f"{some}latencies on {listed(absent)} are" if absent else ""
 
 
 def devices_table(result: SearchResult) -> Table:
@@ -113,7 +126,13 @@ def devices_table(result: SearchResult) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{result.winning_candidate.architecture.name} on every device", title_justify="left")
-    for heading in ("device", "budget ms", "predicted ms (90%)", "median ms (p90)", "of the budget"):
+    for heading in (
+        "device",
+        "budget ms",
+        f"predicted{source_mark(result)} ms (90%)",
+        "median ms (p90)",
+        "of the budget",
+    ):
         table.add_column(heading, justify="left" if heading == "device" else "right", overflow="fold")
     for entry in devices_document(result):
         winner = entry["winner"]

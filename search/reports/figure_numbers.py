@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,16 @@ class _Point:
 
 
 def numbers_of(axes: Axes, names: Mapping[str, Sequence[str]]) -> Numbers:
-    """Every point, bar and line with a label; ``names`` are those of a series' points, in their order."""
+    """Every point, bar and line with a label; ``names`` are those of a series' points, in their order.
+
+    Raises:
+        ValueError: a series has other than as many points as names.
+    """
     points = [*_scattered(axes), *_with_error_bars(axes), *_lines(axes), *_bars(axes)]
+    counted = Counter(point.series for point in points)
+    for series, found in names.items():
+        if counted[series] != len(found):
+            raise ValueError(f"series {series!r} has {counted[series]} points, and {len(found)} names for them")
     unused = {series: iter(found) for series, found in names.items()}
     in_series = any(point.series for point in points)
     headings = [*(["series"] if in_series else []), *(["name"] if unused else [])]

@@ -57,9 +57,9 @@ def front_table(outcomes: Sequence[BudgetOutcome]) -> Table:
     held_out, dev = first.task.measures
     for heading in ("budget ms", "winner", f"held-out tenth of train: {held_out}", f"dev: {dev} (± standard error)"):
         table.add_column(heading, overflow="fold")
-    for device in first.devices:
+    for place, device in enumerate(first.devices):
         where = f" on {device.name}" if first.also else ""
-        table.add_column(f"{device.provenance} ms (p90){where}", justify="right")
+        table.add_column(f"{_provenance(results, place)} ms (p90){where}", justify="right")
     table.add_column("model in", overflow="fold")
     for outcome in outcomes:
         if outcome.result is None:
@@ -82,6 +82,11 @@ def _latencies(found: TimedOnEach) -> list[str]:
     return [f"{timing.median_ms:.2f} ({timing.p90_ms:.2f})" for timing in found.timings]
 
 
+def _provenance(results: Sequence[SearchResult], place: int) -> str:
+    """Of the latencies on a device; a search may have been confirmed there before or after another one."""
+    return " or ".join(dict.fromkeys(result.devices[place].provenance for result in results))
+
+
 def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
     """Those that were found, by rising budget."""
     return [outcome.result for outcome in outcomes if outcome.result]
@@ -95,11 +100,13 @@ def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) ->
         "sizes": figure("sizes", lambda axes: _plot_sizes(axes, results)),
     }
     found = [entry for entry in document["budgets"] if entry["result"]]
-    also, pending = on_each(results[0].options.also), where_pending(results[0])
+    told = {
+        "also": on_each(results[0].options.also),
+        "pending": where_pending(*results),
+        "provenances": [_provenance(results, place) for place in range(len(results[0].devices))],
+    }
     first = found[0]["result"]
-    return render_page(
-        "front.html", budgets=document["budgets"], found=found, first=first, plots=plots, also=also, pending=pending
-    )
+    return render_page("front.html", budgets=document["budgets"], found=found, first=first, plots=plots, **told)
 
 
 def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> PointNames:
@@ -129,7 +136,7 @@ def _plot_front(axes: Axes, results: Sequence[SearchResult]) -> PointNames:
         axes.scatter(admission.timing.median_ms, teacher.score, color=INK, marker="s", label="teacher, held-out")
     axes.axhline(teacher.score, color=QUIET, linestyle=":", label=f"teacher, held-out: {teacher.score:.3f}")
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"{results[0].device.provenance} latency on {results[0].device.name}, ms")
+    axes.set_xlabel(f"{_provenance(results, 0)} latency on {results[0].device.name}, ms")
     axes.set_ylabel(results[0].task.measures[0])
     names = [result.winning_candidate.architecture.name for result in results]
     on_dev = [name for name, finalist in zip(names, winners, strict=True) if finalist.dev]

@@ -106,7 +106,8 @@ def _further(result: SearchResult, entry: dict[str, Any]) -> str:
     return (
         f"| also on {_plain(entry['title'])}, {entry['unit']}, {entry['threads']} threads | budget "
         f"{entry['budget_ms']:g} ms; {timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile "
-        f"{timing['p90_ms']:.2f} ms (**{timing['provenance']}**); predicted {latency['predicted_ms']:.2f} ms, 90% "
+        f"{timing['p90_ms']:.2f} ms (**{timing['provenance']}**); predicted{source_mark(result)} "
+        f"{latency['predicted_ms']:.2f} ms, 90% "
         f"interval {low:.2f} to {high:.2f} |"
     )
 

@@ -58,11 +58,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.latencies import Timing, budgets_told, listed
+from search.latencies import Timing, budgets_told, exact_ms, listed
 from search.optimization.space import model_bytes
 from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Trial
 from search.reports.depth import depth_answers
-from search.reports.devices import also_document, devices_document, held_bytes, timing_document
+from search.reports.devices import also_document, devices_document, held_bytes, predictor_document, timing_document
 from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
@@ -89,7 +89,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "devices": devices_document(result),
         "task": asdict(result.task),
         "teacher": _teacher(result),
-        "predictor": _predictor(result),
+        "predictor": predictor_document(result.options.latency_from, result.outlook),
         "space": {
             "candidates": result.outlook.space_size,
             "feasible": result.outlook.possible,
@@ -118,13 +118,6 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     }
 
 
-def _predictor(result: SearchResult) -> dict[str, Any]:
-    outlook = result.outlook
-    sources = {name: asdict(quality) for name, quality in outlook.source_quality.items()}
-    told = {"source": result.options.latency_from, "provenance": outlook.provenance}
-    return told | asdict(outlook.quality) | {"sources": sources}
-
-
 def program_version() -> str:
     """Version of the installed distribution, or ``checkout`` where it runs from source."""
     try:
@@ -142,7 +135,7 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
     """The command line that goes on with the search of these options in ``out``, or with those for several budgets."""
     arguments: dict[str, Any] = {
         "--device": options.device,
-        "--budget": ",".join(f"{budget:g}ms" for budget in budgets_ms or (options.budget_ms,)),
+        "--budget": ",".join(map(exact_ms, budgets_ms or (options.budget_ms,))),
         "--also": options.also,
         "--unit": options.unit,
         "--task": None if options.train else options.task,

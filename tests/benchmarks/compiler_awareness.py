@@ -35,7 +35,7 @@ from profiling import Device, open_device
 from profiling.session import measure_models
 from profiling.simulated import SimulatedDevice
 from search.optimization.feasibility import admission_limit_ms, worth_timing
-from search.optimization.optimizer import near, propose
+from search.optimization.optimizer import LEAST_SHARE, near, propose
 from search.optimization.space import SearchSpace
 from search.profiles.latency_sources import latency_sources
 from search.profiles.profile_pipeline import load_predictor, profile_and_train
@@ -49,7 +49,7 @@ from surrogate.metrics import prediction_errors
 _SHARES = (12, 8, 6, 4, 2)
 # The part of a budget that the search wants used, how many candidates are looked at as the first, and how far from the
 # budget the order of candidates is still of interest, as a share of it.
-_LEAST, _FIRST, _AROUND = 0.87, 8, 0.25
+_FIRST, _AROUND = 8, 0.25
 
 Floats = NDArray[np.float64]
 # What a source believes after some architectures were timed, the teacher among them.
@@ -208,7 +208,7 @@ def proposed(
 
 
 def _in_band(latencies_ms: Floats, budget_ms: float) -> NDArray[np.bool_]:
-    return (latencies_ms >= _LEAST * budget_ms) & (latencies_ms <= budget_ms)
+    return (latencies_ms >= LEAST_SHARE * budget_ms) & (latencies_ms <= budget_ms)
 
 
 def table(setting: Setting) -> Iterator[str]:
@@ -220,7 +220,7 @@ def table(setting: Setting) -> Iterator[str]:
     headings = (
         "budget",
         "source",
-        f"believed at {_LEAST:.0%} to 100% of it",
+        f"believed at {LEAST_SHARE:.0%} to 100% of it",
         "of these are (precision)",
         "of those that are, found (recall)",
         "off there (MAPE)",

@@ -25,7 +25,6 @@ from search.teachers.fine_tuning import FineTuning
 from search.teachers.source import head_of
 from search.teachers.teacher import Teacher, prepare_teacher
 
-_ROWS = "distillation.jsonl"
 _NO_CHANGES = Changes(swapped=0.0, repaired=0.0, replaced=0.0, replaced_tokens=0.15, corpus=0.0)
 _ROWS = "distillation.jsonl"
 

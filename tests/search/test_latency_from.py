@@ -133,3 +133,7 @@ def test_of_further_devices_it_is_believed_from_the_same(tmp_path: Path) -> None
     assert world.log_lines().count("profile unfused") == 2
     assert all(error > 0.02 for error in result.prediction_errors)
     assert result.winning_finalist.meets(0.4, 0.8)
+    further = json.loads((tmp_path / "out" / "result.json").read_text())["devices"][1]["predictor"]
+    assert further["source"] == "unfused" and set(further["sources"]) == {"fused", "flops", "unfused"}
+    card = (tmp_path / "out" / "best" / "README.md").read_text()
+    assert card.count("predicted from the same models without fusion ") == 2

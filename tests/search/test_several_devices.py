@@ -17,7 +17,9 @@ from click.testing import CliRunner, Result
 from data.errors import DeviceError, InfeasibleBudgetError, InputError
 from search.commands.search import main
 from search.latencies import DeviceBudget
-from search.result import SearchResult
+from search.reports.devices import where_pending
+from search.reports.front_report import front_document, render_front
+from search.result import BudgetOutcome, SearchResult
 from tests.search.doubles import World, memory, search_in, true_ms
 
 # The phones take twice and three times as long as the host, whose budget is 1 ms.
@@ -285,3 +287,16 @@ def test_a_device_given_twice_and_too_many_threads_are_refused(search: Search, w
     twice = search(world, "--also", "s20:2ms", "--also", "s20:3ms")
     assert twice.exit_code == 2 and "s20 has a budget already" in twice.stderr
     assert "--also s10:70ms" in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_where_a_device_came_or_went_between_budgets_that_is_said(result: SearchResult) -> None:
+    (phone,) = result.also
+    assert phone.provenance == "simulated" and where_pending(result) == f"latencies on {phone.name} are"
+    later = replace(result, also=(replace(phone, provenance="measured"),))
+    assert where_pending(later) == ""
+    assert where_pending(result, later) == where_pending(later, result) == f"some latencies on {phone.name} are"
+    earlier = replace(result, options=replace(result.options, budget_ms=0.5))
+    outcomes = [BudgetOutcome(0.5, "0.5ms", earlier), BudgetOutcome(1.0, "1ms", later)]
+    page = render_front(outcomes, front_document(outcomes, Path("out")))
+    assert f"some latencies on {phone.name} are <b>simulated</b>" in page
+    assert f"simulated or measured median ms on {phone.name}" in page

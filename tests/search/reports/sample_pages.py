@@ -109,12 +109,16 @@ def _renamed(result: SearchResult, rename: Rename) -> SearchResult:
     device, task = result.device, result.task
     names = {key: rename(value) for key, value in asdict(device).items() if key in ("name", "title", "processor")}
     measures = rename(task.measures[0]), rename(task.measures[1])
+    further = [replace(each, name=rename(each.name), title=rename(each.title)) for each in result.also]
+    budgets = [replace(each, device=rename(each.device)) for each in result.options.also]
     shares = [replace(each, shares=tuple(_share(share, rename) for share in each.shares)) for each in result.finalists]
     return replace(
         result,
         device=replace(device, **names),
         task=replace(task, name=rename(task.name), measures=measures),
         finalists=tuple(shares),
+        also=tuple(further),
+        options=replace(result.options, also=tuple(budgets)),
     )
 
 
