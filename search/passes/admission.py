@@ -151,6 +151,8 @@ class Prospects:
             told = f"fits {budgets_told(budgets)}: {latency}; it is the model to beat, and what is tried is faster"
         elif excluding := self._excluding(teacher.candidate):
             told = f"is larger than {excluding} allows: {latency}"
+        elif teacher.share_of(self._bench.budgets_ms) <= 1.0:
+            told = f"fits {budgets_told(budgets)} too narrowly to be sure of it when it is confirmed: {latency}"
         else:
             told = f"does not fit {budgets_told(budgets)}: {latency}"
         self._bench.note(f"the teacher itself, {architecture.name}, {told}")

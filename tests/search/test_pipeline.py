@@ -482,3 +482,12 @@ def wait_until_begun(argv: list[str], root: Path, out: Path) -> subprocess.Popen
             break
         time.sleep(0.01)
     return process
+
+
+def test_a_teacher_that_fits_too_narrowly_is_told_of_so(tmp_path: Path) -> None:
+    notes: list[str] = []
+    result = search_in(tmp_path / "out", World(tmp_path / "log.txt"), notes=notes, budget_ms=1.63)
+    assert result.admissions[0].proposer == "teacher" and not result.admissions[0].admitted
+    assert any(
+        "fits 1.63 ms too narrowly to be sure of it when it is confirmed: 1.62 ms measured" in line for line in notes
+    )
