@@ -31,7 +31,7 @@ def test_sources_profile_the_device_again_only_when_asked(store: MeasurementStor
 
     asked = SearchOptions("s20", 50.0, "docpairs", latency_from="unfused", threads=8)
     planned = {stage.name for stage in search_job(asked, [1]).stages}
-    assert "measure unfused" in planned and "measure" not in planned
+    assert "measure unfused s20" in planned and "measure s20" not in planned
     events: list[ProgressEvent] = []
     sources = latency_sources(fused, device, asked, TEACHER, 8, events.append)
     assert set(sources) == {"fused", "flops", "unfused"} and sources["fused"] is fused
@@ -39,7 +39,7 @@ def test_sources_profile_the_device_again_only_when_asked(store: MeasurementStor
     unfused = load_predictor(device, 8, fuse=False)
     assert unfused is not None and not unfused.fused
     assert (predictor_directory(device, 8, 128, fuse=False) / "predictor.json").exists()
-    assert "measure unfused" not in {stage.name for stage in search_job(asked, [1]).stages}
+    assert "measure unfused s20" not in {stage.name for stage in search_job(asked, [1]).stages}
     kept = load_predictor(device, 8)
     assert kept is not None and kept.fused and kept.predict([TEACHER]) == fused.predict([TEACHER])
 
