@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from data.architecture import Architecture
-from search.reports.figures import ACCENT, QUIET, PointNames
+from search.reports.figures import ACCENT, QUIET, PointNames, scatter_sizes
 from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
@@ -147,11 +147,5 @@ def plot_depths(axes: Axes, answers: dict[str, DepthAnswer]) -> PointNames:
     names: dict[str, list[str]] = {}
     for name, look in looks.items():
         students = sorted(answers[name].students, key=lambda student: student.divergence, reverse=True)
-        sizes = [30.0 + 120.0 * (rank + 1) / len(students) for rank in range(len(students))]
-        hidden = [student.architecture.hidden for student in students]
-        layers = [student.architecture.layers for student in students]
-        axes.scatter(hidden, layers, s=sizes, **look)
-        names[look["label"]] = [student.architecture.name for student in students]
-    axes.set_xlabel("hidden size")
-    axes.set_ylabel("layers")
+        names[look["label"]] = scatter_sizes(axes, [student.architecture for student in students], **look)
     return names

@@ -9,6 +9,7 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from data.architecture import Architecture
 from search.reports.figure_numbers import numbers_of
 from search.reports.pages import render_page
 
@@ -85,6 +86,16 @@ def _svg(drawing: Figure, description: str) -> str:
     for colour, variable in _VARIABLES.items():
         markup = re.sub(rf"(fill|stroke): {colour}", rf"\1: var({variable}, {colour})", markup)
     return markup.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def scatter_sizes(axes: Axes, architectures: Sequence[Architecture], **look: Any) -> list[str]:
+    """Depth against width, each larger than those before it; returns the names of the points."""
+    sizes = [30.0 + 120.0 * (rank + 1) / len(architectures) for rank in range(len(architectures))]
+    hidden, layers = ([getattr(each, name) for each in architectures] for name in ("hidden", "layers"))
+    axes.scatter(hidden, layers, s=sizes, **look)
+    axes.set_xlabel("hidden size")
+    axes.set_ylabel("layers")
+    return [each.name for each in architectures]
 
 
 def plain_log_scale(axis: Axis) -> None:

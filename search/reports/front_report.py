@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.latencies import TimedOnEach, on_each
 from search.reports.devices import where_pending
-from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, PointNames, figure
+from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, PointNames, figure, scatter_sizes
 from search.reports.pages import render_page
 from search.reports.summary import baseline_trial, dev_score, program_version, result_document
 from search.result import BudgetOutcome, SearchResult
@@ -156,16 +156,11 @@ def _plot_sizes(axes: Axes, results: Sequence[SearchResult]) -> PointNames:
     for result, colour in zip(results, itertools.cycle(SERIES), strict=False):
         scored = [trial for trial in result.trials if trial.divergence]
         order = sorted(scored, key=lambda trial: trial.divergence.mean if trial.divergence else 0.0, reverse=True)
-        sizes = [30.0 + 120.0 * (rank + 1) / len(order) for rank in range(len(order))]
-        hidden = [trial.candidate.architecture.hidden for trial in order]
-        layers = [trial.candidate.architecture.layers for trial in order]
         label = f"trials for {result.options.budget_ms:g} ms"
-        axes.scatter(hidden, layers, s=sizes, alpha=0.6, label=label, color=colour)
-        names[label] = [trial.candidate.architecture.name for trial in order]
+        sizes = [trial.candidate.architecture for trial in order]
+        names[label] = scatter_sizes(axes, sizes, alpha=0.6, label=label, color=colour)
     for result in results:
         won = result.winning_candidate.architecture
         text = f"{result.options.budget_ms:g} ms"
         axes.annotate(text, (won.hidden, won.layers), xytext=(6, 6), textcoords="offset points", fontsize=8)
-    axes.set_xlabel("hidden size")
-    axes.set_ylabel("layers")
     return names

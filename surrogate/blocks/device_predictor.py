@@ -21,7 +21,7 @@ from surrogate.blocks.features import SCHEMA_HASH, Setting, kind_of, loops_of
 from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.remainder import Remainder, fit_remainder, predict_left_out, remainder_terms
 from surrogate.blocks.spread import Spread, residuals_beside_level, shared_level
-from surrogate.blocks.training_data import Origin, architectures_of, block_targets, origin_of
+from surrogate.blocks.training_data import Origin, architectures_of, block_targets, check_same_origin, origin_of
 from surrogate.boosting import Residual
 from surrogate.metrics import PredictionErrors, prediction_errors
 from surrogate.saved import read_document, write_document
@@ -187,8 +187,7 @@ class DevicePredictor:
         """
         if not rows:
             return self
-        if origin_of(rows) != self.origin:
-            raise InputError("a predictor learns on from timings of its own device, threads and compiler only")
+        check_same_origin(rows, self.origin)
         medians, architectures = medians_ms(rows), architectures_of(rows)
         terms = remainder_terms(self.blocks, [architectures[key] for key in medians], self.fused)
         timed = {model.name: model for model in self.models if model.learned}

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.architecture import Architecture
-from data.errors import InputError
 from data.measurement import Measurement, Provenance
 from data.statistic import medians_ms
 from surrogate.blocks.device_predictor import DevicePredictor
 from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.spread import Spread, residuals_beside_level, shared_level
-from surrogate.blocks.training_data import Origin, architectures_of, origin_of
+from surrogate.blocks.training_data import Origin, architectures_of, check_same_origin
 from surrogate.metrics import PredictionErrors, prediction_errors
 
 # (n,) of n architectures, in any unit.
@@ -96,8 +95,7 @@ class ProportionalPredictor:
         """
         if not rows:
             return self
-        if origin_of(rows) != self.origin:
-            raise InputError("a predictor learns on from timings of its own device, threads and compiler only")
+        check_same_origin(rows, self.origin)
         architectures = architectures_of(rows)
         seen = {architectures[key]: median_ms for key, median_ms in medians_ms(rows).items()}
         anchored = replace(self, anchor_ms=seen.pop(self.anchor, self.anchor_ms), level=1.0)

@@ -40,6 +40,12 @@ def origin_of(rows: Sequence[Measurement]) -> Origin:
     return origins.pop()
 
 
+def check_same_origin(rows: Sequence[Measurement], origin: Origin) -> None:
+    """``InputError`` where rows, one at least, are not of the origin that a predictor was made of."""
+    if origin_of(rows) != origin:
+        raise InputError("a predictor learns on from timings of its own device, threads and compiler only")
+
+
 def architectures_of(rows: Sequence[Measurement]) -> dict[str, Architecture]:
     """Distinct architectures of whole-model rows by subject hash."""
     return {row.subject_hash: Architecture.from_dict(json.loads(row.signature)) for row in rows}
