@@ -15,6 +15,7 @@ from pathlib import Path
 
 from data.errors import InfeasibleBudgetError, InputError
 from data.progress import Progress
+from search.execution.executor import Executor
 from search.passes.publish import REPORT, RESULT
 from search.pipeline import run_search
 from search.records import Known, SearchOptions
@@ -76,7 +77,12 @@ def _refuse_others(out: Path, folders: Sequence[Path]) -> None:
 
 
 def run_front(
-    out: Path, studies: Sequence[Study], stages: Stages, progress: Progress, note: Callable[[str], None]
+    out: Path,
+    studies: Sequence[Study],
+    stages: Stages,
+    progress: Progress,
+    note: Callable[[str], None],
+    executor: Executor | None = None,
 ) -> tuple[BudgetOutcome, ...]:
     """Searches for each budget in turn, and writes what sets them side by side.
 
@@ -93,7 +99,7 @@ def run_front(
     known = Known()
     for number, study in enumerate(studies):
         note(f"budget {study.options.budget_ms:g} ms, {number + 1} of {len(studies)}: {study.out}")
-        outcome = _search(study, stages, progress, note, known)
+        outcome = _search(study, stages, progress, note, known, executor)
         if outcome.result:
             known = Known(known.trials + outcome.result.trials, known.cuts + outcome.result.cuts)
         outcomes.insert(0, outcome)
@@ -109,11 +115,16 @@ def run_front(
 
 
 def _search(
-    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Known
+    study: Study,
+    stages: Stages,
+    progress: Progress,
+    note: Callable[[str], None],
+    known: Known,
+    executor: Executor | None,
 ) -> BudgetOutcome:
     budget_ms, folder = study.options.budget_ms, study.out.name
     try:
-        return BudgetOutcome(budget_ms, folder, run_search(study, stages, progress, note, known))
+        return BudgetOutcome(budget_ms, folder, run_search(study, stages, progress, note, known, executor))
     except InfeasibleBudgetError as error:
         note(str(error))
         return BudgetOutcome(budget_ms, folder, None, str(error))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import InfeasibleBudgetError, PocketBertError
 from data.progress import Progress, ProgressEvent
+from search.execution.executor import Executor, LocalExecutor
 from search.latencies import TimedOnEach, listed, on_each, timings_told
 from search.learning.judgement import nothing_learnt
 from search.passes.admission import Prospects
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    study: Study, stages: Stages, progress: Progress, note: Callable[[str], None], known: Known = NOTHING_KNOWN
+    study: Study,
+    stages: Stages,
+    progress: Progress,
+    note: Callable[[str], None],
+    known: Known = NOTHING_KNOWN,
+    executor: Executor | None = None,
 ) -> SearchResult:
     """Finds the most accurate model whose latency on every device is within its budget; goes on where the study is.
 
@@ -49,6 +55,7 @@ def run_search(
         progress: told of each step of a long stage.
         note: told what the user should know, one line each.
         known: what other budgets' searches have shown, from which this one learns too.
+        executor: runs the trials; None runs them here, one after another.
 
     Returns:
         The result; ``result.json``, ``report.html`` and ``best/`` are written as well.
@@ -59,7 +66,7 @@ def run_search(
         PocketBertError: whatever else the stages raise; the study keeps what was finished.
     """
     with find_devices(study, stages, note) as places:
-        bench = Bench(study, stages, places, progress, note, known)
+        bench = Bench(study, stages, places, progress, note, executor or LocalExecutor(), known)
         finished = finished_result(bench)
         if finished is not None:
             publish(bench, finished)

@@ -44,6 +44,7 @@ INNER = {
         "teachers",
         "students",
         "distillation",
+        "execution",
         "reports",
         "profiles",
         "portability",

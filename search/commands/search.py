@@ -17,6 +17,7 @@ from search.commands._options import (
     check_threads,
     run_command,
 )
+from search.commands.execution_options import Execution, execution_options
 from search.commands.search_runs import run, run_several
 from search.commands.task_options import TaskChoice, task_options
 
@@ -38,6 +39,7 @@ Examples:
   search --device host --budget 12ms --pareto                the whole front, down to 3 ms
   search --device s20 --budget 50ms --also s10:70ms          one model that keeps both phones' budgets
   search --device host --budget 8ms --out run1 --resume      go on after an interruption
+  search --device s20 --budget 50ms --executor ray           trials side by side on a Ray cluster (docs/ray.md)
   search --device host --budget 8ms --space deep.toml        sizes of your own: layers = [12, 20, 28]
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
   search --device s20 --budget 50ms --max-memory 60MB        what the model holds while it runs on the phone
@@ -124,9 +126,7 @@ Examples:
     type=click.IntRange(min=1),
     help="CPU threads of the model, on every device.  [default: each device's own]",
 )
-@click.option(
-    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Runs trials."
-)
+@execution_options
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: pocketbert-DEVICE-TASK-BUDGET]")
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
 @click.option("--require-device", is_flag=True, help="Fail when a device is not attached, instead of simulating it.")
@@ -151,7 +151,7 @@ def main(
     max_memory: int | None,
     latency_from: Literal["fused", "unfused", "flops"],
     threads: int | None,
-    executor: str,
+    execution: Execution,
     out: Path | None,
     resume: bool,
     require_device: bool,
@@ -191,13 +191,14 @@ def main(
     )
     stages = real_stages()
     choice.check()
-    check(options, executor, stages)
+    execution.check()
+    check(options, stages)
     named = "-".join([*(f"{each:g}ms" for each in budgets), *(f"{each.name}-{each.budget_ms:g}ms" for each in further)])
     folder = out or Path(f"pocketbert-{Path(device).stem}-{choice.name}-{named}")
     if len(budgets) == 1:
-        run(options, stages, folder, resume, as_json)
+        run(options, stages, execution, folder, resume, as_json)
     else:
-        run_several(options, budgets, stages, folder, resume, as_json)
+        run_several(options, budgets, stages, execution, folder, resume, as_json)
 
 
 def budgets_of(given: tuple[float, ...], pareto: bool) -> tuple[float, ...]:
@@ -223,23 +224,19 @@ def absolute_if_there(name: str, suffix: str = "") -> str:
     return str(Path(path).absolute()) if os.path.exists(path) and name.endswith(suffix) else name
 
 
-def check(options: SearchOptions, executor: str, stages: Stages) -> None:
+def check(options: SearchOptions, stages: Stages) -> None:
     """Refuses before any long work, and before anything is written, what can be known to be wrong.
 
     Raises:
         InputError: unknown device or teacher, a device named twice, a teacher that is too small or has too few
-            positions, more threads than cores, general text that cannot be read, or an executor or unit that there is
-            not yet.
+            positions, more threads than cores, general text that cannot be read, or a unit that there is not yet.
         DataFileError: the values of --space are beyond the teacher's, or give no architecture.
         StoreError: the measurement store is damaged or cannot be opened.
     """
-    from data.errors import InputError
     from data.store import MeasurementStore
     from search.distillation.corpus import read_corpus
     from search.optimization.space import SearchSpace
 
-    if executor != "local":
-        raise InputError(f"--executor {executor} is not available: this version has local only")
     check_devices(options)
     if options.corpus:
         read_corpus(Path(options.corpus))

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 from search.commands._options import ProgressPrinter, console, emit_json
 
 if TYPE_CHECKING:
+    from search.commands.execution_options import Execution
     from search.records import SearchOptions
     from search.result import SearchResult
     from search.stages import Stages
     from search.study import Study
 
 
-def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool, as_json: bool) -> None:
+def run(
+    options: SearchOptions, stages: Stages, execution: Execution, folder: Path, resume: bool, as_json: bool
+) -> None:
     """Searches for one budget in ``folder``; on Ctrl-C says what is kept and how to go on."""
     from search.pipeline import run_search
     from search.reports.summary import resume_command
@@ -24,13 +27,14 @@ def run(options: SearchOptions, stages: Stages, folder: Path, resume: bool, as_j
 
     begun = holds_trials(folder)
     with (
-        kept(folder, resume_command(options, folder)),
+        kept(folder, resume_command(options, folder) + execution.arguments),
         open_study(folder, options, resume=resume) as study,
         progress_of(options, [study]) as progress,
+        execution.open(progress.note) as executor,
     ):
         if resume and not begun:
             progress.note(f"{folder} holds no search that could go on: beginning one")
-        result = run_search(study, stages, progress, progress.note)
+        result = run_search(study, stages, progress, progress.note, executor=executor)
     show(result, folder, as_json)
 
 
@@ -38,6 +42,7 @@ def run_several(
     options: SearchOptions,
     budgets_ms: Sequence[float],
     stages: Stages,
+    execution: Execution,
     folder: Path,
     resume: bool,
     as_json: bool,
@@ -51,13 +56,14 @@ def run_several(
     each = options_of_each(options, budgets_ms)
     begun = any(holds_trials(folder_of(folder, one)) for one in each)
     with (
-        kept(folder, resume_command(options, folder, budgets_ms)),
+        kept(folder, resume_command(options, folder, budgets_ms) + execution.arguments),
         open_studies(folder, each, resume=resume) as studies,
         progress_of(each[0], studies) as progress,
+        execution.open(progress.note) as executor,
     ):
         if resume and not begun:
             progress.note(f"{folder} holds no search that could go on: beginning one")
-        outcomes = run_front(folder, studies, stages, progress, progress.note)
+        outcomes = run_front(folder, studies, stages, progress, progress.note, executor)
     terminal = console()
     terminal.print(front_table(outcomes))
     for outcome in outcomes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.optimization.evidence import Choices, Evidence
+from search.optimization.evidence import Choices, Evidence, Pending
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
@@ -25,8 +25,10 @@ _CHUNK = 8192  # candidates whose closed form is computed at a time
 _LIKELY = 0.5
 
 
-def most_promising(evidence: Evidence, choices: Choices, count: int, seed: int) -> list[int]:
-    """Indices of up to ``count`` choices, the most promising first, each given those before it.
+def most_promising(
+    evidence: Evidence, choices: Choices, count: int, seed: int, pending: Pending | None = None
+) -> list[int]:
+    """Indices of up to ``count`` choices, the most promising first, each given those before it and what is pending.
 
     Without any evidence the order is that of the trends' sum, those first that are likelier admitted than not. Equal
     arguments give equal indices.
@@ -34,7 +36,7 @@ def most_promising(evidence: Evidence, choices: Choices, count: int, seed: int) 
     count = min(count, len(choices.points))
     if not len(evidence.points):
         return _largest(choices, count)
-    return _best_acquisition(evidence, choices, count, seed)
+    return _best_acquisition(evidence, choices, count, seed, pending)
 
 
 def _largest(choices: Choices, count: int) -> list[int]:
@@ -43,7 +45,9 @@ def _largest(choices: Choices, count: int) -> list[int]:
     return [int(index) for index in order[:count]]
 
 
-def _best_acquisition(evidence: Evidence, choices: Choices, count: int, seed: int) -> list[int]:
+def _best_acquisition(
+    evidence: Evidence, choices: Choices, count: int, seed: int, pending: Pending | None
+) -> list[int]:
     import torch
     from botorch.acquisition.logei import qLogNoisyExpectedImprovement
     from botorch.sampling import SobolQMCNormalSampler
@@ -56,12 +60,14 @@ def _best_acquisition(evidence: Evidence, choices: Choices, count: int, seed: in
         log_within = torch.tensor(np.log(choices.within), dtype=torch.float64)
         closed = _closed_form(model, known, offered) + log_within
         listed = closed.topk(min(_SHORTLIST, len(closed))).indices.sort().values
+        running = inputs(pending.points, pending.trends) if pending else offered[:0]
         chosen: list[int] = []
         while len(chosen) < count:
             sampler = SobolQMCNormalSampler(torch.Size([_MC_SAMPLES]), seed=seed)
             acquisition = qLogNoisyExpectedImprovement(model, X_baseline=known, sampler=sampler, prune_baseline=True)
-            # Of several that are looked at together, each should add to those before it.
-            acquisition.set_X_pending(offered[chosen] if chosen else None)
+            # Each should add to what runs already, and of several that are looked at together to those before it.
+            together = torch.cat([running, offered[chosen]])
+            acquisition.set_X_pending(together if len(together) else None)
             with torch.no_grad():
                 values = acquisition(offered[listed].unsqueeze(1)) + log_within[listed]
             values[torch.isin(listed, torch.tensor(chosen, dtype=torch.long))] = -torch.inf

@@ -25,6 +25,14 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """Candidates that are being scored: ``points`` (p, d) and ``trends`` (p, k), in the units of the evidence's."""
+
+    points: NDArray[np.float64]
+    trends: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Choices:
     """Candidates that may be chosen: ``points`` (m, d) and ``trends`` (m, k) in the units of the evidence's, and the
     probability ``within`` (m,) of each to be admitted, above 0."""

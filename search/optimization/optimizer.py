@@ -17,7 +17,7 @@ import numpy as np
 
 from data.architecture import Architecture
 from search.optimization.acquisition import most_promising
-from search.optimization.evidence import Choices, Evidence
+from search.optimization.evidence import Choices, Evidence, Pending
 from search.optimization.space import SearchSpace
 from search.records import Candidate, Cut, Divergence, Proposer, Trial
 
@@ -43,7 +43,8 @@ def propose(
 ) -> tuple[list[Candidate], Proposer]:
     """Up to ``count`` candidates to look at next, the best first, and how they were chosen.
 
-    Equal arguments give equal proposals. Failed trials teach the model nothing.
+    Equal arguments give equal proposals. Failed trials teach the model nothing; of those that still run it expects what
+    it believes of them, so that what is proposed adds to it.
 
     Args:
         space: gives the encoding.
@@ -56,14 +57,17 @@ def propose(
     if not candidates:
         return [], "largest"
     scored = [(trial.candidate.architecture, trial.divergence) for trial in trials if trial.divergence is not None]
+    running = [trial.candidate.architecture for trial in trials if trial.status == "proposed"]
     offered = [candidate.architecture for candidate in candidates]
-    everyone = [*(architecture for architecture, _ in scored), *offered]
+    everyone = [*(architecture for architecture, _ in scored), *running, *offered]
     trends, informed = trends_of(space, everyone), len(cuts) >= _FEWEST_CUTS
     if informed:
         trends = np.column_stack([trends, _promised_by_cuts(space, cuts, everyone)])
     within = np.asarray([candidate.probability_within for candidate in candidates])
-    choices = Choices(space.encode(offered), trends[len(scored) :], within)
-    chosen = most_promising(_evidence(space, scored, trends[: len(scored)]), choices, count, seed + len(trials))
+    known, pending, choosable = np.split(trends, [len(scored), len(scored) + len(running)])
+    choices = Choices(space.encode(offered), choosable, within)
+    evidence = _evidence(space, scored, known)
+    chosen = most_promising(evidence, choices, count, seed + len(trials), Pending(space.encode(running), pending))
     proposer: Proposer = "bayesian" if scored else "cut" if informed else "largest"
     return [candidates[index] for index in chosen], proposer
 

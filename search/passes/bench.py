@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from data.architecture import Architecture
 from data.errors import DataFileError
 from data.progress import Progress
+from search.execution.executor import Executor
 from search.latencies import DeviceBudget
 from search.optimization.feasibility import SizeLimit
 from search.optimization.space import model_bytes
@@ -39,7 +40,8 @@ class Bench:
     """The study, the other rooms' functions, the devices, and who listens.
 
     ``places`` are all devices in the order of the options' budgets: for the first one models are checked and compiled,
-    and its latencies are those of the plots. ``known`` is what searches for other budgets have shown in the same run.
+    and its latencies are those of the plots. ``executor`` runs the trials; ``known`` is what searches for other budgets
+    have shown in the same run.
     """
 
     study: Study
@@ -47,6 +49,7 @@ class Bench:
     places: tuple[Place, ...]
     progress: Progress
     note: Callable[[str], None]
+    executor: Executor
     known: Known = NOTHING_KNOWN
 
     @property
@@ -58,6 +61,11 @@ class Bench:
     def threads(self) -> int:
         """The number of threads on the first device."""
         return self.places[0].threads
+
+    @property
+    def times_here(self) -> bool:
+        """Whether candidates are timed on this machine, where a trial beside them would be felt."""
+        return any(place.device.spec.kind == "host" and place.device.provenance == "measured" for place in self.places)
 
     @property
     def provenance(self) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from data.errors import InputError
-from data.progress import Progress, ProgressEvent
+from data.progress import ProgressEvent
+from search.execution.executor import Outcome, Training
 from search.optimization.optimizer import propose
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, now, timed
@@ -43,36 +42,55 @@ def look_first(bench: Bench, prospects: Prospects) -> None:
 def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher) -> list[Trial]:
     """Proposes, times and briefly distils candidates until there are as many trials as wanted, or none left to try.
 
-    A trial whose architecture misses the budget on the device does not count: that happens where trials ran on the
-    analytic model and the device is attached now.
+    As many are trained at once as the executor has room for; what is proposed meanwhile allows for those. Where
+    candidates are timed on this machine, all that run end first. A trial whose architecture misses the budget on the
+    device does not count: that happens where trials ran on the analytic model and the device is attached now.
 
     Raises:
         InfeasibleBudgetError: nothing is within the budget, not even the fastest.
     """
     trials = bench.study.trials()
     prospects.time_trials(trials)
-    pending = [trial for trial in trials if trial.status == "proposed"]
-    while pending or _missing(bench, prospects, trials) > 0:
-        if not pending:
-            admission = next_candidate(bench, prospects, trials)
-            if admission is None and not any(each.admitted for each in prospects.admissions):
-                prospects.time_fastest()
-                continue
-            if admission is None:
+    waiting = [trial for trial in trials if trial.status == "proposed"]
+    running = 0
+    while True:
+        if not (running and bench.times_here):
+            waiting += _proposed(bench, prospects, trials, bench.executor.at_once - running - len(waiting))
+        while waiting and running < bench.executor.at_once:
+            bench.executor.begin(_training(bench, waiting.pop(0), task, teacher))
+            running += 1
+        report_trials(bench, prospects, trials)
+        if not running:
+            return trials
+        with timed(bench.study, "trials"):
+            outcome = bench.executor.next_outcome(bench.progress)
+        running -= 1
+        trials[outcome.number] = ended(bench, trials[outcome.number], outcome, task)
+        bench.study.save_trial(trials[outcome.number])
+
+
+def _proposed(bench: Bench, prospects: Prospects, trials: list[Trial], most: int) -> list[Trial]:
+    """Up to so many further trials, kept in the study, and added to ``trials``."""
+    found: list[Trial] = []
+    while len(found) < most and _missing(bench, prospects, trials) > 0:
+        admission = next_candidate(bench, prospects, trials)
+        if admission is None and not any(each.admitted for each in prospects.admissions):
+            prospects.time_fastest()
+            continue
+        if admission is None:
+            if all(trial.status != "proposed" for trial in trials):
                 bench.note(f"nothing more is admitted: {len(trials)} of --trials {bench.study.options.trials}")
-                break
-            pending = [Trial(len(trials), admission.candidate, admission.proposer)]
-            bench.study.save_trial(pending[0])
-            trials.append(pending[0])
-        trial = pending.pop(0)
-        total = len(trials) + max(0, _missing(bench, prospects, trials))
-        report_trial(bench.progress, trials, trial.index, total, trial.candidate.architecture.name)
-        trials[trial.index] = run_trial(bench, trial, task, teacher)
-        bench.study.save_trial(trials[trial.index])
-        report_trial(bench.progress, trials, trial.index + 1, total, "")
-    if trials:
-        report_trial(bench.progress, trials, len(trials), len(trials), "")
-    return trials
+            break
+        found.append(Trial(len(trials), admission.candidate, admission.proposer))
+        bench.study.save_trial(found[-1])
+        trials.append(found[-1])
+    return found
+
+
+def _training(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Training:
+    folder, architecture = bench.study.models(f"trial-{trial.index:03d}"), trial.candidate.architecture
+    distil, options = bench.stages.distil_short, bench.study.options
+    return Training(trial.index, distil, teacher, task, architecture, options, folder)
 
 
 def _missing(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> int:
@@ -136,23 +154,16 @@ def enough(candidates: Sequence[Candidate]) -> list[Candidate]:
     return taken
 
 
-def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial:
+def ended(bench: Bench, trial: Trial, outcome: Outcome, task: Task) -> Trial:
     """The trial after its short distillation: finished, or failed where the teacher cannot have that student.
 
     Any other error (a full disk, a defect) says nothing about the candidate: it ends the search, and the trial stays
     proposed until the search is resumed.
     """
-    folder = bench.study.models(f"trial-{trial.index:03d}")
-    architecture = trial.candidate.architecture
-    started = time.monotonic()
-    try:
-        with timed(bench.study, "trials"):
-            student = bench.stages.distil_short(
-                teacher, task, architecture, bench.study.options, folder, bench.progress
-            )
-    except InputError as error:
-        bench.note(f"trial {trial.index} ({architecture.name}) failed: {error}")
-        return replace(trial, status="failed", error=str(error), seconds=time.monotonic() - started, finished_at=now())
+    architecture, student = trial.candidate.architecture, outcome.student
+    if student is None:
+        bench.note(f"trial {trial.index} ({architecture.name}) failed: {outcome.error}")
+        return replace(trial, status="failed", error=outcome.error, seconds=outcome.seconds, finished_at=now())
     if not math.isfinite(student.score):
         bench.note(f"trial {trial.index} ({architecture.name}) failed: its score is {student.score}")
         return replace(trial, status="failed", error=f"score {student.score}", finished_at=now())
@@ -171,9 +182,13 @@ def run_trial(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trial
     )
 
 
-def report_trial(progress: Progress, trials: Sequence[Trial], done: int, total: int, message: str) -> None:
-    """Tells how many trials are done, and the best of them."""
+def report_trials(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> None:
+    """Tells how many trials are done, which of them run, and the best so far."""
     scored = [trial for trial in trials if trial.score is not None]
     best = max(scored, key=lambda trial: trial.score or 0.0, default=None)
     shown = f"{best.score:.3f} ({best.candidate.architecture.name})" if best else ""
-    progress(ProgressEvent("trials", done, max(total, done), message, shown))
+    running = [trial.candidate.architecture.name for trial in trials if trial.status == "proposed"]
+    done = len(trials) - len(running)
+    total = max(done, len(trials) + max(0, _missing(bench, prospects, trials)) if running else done)
+    if total:
+        bench.progress(ProgressEvent("trials", done, total, ", ".join(running), shown))

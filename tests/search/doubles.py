@@ -6,6 +6,8 @@ Each finished piece of work appends a line to ``OUT/../log.txt``: what was done 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,8 @@ from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
+from search.distillation.distillation import DistilledModel
+from search.execution.executor import Executor
 from search.latencies import Timing
 from search.optimization.space import model_bytes
 from search.passes.bench import now
@@ -29,6 +33,7 @@ from search.records import BlockShare, DevScore, Divergence, PredictorQuality, S
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study
+from search.teachers.teacher import Teacher
 
 TEACHER = SimpleNamespace(
     layers=4,
@@ -149,7 +154,8 @@ class World:
     it, and ``slower_there`` the same of a device by name; ``failing`` are names of architectures that can't be
     distilled; ``attached`` is whether a phone is, but for those that are ``absent``; scores on dev grow by
     ``dev_slope`` where those on held-out examples grow by one. ``factors`` are how many times as long as the host's a
-    device's latencies are, by name, which its predictor knows.
+    device's latencies are, by name, which its predictor knows. The process is killed within the first ``killed``
+    trainings, and in each of those of the architectures that are ``killing``.
     """
 
     log: Path
@@ -174,6 +180,8 @@ class World:
     factors: Mapping[str, float] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     slower_there: Mapping[str, float] = field(default_factory=dict)
+    killed: int = 0
+    killing: tuple[str, ...] = ()
 
     def done(self, what: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -260,8 +268,10 @@ class World:
         directory.mkdir(exist_ok=True)
         (directory / "config.json").write_text("{}")
         scores = {task.metric: self.teacher_score}
-        found = {"score": self.teacher_score, "scores": scores, "directory": directory}
-        return SimpleNamespace(**vars(TEACHER) | found | {"standard_error": error_of(self.teacher_score, task)})
+        sizes = {name: getattr(TEACHER, name) for name in Teacher.__dataclass_fields__ if hasattr(TEACHER, name)}
+        found = {"score": self.teacher_score, "scores": scores, "directory": directory, "kind": task.kind}
+        error = error_of(self.teacher_score, task)
+        return Teacher(**sizes | found, max_tokens=options.seq_len, standard_error=error)
 
     def cosines(self, checkpoint: Path, task: Task, seq_len: int) -> list[float]:
         self.done(f"cosines {len(task.dev)}")
@@ -299,6 +309,8 @@ class World:
             raise StoreError(f"cannot write {folder}")
         marker = folder / "config.json"
         if not marker.exists():
+            self.done(f"begin {kind} {architecture.name}")
+            self.die(architecture)
             for step in range(4):
                 time.sleep(self.pause_s / 4)
                 progress(ProgressEvent("distil", step + 1, 4))
@@ -308,7 +320,7 @@ class World:
         assert len(task.dev) < len(task.train), "learnt and scored on parts of train"
         score = true_score(architecture) - (0.05 if kind == "short" else 0.0)
         assert not task.unlabelled
-        return SimpleNamespace(
+        return DistilledModel(
             directory=folder,
             score=score,
             scores={task.metric: score},
@@ -318,6 +330,13 @@ class World:
             divergence_before=Divergence(1.1 - score, 0.01),
             seconds=self.pause_s,
         )
+
+    def die(self, architecture: Architecture) -> None:
+        """Kills the process, where it is to die now."""
+        deaths = sum(line.startswith("killed") for line in self.log_lines())
+        if deaths < self.killed or architecture.name in self.killing:
+            self.done(f"killed {architecture.name}")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def export_onnx(self, checkpoint: Path, onnx: Path, seq_len: int) -> Path:
         onnx.write_text((checkpoint / "config.json").read_text())
@@ -354,14 +373,21 @@ class World:
 
 
 def search_in(
-    out: Path, world: World, *, resume: bool = False, notes: list[str] | None = None, **changes: Any
+    out: Path,
+    world: World,
+    *,
+    resume: bool = False,
+    notes: list[str] | None = None,
+    executor: Executor | None = None,
+    **changes: Any,
 ) -> SearchResult:
     """One doubled search in ``out``."""
     heard = [] if notes is None else notes
     with open_study(out, replace(OPTIONS, **changes), resume=resume) as study:
-        return run_search(study, world.stages(), no_progress, heard.append)
+        return run_search(study, world.stages(), no_progress, heard.append, executor=executor)
 
 
-if __name__ == "__main__":  # python -m tests.search.doubles OUT LOG PAUSE: for tests that kill
-    finished = search_in(Path(sys.argv[1]), World(Path(sys.argv[2]), float(sys.argv[3])), resume=True)
+if __name__ == "__main__":  # python -m tests.search.doubles OUT LOG PAUSE TRIALS: for tests.benchmarks.kills
+    world = World(Path(sys.argv[2]), float(sys.argv[3]))
+    finished = search_in(Path(sys.argv[1]), world, resume=True, trials=int(sys.argv[4]))
     print(json.dumps([trial.candidate.architecture.name for trial in finished.trials]))

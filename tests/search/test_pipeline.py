@@ -6,10 +6,6 @@ import json
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -27,6 +23,7 @@ from search.pipeline import run_search
 from search.records import SpaceFile
 from search.reports.summary import final_table
 from search.study import open_study
+from tests.benchmarks.kills import killed
 from tests.search.doubles import OPTIONS, TASK, World, memory, search_in, true_ms, true_score
 
 
@@ -449,39 +446,11 @@ def test_killed_again_and_again_between_any_two_writes_it_does_nothing_twice(
 
 
 def test_killed_with_sigkill_at_random_moments_it_goes_on(tmp_path: Path) -> None:
-    out, log = tmp_path / "out", tmp_path / "log.txt"
-    argv = [sys.executable, "-m", "tests.search.doubles", str(out), str(log), "0.2"]
-    root = Path(__file__).parents[2]
-    random_moments = random.Random(5)
-    kills = 0
-    while kills < 6:
-        started = wait_until_begun(argv, root, out)
-        time.sleep(random_moments.uniform(0.0, 1.2))
-        if started.poll() is not None:
-            break
-        started.send_signal(signal.SIGKILL)
-        started.wait()
-        kills += 1
-    assert kills >= 2
-    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=True, timeout=120)
-    undisturbed = search_in(tmp_path / "undisturbed", World(tmp_path / "other.txt"))
-    assert json.loads(done.stdout) == [trial.candidate.architecture.name for trial in undisturbed.trials]
-    counts = Counter(world_lines(World(log), "short", "full", "teacher"))
-    assert set(counts.values()) == {1}
-    json.loads((out / "result.json").read_text())
-
-
-def wait_until_begun(argv: list[str], root: Path, out: Path) -> subprocess.Popen[str]:
-    """Starts a doubled search and waits until it holds the study, since importing takes most of its time."""
-    before = (out / "study" / "task.json").stat().st_mtime_ns if (out / "study" / "task.json").exists() else 0
-    process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        record = out / "study" / "task.json"
-        if record.exists() and record.stat().st_mtime_ns != before:
-            break
-        time.sleep(0.01)
-    return process
+    found = killed(tmp_path, kills=6, trials=3)
+    assert found.kills >= 2
+    assert found.tried == found.undisturbed
+    assert set(found.done.values()) == {1}
+    json.loads((tmp_path / "out" / "result.json").read_text())
 
 
 def test_a_teacher_that_fits_too_narrowly_is_told_of_so(tmp_path: Path) -> None:

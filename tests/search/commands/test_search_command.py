@@ -316,10 +316,31 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
     assert "--out run --resume" in line
 
 
+def test_trials_run_on_a_ray_cluster_that_is_started_for_them(
+    search: Search, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = search(world, "--executor", "ray", "--trial-cores", "1", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert [trial["status"] for trial in document["trials"]] == ["finished"] * 2
+
+    def interrupt(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.execution.on_ray.RayExecutor.next_outcome", interrupt)
+    stopped = search(world, "--executor", "ray", "--trial-cores", "1", "--out", "run")
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines()[-1].endswith("--resume --executor ray --trial-cores 1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--executor", "ray"], "local"),
+        (["--executor", "dask"], "'local', 'ray'"),
+        (["--ray-address", "auto"], "belongs to --executor ray"),
+        (["--trial-cores", "2"], "belongs to --executor ray"),
+        (["--executor", "ray", "--trial-cores", "9999"], "more than this machine has"),
+        (["--executor", "ray", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1: cannot be used"),
         (["--unit", "gpu"], "cpu"),
         (["--task", "mprc"], "mrpc"),
         (["--device", "s2O"], "s20"),
