@@ -7,6 +7,8 @@ it needs beside them is the same version of pocketbert. A trial whose worker is 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -212,8 +214,6 @@ class RayExecutor:
 
 def _knock(address: str | None) -> None:
     """Raises ``OSError`` where nobody listens at ``HOST:PORT``: Ray itself would try for minutes."""
-    import socket
-
     host, _, port = (address or "").rpartition(":")
     if host and "/" not in host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
@@ -250,17 +250,12 @@ def train_elsewhere(
 
 def packed(folder: Path) -> dict[str, bytes]:
     """The content of a folder's files, by their paths within it."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def unpack(files: Files, folder: Path) -> None:
     """Writes files into a folder, which is there whole or not at all."""
-    import shutil
-
     partial = folder.with_name(f"{folder.name}.unpacked")
     shutil.rmtree(partial, ignore_errors=True)
     for name, content in files.items():

@@ -76,6 +76,16 @@ def test_equal_seeds_give_equal_proposals() -> None:
     assert run(narrow_and_deep, 5, seed=3) == run(narrow_and_deep, 5, seed=3)
 
 
+def test_what_is_proposed_beside_a_trial_that_runs_is_what_comes_second_with_it() -> None:
+    trials = run(narrow_and_deep, 4)
+    both, proposer = propose(SPACE, left(trials), trials, count=2, seed=1)
+    running = [*trials, Trial(len(trials), both[0], proposer)]
+    # The seed of a proposal is its number's.
+    assert propose(SPACE, left(running), running, count=1, seed=0) == ([both[1]], proposer)
+    alone, _ = propose(SPACE, left(running), trials, count=1, seed=1)
+    assert alone != [both[1]], "here what runs makes a difference"
+
+
 def test_the_largest_comes_first_and_then_the_model_chooses() -> None:
     trials = run(narrow_and_deep, 4)
     assert [trial.proposer for trial in trials] == ["largest"] + ["bayesian"] * 3
