@@ -16,9 +16,10 @@ from pathlib import Path
 from data.errors import InfeasibleBudgetError, InputError
 from data.progress import Progress
 from search.execution.executor import Executor
+from search.options import SearchOptions
 from search.passes.publish import REPORT, RESULT
 from search.pipeline import run_search
-from search.records import Known, SearchOptions
+from search.records import Known
 from search.reports.front_report import front_document, render_front, results_of
 from search.result import BudgetOutcome
 from search.stages import Stages

@@ -13,8 +13,9 @@ from data.measurement import Measurement
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
 from search.latencies import Timing
+from search.options import SearchOptions
 from search.profiles.latency_sources import latency_sources
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality
 from search.stages import Stages
 
 if TYPE_CHECKING:

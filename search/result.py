@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Literal
 
+from search.options import SearchOptions
 from search.records import (
     Admission,
     Candidate,
@@ -14,7 +15,6 @@ from search.records import (
     DeviceSummary,
     Finalist,
     Outlook,
-    SearchOptions,
     TaskSummary,
     TeacherSummary,
     Trial,

@@ -11,7 +11,8 @@ from data.architecture import Architecture
 from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
-from search.records import BlockShare, DevScore, Divergence, LatencySource, PredictorQuality, SearchOptions
+from search.options import LatencySource, SearchOptions
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality
 
 if TYPE_CHECKING:
     import numpy as np

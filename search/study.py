@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import DataFileError, InputError, PocketBertError
-from search.records import Batch, SearchOptions, Trial
+from search.options import SearchOptions
+from search.records import Batch, Trial
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -38,7 +38,7 @@ INNER = {
         {"__init__"},
     ),
     "search": (
-        {"__init__", "latencies", "records", "result", "study"},
+        {"__init__", "latencies", "options", "records", "result", "study"},
         "optimization",
         "learning",
         "teachers",

@@ -20,7 +20,7 @@ from search.commands.time_left import StagePlan
 
 if TYPE_CHECKING:
     from data.tasks import Kind
-    from search.records import SearchOptions
+    from search.options import SearchOptions
     from search.teachers.fine_tuning import FineTuning
 
 _FILE = "durations.json"

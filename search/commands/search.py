@@ -22,7 +22,7 @@ from search.commands.search_runs import run, run_several
 from search.commands.task_options import TaskChoice, task_options
 
 if TYPE_CHECKING:
-    from search.records import SearchOptions
+    from search.options import SearchOptions
     from search.stages import Stages
 
 # Chosen so that the first search of --effort brief on two cores, profile and teacher included, ends within a quarter of
@@ -160,8 +160,8 @@ def main(
 ) -> None:
     from search.latencies import DeviceBudget
     from search.optimization.space_file import read_space
+    from search.options import SearchOptions
     from search.real_stages import real_stages
-    from search.records import SearchOptions
 
     # Before PyTorch loads OpenMP, which reads it then: threads that spin for their next work take the processor from
     # those that have some, where other programs want it too (docs/decisions/first-run.md).

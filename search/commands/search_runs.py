@@ -11,7 +11,7 @@ from search.commands._options import ProgressPrinter, console, emit_json
 
 if TYPE_CHECKING:
     from search.commands.execution_options import Execution
-    from search.records import SearchOptions
+    from search.options import SearchOptions
     from search.result import SearchResult
     from search.stages import Stages
     from search.study import Study

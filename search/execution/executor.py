@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.tasks import Task
     from search.distillation.distillation import DistilledModel
-    from search.records import SearchOptions
+    from search.options import SearchOptions
     from search.teachers.teacher import Teacher
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.architecture import Architecture, Head
 from data.errors import DataFileError, InputError
-from search.records import SpaceFile
+from search.options import SpaceFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

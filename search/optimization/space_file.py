@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataFileError, InputError
-from search.records import SpaceFile
+from search.options import SpaceFile
 
 # Each key with a range of it, for messages.
 _KEYS = {

@@ -11,8 +11,9 @@ from data.architecture import Architecture
 from search.latencies import Prediction, budgets_told
 from search.optimization.feasibility import admission_limit_ms, worth_timing
 from search.optimization.space import SearchSpace
+from search.options import LatencySource
 from search.passes.bench import Bench, Place, timed
-from search.records import Candidate, FurtherOutlook, LatencySource, Outlook
+from search.records import Candidate, FurtherOutlook, Outlook
 from search.reports.latency_source import source_notes
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from search.latencies import DeviceBudget
 from search.learning.judgement import nothing_learnt
 from search.optimization.feasibility import small_enough
 from search.optimization.space import SearchSpace
+from search.options import SearchOptions
 from search.passes.bench import Bench, Place, size_limits, timed
 from search.passes.confirmation import compile_checked
-from search.records import DeviceSummary, SearchOptions, TaskSummary, TeacherSummary
+from search.records import DeviceSummary, TaskSummary, TeacherSummary
 from search.stages import Stages
 from search.study import Study
 from search.teachers.source import head_of

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.progress import Progress
     from profiling import Device
-    from search.records import LatencySource, SearchOptions
+    from search.options import LatencySource, SearchOptions
     from surrogate import DevicePredictor
     from surrogate.blocks.proportional import Measure, ProportionalPredictor
 

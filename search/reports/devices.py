@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fusion import target_named
 from fusion.emit.memory import memory_bytes
 from search.latencies import Timing, listed
-from search.records import Candidate, DeviceSummary, FurtherOutlook, LatencySource, Outlook
+from search.options import LatencySource
+from search.records import Candidate, DeviceSummary, FurtherOutlook, Outlook
 from search.reports.latency_source import source_mark
 from search.result import SearchResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from search.records import LatencySource
+from search.options import LatencySource
 from search.result import SearchResult
 
 _TOLD: Mapping[LatencySource, str] = MappingProxyType(

@@ -60,7 +60,8 @@ from typing import TYPE_CHECKING, Any
 
 from search.latencies import Timing, budgets_told, exact_ms, listed
 from search.optimization.space import model_bytes
-from search.records import Admission, Candidate, DevScore, Finalist, SearchOptions, Trial
+from search.options import SearchOptions
+from search.records import Admission, Candidate, DevScore, Finalist, Trial
 from search.reports.depth import depth_answers
 from search.reports.devices import also_document, devices_document, held_bytes, predictor_document, timing_document
 from search.reports.latency_source import source_mark

@@ -37,10 +37,11 @@ from profiling.simulated import SimulatedDevice
 from search.optimization.feasibility import admission_limit_ms, worth_timing
 from search.optimization.optimizer import LEAST_SHARE, near, propose
 from search.optimization.space import SearchSpace
+from search.options import SearchOptions
 from search.profiles.latency_sources import latency_sources
 from search.profiles.profile_pipeline import load_predictor, profile_and_train
 from search.real_stages import teacher_sizes
-from search.records import Candidate, SearchOptions
+from search.records import Candidate
 from search.stages import Predictor
 from surrogate.blocks.plans import count_blocks
 from surrogate.blocks.proportional import ProportionalPredictor, flops

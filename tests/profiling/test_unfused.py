@@ -14,9 +14,9 @@ from fusion import plan_architecture
 from profiling import open_device
 from profiling.session import Care, measure_models, measure_until_steady
 from search.commands.jobs import search_job
+from search.options import SearchOptions
 from search.profiles.latency_sources import latency_sources
 from search.profiles.profile_pipeline import load_predictor, predictor_directory, profile_and_train
-from search.records import SearchOptions
 
 pytestmark = pytest.mark.usefixtures("state_home")
 TEACHER = Architecture(6, 384, 12, 1536)

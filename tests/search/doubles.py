@@ -27,9 +27,10 @@ from search.distillation.distillation import DistilledModel
 from search.execution.executor import Executor
 from search.latencies import Timing
 from search.optimization.space import model_bytes
+from search.options import SearchOptions
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality, SearchOptions
+from search.records import BlockShare, DevScore, Divergence, PredictorQuality
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study

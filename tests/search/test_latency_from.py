@@ -11,7 +11,7 @@ import pytest
 
 from data.errors import InputError
 from search.latencies import DeviceBudget
-from search.records import LatencySource
+from search.options import LatencySource
 from search.reports.summary import admission_line, resume_command
 from search.result import SearchResult
 from search.study import open_study

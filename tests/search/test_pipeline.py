@@ -19,8 +19,8 @@ from data.errors import DeviceError, InfeasibleBudgetError, InputError, PocketBe
 from data.progress import ProgressEvent
 from data.tasks import Example, Task
 from search.optimization.space import model_bytes
+from search.options import SpaceFile
 from search.pipeline import run_search
-from search.records import SpaceFile
 from search.reports.summary import final_table
 from search.study import open_study
 from tests.benchmarks.kills import killed

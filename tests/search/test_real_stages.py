@@ -20,6 +20,7 @@ from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.agreement import max_difference, random_inputs
 from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
+from search.options import SearchOptions
 from search.real_stages import (
     block_shares,
     export_onnx,
@@ -35,7 +36,6 @@ from search.real_stages import (
     time_model,
     untrained_student,
 )
-from search.records import SearchOptions
 from tests.fusion.models import export
 
 ARCHITECTURE = Architecture(2, 64, 4, 128, vocab_size=200, seq_len=32, max_positions=64)

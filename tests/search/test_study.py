@@ -12,7 +12,8 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import DataFileError, InputError
-from search.records import Candidate, SearchOptions, Trial
+from search.options import SearchOptions
+from search.records import Candidate, Trial
 from search.study import Study, atomic_write, open_study
 
 OPTIONS = SearchOptions(device="host", budget_ms=8.0, task="docpairs")
@@ -106,7 +107,7 @@ def test_two_searches_do_not_share_a_folder(tmp_path: Path) -> None:
     with open_study(tmp_path / "out", OPTIONS, resume=False):
         code = (
             "import sys; from pathlib import Path; from search.study import open_study; "
-            "from search.records import SearchOptions; from data.errors import InputError\n"
+            "from search.options import SearchOptions; from data.errors import InputError\n"
             "try:\n"
             "  with open_study(Path(sys.argv[1]), SearchOptions('host', 8.0, 'docpairs'), resume=True): pass\n"
             "except InputError as error: print(error)\n"

@@ -12,7 +12,7 @@ import pytest
 from data.progress import ProgressEvent
 from search.commands.jobs import expected, keep_durations, profile_job, search_job
 from search.commands.time_left import StagePace, StagePlan, TimeLeft
-from search.records import SearchOptions
+from search.options import SearchOptions
 
 Told = tuple[float, ProgressEvent]
 

@@ -17,8 +17,8 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.recipe import default_recipe
 from search.execution.executor import Training
 from search.execution.on_ray import MOST_LOSSES, RayExecutor, ray_executor
+from search.options import SearchOptions
 from search.real_stages import read_lines
-from search.records import SearchOptions
 from search.result import SearchResult
 from search.teachers.fine_tuning import FineTuning
 from search.teachers.teacher import Teacher, prepare_teacher

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.architecture import Head
 from data.errors import DataFileError, InputError
 from search.optimization.space import SearchSpace, model_bytes
-from search.records import SpaceFile
+from search.options import SpaceFile
 
 MINILM = SimpleNamespace(
     layers=6,

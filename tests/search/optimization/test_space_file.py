@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataFileError, InputError
 from search.optimization.space_file import read_space
-from search.records import SpaceFile
+from search.options import SpaceFile
 
 KEYS = ("layers", "hidden", "intermediate")
 

@@ -1,0 +1,79 @@
+"""What a search is asked for: its options, and the sizes of its space where a file names them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.tasks import Kind
+from search.latencies import DeviceBudget
+
+# What is believed of latency before anything is measured: of blocks as the compiler fuses them; of the same models
+# operator by operator; of floating-point operations. The last two agree with what is measured in the teacher alone.
+LatencySource = Literal["fused", "unfused", "flops"]
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """Candidate values that a file at ``path`` names, ascending; None where it names none, and the default holds.
+
+    ``heads`` are numbers of heads, ``head_size`` widths of one: a file names one of the two at most.
+    """
+
+    path: str
+    layers: tuple[int, ...] | None = None
+    hidden: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    head_size: tuple[int, ...] | None = None
+    intermediate: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights, ``max_memory``
+    bytes of memory that the compiled model holds while it runs.
+
+    ``also`` are further devices, whose budgets the model has to keep as well. ``threads`` None means each device's own
+    default. ``train``, ``dev`` and the names of columns are those of a task of the user's own, which ``task`` is then
+    the name of; ``task`` may be the path of a task file as well. ``effort`` is how much is spent on learning,
+    ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in the final, ``latency_from``
+    where predictions come from. A study is resumed only with equal options, except for ``require_device``, which does
+    not change what is searched.
+    """
+
+    device: str
+    budget_ms: float
+    task: str
+    unit: str = "cpu"
+    data_dir: str | None = None
+    teacher: str | None = None
+    trials: int = 6
+    seq_len: int = 128
+    max_bytes: int | None = None
+    threads: int | None = None
+    seed: int = 0
+    require_device: bool = False
+    train: str | None = None
+    dev: str | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    kind: Kind | None = None
+    metric: str | None = None
+    effort: Literal["brief", "full"] = "full"
+    corpus: str | None = None
+    finalists: int = 2
+    space: SpaceFile | None = None
+    max_memory: int | None = None
+    also: tuple[DeviceBudget, ...] = ()
+    latency_from: LatencySource = "fused"
+
+    @property
+    def budgets(self) -> tuple[DeviceBudget, ...]:
+        """Every device with its budget, ``device`` first."""
+        return DeviceBudget(self.device, self.budget_ms), *self.also
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The budget on every device, ms, in the order of :attr:`budgets`."""
+        return tuple(each.budget_ms for each in self.budgets)
