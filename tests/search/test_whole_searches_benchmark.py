@@ -1,0 +1,58 @@
+"""Whole searches beside simpler rules, on doubles: every arm keeps the budget and learns as much as the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from data.architecture import Architecture
+from data.progress import no_progress
+from search.distillation.distillation import DistilledModel
+from tests.benchmarks.whole_searches import Arm, Run, make, table, teacher_ms
+from tests.search.doubles import OPTIONS, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "log.txt")
+
+
+def row(arm: Arm, seed: int, world: World, out: Path, learnt: list[int] | None = None) -> dict[str, Any]:
+    def go_on(teacher: Any, task: Any, architecture: Architecture, **given: Any) -> DistilledModel:
+        if learnt is not None:
+            learnt.append(given["tokens"])
+        done: DistilledModel = world.distil("full", teacher, task, architecture, OPTIONS, given["out_dir"], no_progress)
+        return done
+
+    run = Run("pairs", seed, arm, 0.6, 3, "brief", "host")
+    return make(run, Path("."), out, 1.0, world.stages(), go_on)
+
+
+def test_every_arm_keeps_the_budget_and_the_largest_is_the_largest(tmp_path: Path, world: World) -> None:
+    rows = {arm: row(arm, 0, world, tmp_path) for arm in get_args(Arm)}
+    assert all(0.5 < found["latency_ms"] <= 1.0 for found in rows.values())
+    assert len({found["architecture"] for found in rows.values()}) >= 3
+    told = table(list(rows.values()))
+    assert [line.split("|")[2].strip() for line in told.splitlines()[2:]] == list(get_args(Arm))
+
+
+def test_one_candidate_gets_the_tokens_of_all_trials(tmp_path: Path, world: World) -> None:
+    learnt: list[int] = []
+    for arm in ("random", "largest", "scaled"):
+        row(arm, 0, world, tmp_path, learnt)  # type: ignore[arg-type]
+    assert learnt == [250_000, 370_000, 370_000]
+
+
+def test_random_candidates_differ_by_seed_and_a_killed_arm_draws_the_same(tmp_path: Path, world: World) -> None:
+    first, second = (row("random", seed, world, tmp_path / "a") for seed in (0, 1))
+    drawn = [line for line in world.log_lines() if line.startswith("short")]
+    assert len(set(drawn)) > 3
+    assert row("random", 0, world, tmp_path / "a") | {"seconds": 0} == first | {"seconds": 0}
+    assert [line for line in world.log_lines() if line.startswith("short")] == drawn
+    assert first["architecture"] != second["architecture"] or first["dev"] == second["dev"]
+
+
+def test_the_budget_is_a_share_of_what_the_teacher_takes(tmp_path: Path, world: World) -> None:
+    assert teacher_ms("host", tmp_path, Path("."), "pairs", world.stages()) == pytest.approx(1.62, rel=0.02)
