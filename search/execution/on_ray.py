@@ -6,6 +6,7 @@ it needs beside them is the same version of pocketbert. A trial whose worker is 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -39,13 +40,25 @@ def check_ray(address: str | None, cores: int | None) -> None:
     """Refuses what can be known to be wrong before any work.
 
     Raises:
-        InputError: Ray is not installed, or this machine, where no address is given, has fewer cores.
+        InputError: Ray is not installed, nobody listens at the address, or this machine, where none is given, has fewer
+            cores.
     """
     if find_spec("ray") is None:
         raise InputError("--executor ray needs Ray, which is not installed: pip install 'pocketbert[ray]'")
     here = usable_processors().count
     if address is None and cores is not None and cores > here:
         raise InputError(f"--trial-cores {cores} is more than this machine has ({here}); give --ray-address or fewer")
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        _knock(host.strip("[]"), int(port))
+
+
+def _knock(host: str, port: int) -> None:
+    """Ray itself would try for minutes to reach a cluster where nobody listens."""
+    try:
+        socket.create_connection((host, port), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise InputError(f"--ray-address {host}:{port}: no Ray cluster answers: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -114,10 +127,11 @@ class RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
+        # It would say on standard error how its token can be switched off.
+        logging.getLogger("ray").setLevel(logging.ERROR)
         where = f"--ray-address {self._address}" if self._address else "a local Ray cluster"
         own: dict[str, Any] = {"num_cpus": usable_processors().count, "include_dashboard": False}
         try:
-            _knock(self._address)
             ray.init(self._address, log_to_driver=False, configure_logging=False, **({} if self._address else own))
         except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InputError(f"{where}: cannot be used: {first_line(error)}") from error
@@ -210,13 +224,6 @@ class RayExecutor:
         )
         self._send(replace(running, losses=losses))
         return None
-
-
-def _knock(address: str | None) -> None:
-    """Raises ``OSError`` where nobody listens at ``HOST:PORT``: Ray itself would try for minutes."""
-    host, _, port = (address or "").rpartition(":")
-    if host and "/" not in host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def train_elsewhere(

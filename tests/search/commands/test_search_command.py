@@ -340,7 +340,7 @@ def test_trials_run_on_a_ray_cluster_that_is_started_for_them(
         (["--ray-address", "auto"], "belongs to --executor ray"),
         (["--trial-cores", "2"], "belongs to --executor ray"),
         (["--executor", "ray", "--trial-cores", "9999"], "more than this machine has"),
-        (["--executor", "ray", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1: cannot be used"),
+        (["--executor", "ray", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1: no Ray cluster answers"),
         (["--unit", "gpu"], "cpu"),
         (["--task", "mprc"], "mrpc"),
         (["--device", "s2O"], "s20"),
