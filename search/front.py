@@ -18,6 +18,7 @@ from data.progress import Progress
 from search.execution.executor import Executor
 from search.options import SearchOptions
 from search.passes.publish import REPORT, RESULT
+from search.passes.trials import FEWEST_FOR_BASELINE
 from search.pipeline import run_search
 from search.records import Known
 from search.reports.front_report import front_document, render_front, results_of
@@ -27,8 +28,9 @@ from search.study import Study, atomic_write, open_study
 
 # What --pareto searches for, as shares of the largest budget: further apart than the models for one budget are.
 _PARETO_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
-# With several budgets each has its share of the trials, yet so many at least.
-_FEWEST_TRIALS = 2
+# With several budgets each has its share of the trials, yet so many at least; the smallest has enough for the scaled
+# teacher to be one of them, since that loses most there.
+_FEWEST_TRIALS, _FEWEST_OF_SMALLEST = 2, FEWEST_FOR_BASELINE
 
 
 def pareto_budgets(largest_ms: float) -> tuple[float, ...]:
@@ -39,8 +41,12 @@ def pareto_budgets(largest_ms: float) -> tuple[float, ...]:
 def options_of_each(options: SearchOptions, budgets_ms: Sequence[float]) -> tuple[SearchOptions, ...]:
     """The options of each budget's search, the largest budget first."""
     falling = sorted(budgets_ms, reverse=True)
-    trials = max(_FEWEST_TRIALS, -(-options.trials // len(falling)))
-    return tuple(replace(options, budget_ms=budget, trials=trials) for budget in falling)
+    share = -(-options.trials // len(falling))
+    fewest = [_FEWEST_TRIALS] * (len(falling) - 1) + [_FEWEST_OF_SMALLEST]
+    return tuple(
+        replace(options, budget_ms=budget, trials=max(least, share))
+        for budget, least in zip(falling, fewest, strict=True)
+    )
 
 
 def folder_of(out: Path, options: SearchOptions) -> Path:

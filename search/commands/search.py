@@ -84,7 +84,7 @@ Examples:
     type=click.IntRange(min=1),
     default=DEFAULT_TRIALS,
     show_default=True,
-    help="Candidates to distil briefly; several budgets share them, two each at least.",
+    help="Candidates to distil briefly; several budgets share them, two each at least, the smallest three.",
 )
 @click.option(
     "--finalists",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # is small enough; so many times at most before one must be trained, or given up where nothing at all is admitted.
 _BATCH, _PATIENCE, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 3, 6, 0.1
 # With fewer trials none is spent on the baseline.
-_FEWEST_FOR_BASELINE = 3
+FEWEST_FOR_BASELINE = 3
 
 
 def look_first(bench: Bench, prospects: Prospects) -> None:
@@ -114,7 +114,7 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
         return propose(prospects.space, candidates, known, cuts=cuts, count=count, seed=options.seed)
 
     for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
-        if baseline_wanted and prospects.baseline and options.trials >= _FEWEST_FOR_BASELINE:
+        if baseline_wanted and prospects.baseline and options.trials >= FEWEST_FOR_BASELINE:
             return prospects.baseline
         pool = pool_of(bench, prospects, trials)
         ready = [each for each in pool if prospects.admission(each.architecture)]

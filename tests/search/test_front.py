@@ -149,7 +149,14 @@ def test_a_search_that_fails_for_another_reason_ends_the_run(tmp_path: Path) -> 
         search_for(tmp_path / "out", world)
 
 
-def test_trials_are_shared_and_two_are_the_fewest() -> None:
+def test_the_scaled_teacher_is_a_trial_of_the_smallest_budget(tmp_path: Path, world: World) -> None:
+    outcomes = search_for(tmp_path / "out", world, trials=2)
+    proposers = [outcome.result.trials[0].proposer for outcome in outcomes if outcome.result]
+    assert proposers[0] == "uniform" and "uniform" not in proposers[1:]
+    assert "scaled teacher, short, held-out" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_trials_are_shared_and_two_are_the_fewest_but_of_the_smallest_three() -> None:
     assert [each.trials for each in options_of_each(replace(OPTIONS, trials=7), BUDGETS)] == [3, 3, 3]
-    assert [each.trials for each in options_of_each(replace(OPTIONS, trials=2), BUDGETS)] == [2, 2, 2]
+    assert [each.trials for each in options_of_each(replace(OPTIONS, trials=2), BUDGETS)] == [2, 2, 3]
     assert [folder_of(Path("o"), each).name for each in options_of_each(OPTIONS, BUDGETS)] == ["1ms", "0.7ms", "0.4ms"]
