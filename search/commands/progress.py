@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from search.commands.interrupts import Interrupts
 from search.commands.jobs import Job, keep_durations
 from search.commands.time_left import StagePace, TimeLeft
 
@@ -55,8 +56,10 @@ class ProgressPrinter:
         self._tasks: dict[str, TaskID] = {}
         self._live: Progress | None = None
         self._left = TimeLeft(job.stages if job else (), clock())
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> ProgressPrinter:
+        self._interrupts.listen()
         terminal = self._console.is_terminal if self._console else sys.stderr.isatty()
         if self._enabled and terminal:
             self._live = _live_progress(self._console)
@@ -70,6 +73,7 @@ class ProgressPrinter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._interrupts.end()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -78,7 +82,8 @@ class ProgressPrinter:
             keep_durations(self._job, self._left.learned())
 
     def __call__(self, event: ProgressEvent) -> None:
-        """Shows one event."""
+        """Shows one event; raises ``KeyboardInterrupt`` where a library has swallowed one meanwhile."""
+        self._interrupts.check()
         now = self._clock()
         self._left.observe(event, now)
         if not self._enabled:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -209,25 +208,11 @@ def stop_after(arguments: Sequence[str], out: Path, home: Path, finished: int, h
                 time.sleep(0.02)
             assert process.poll() is None, "it ended before it could be stopped"
             process.send_signal(how)
-            _wait_for_end(process, out, how)
+            process.wait(60)
         finally:
             process.kill()
             process.wait()
     return (out.parent / "told").read_text()
-
-
-def _wait_for_end(process: subprocess.Popen[bytes], out: Path, how: signal.Signals) -> None:
-    """Waits a minute at most. A run that goes on to finish another row has not heard the signal, which libraries
-    swallow once in some dozens of times as they load; then it is sent again, as people do, and that is said."""
-    count = len(list((out / "records").glob("*.json")))
-    deadline = time.monotonic() + 60
-    while process.poll() is None:
-        assert time.monotonic() < deadline, "it could not be stopped"
-        if len(list((out / "records").glob("*.json"))) > count + 1:
-            warnings.warn(f"{how.name} was not heard", stacklevel=2)
-            count = len(list((out / "records").glob("*.json")))
-            process.send_signal(how)
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -42,6 +47,22 @@ def test_a_stage_that_begins_again_is_shown_again(capsys: pytest.CaptureFixture[
         for done in (0, 4, 0, 4):
             printer(ProgressEvent("distil", done, 4))
     assert capsys.readouterr().err.splitlines() == ["distil 0/4", "distil 4/4", "distil 0/4", "distil 4/4"]
+
+
+def test_an_interrupt_that_a_library_swallows_is_raised_at_the_next_event() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), ProgressPrinter() as printer:
+        printer(ProgressEvent("teacher", 0, 2))
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        printer(ProgressEvent("teacher", 1, 2))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_beside_the_main_thread_it_listens_to_no_signal() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: ProgressPrinter(enabled=False).__enter__()(ProgressEvent("teacher", 0, 2))).result()
 
 
 def test_on_a_terminal_lines_are_live() -> None:
