@@ -15,7 +15,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The host keeps two processes busy without starving the small compiled kernels under test.
 TEST_PROCESSES ?= 2
-BUDGET ?= 8ms,2ms
+BUDGET ?= 8ms,0.5ms
 DATA ?=
 TABLE1_OPTIONS ?=
 
