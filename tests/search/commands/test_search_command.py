@@ -319,6 +319,8 @@ def test_interrupting_says_what_is_kept_and_how_to_go_on(
 def test_trials_run_on_a_ray_cluster_that_is_started_for_them(
     search: Search, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The workers of the cluster import the doubles, wherever this command runs.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     done = search(world, "--executor", "ray", "--trial-cores", "1", "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)

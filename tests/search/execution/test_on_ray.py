@@ -33,7 +33,7 @@ def cluster() -> Iterator[str]:
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes.add_node(num_cpus=2)
-    nodes.wait_for_nodes()
+    nodes.wait_for_nodes(timeout=120)
     yield nodes.address
     nodes.shutdown()
 
