@@ -59,9 +59,13 @@ def _origin(result: SearchResult, winner: dict[str, Any]) -> str:
     if winner["trial"] is None:
         return f"The fine-tuned teacher ({_teacher(result)}) itself, which is within the budget."
     return (
-        f"Distilled from {_teacher(result)}, fine-tuned on the same task; the best of {len(result.trials)} "
-        f"trials and {len(result.finalists)} finalists."
+        f"Distilled from {_teacher(result)}, fine-tuned on the same task; of {_counted(len(result.trials), 'student')} "
+        f"that learnt briefly {_counted(len(result.finalists), 'model')} went on to the end, and this is the best."
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _teacher(result: SearchResult) -> str:

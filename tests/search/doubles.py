@@ -155,8 +155,9 @@ class World:
     it, and ``slower_there`` the same of a device by name; ``failing`` are names of architectures that can't be
     distilled; ``attached`` is whether a phone is, but for those that are ``absent``; scores on dev grow by
     ``dev_slope`` where those on held-out examples grow by one. ``factors`` are how many times as long as the host's a
-    device's latencies are, by name, which its predictor knows. The process is killed within the first ``killed``
-    trainings, and in each of those of the architectures that are ``killing``.
+    device's latencies are, by name, which its predictor knows. One run in four takes ``slowest`` times the median. The
+    process is killed within the first ``killed`` trainings, and in each of those of the architectures that are
+    ``killing``.
     """
 
     log: Path
@@ -181,6 +182,7 @@ class World:
     factors: Mapping[str, float] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     slower_there: Mapping[str, float] = field(default_factory=dict)
+    slowest: float = 1.05
     killed: int = 0
     killing: tuple[str, ...] = ()
 
@@ -358,7 +360,7 @@ class World:
         time.sleep(self.pause_s / 16)
         self.done(f"time {device.provenance} {kind} {architecture.name}{self.where(device)}")
         median = true_ms(architecture) * factor * device.factor
-        samples = tuple(median * factor for factor in (0.98, 1.0, 1.0, 1.05))
+        samples = tuple(median * factor for factor in (0.98, 1.0, 1.0, self.slowest))
         fingerprint = device.describe().fingerprint
         return Timing(
             samples, (median,), device.provenance, "host", fingerprint, threads, "s", "b", now(), (median,) * 6

@@ -328,6 +328,18 @@ def test_a_finalist_that_misses_in_the_end_gives_way_to_the_next_best(tmp_path: 
     assert any("misses the budget of 1 ms with its real weights" in note for note in notes)
 
 
+def test_slow_runs_of_a_model_whose_median_keeps_the_budget_are_told_of(tmp_path: Path) -> None:
+    notes: list[str] = []
+    result = search_in(tmp_path / "out", World(tmp_path / "log.txt", slowest=2.0), notes=notes)
+    p90_ms = result.winning_finalist.timing.p90_ms
+    assert p90_ms > 1.5
+    assert any(f"took {p90_ms:.3g} ms or more on host: the budget is kept by the median" in note for note in notes)
+    quiet: list[str] = []
+    (tmp_path / "teacher").unlink()
+    search_in(tmp_path / "quiet", World(tmp_path / "log.txt"), notes=quiet)
+    assert not any("one run in ten" in note for note in quiet)
+
+
 def test_when_nothing_meets_the_budget_in_the_end_it_says_how_fast_the_fastest_was(tmp_path: Path) -> None:
     world = World(tmp_path / "log.txt", slower_in_the_end=50.0)
     with pytest.raises(InfeasibleBudgetError, match=r"none of the 3 models .* the fastest took"):
