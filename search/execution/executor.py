@@ -77,6 +77,11 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._begun: deque[Training] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many are begun and not ended."""
+        return len(self._begun)
+
     def begin(self, training: Training) -> None:
         """Keeps it until :meth:`next_outcome`."""
         self._begun.append(training)

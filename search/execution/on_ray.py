@@ -7,6 +7,7 @@ it needs beside them is the same version of pocketbert. A trial whose worker is 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import socket
@@ -101,7 +102,6 @@ class RayExecutor:
         self._running: dict[Any, _Running] = {}
         self._teachers: dict[Path, Any] = {}
         self._finished = LocalExecutor()
-        self._found = 0
 
     def connect(self) -> None:
         """Starts the cluster, or connects to the one that runs.
@@ -142,18 +142,14 @@ class RayExecutor:
         """How many trials the nodes have room for, by their cores, and where there are GPUs by those: one a trial."""
         if self._address is None:
             return max(1, usable_processors().count // self._cores)
-        return max(1, sum(self._room(node) for node in self._nodes()))
+        return max(1, self._room()[0])
 
-    def _nodes(self) -> list[Mapping[str, float]]:
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-
-    def _room(self, node: Mapping[str, float]) -> int:
-        room = int(node.get("CPU", 0) // self._cores)
-        return min(room, int(node.get("GPU", 0))) if self._gpus else room
-
-    @property
-    def _gpus(self) -> int:
-        return int(any(node.get("GPU", 0) for node in self._nodes()))
+    def _room(self) -> tuple[int, int]:
+        """How many trials there is room for, and how many GPUs each of them gets."""
+        nodes: list[Mapping[str, float]] = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        gpus = int(any(node.get("GPU", 0) for node in nodes))
+        rooms = (min(node.get("CPU", 0) // self._cores, node.get("GPU", 0) if gpus else math.inf) for node in nodes)
+        return sum(map(int, rooms)), gpus
 
     def begin(self, training: Training) -> None:
         """Sends a training to the cluster, but for one whose student is there: an earlier search was killed after that.
@@ -163,9 +159,8 @@ class RayExecutor:
         """
         if training.folder.exists():
             self._finished.begin(training)
-            self._found += 1
             return
-        if not any(self._room(node) for node in self._nodes()):
+        if not self._room()[0]:
             raise InputError(f"--trial-cores {self._cores}: no node of the Ray cluster has so many")
         self._send(_Running(training, time.monotonic()))
 
@@ -174,7 +169,7 @@ class RayExecutor:
         folder = training.teacher.directory
         if folder not in self._teachers:
             self._teachers[folder] = self._ray.put(packed(folder))
-        remote = self._ray.remote(num_cpus=self._cores, num_gpus=self._gpus, max_retries=0)(train_elsewhere)
+        remote = self._ray.remote(num_cpus=self._cores, num_gpus=self._room()[1], max_retries=0)(train_elsewhere)
         corpus = Path(training.options.corpus).read_bytes() if training.options.corpus else None
         # What reads paths of this machine's is replaced there.
         sent = replace(training, folder=Path(training.folder.name))
@@ -186,8 +181,7 @@ class RayExecutor:
         Raises:
             PocketBertError: a worker raised what says nothing about the candidate, or the cluster is lost.
         """
-        if self._found:
-            self._found -= 1
+        if self._finished.waiting:
             return self._finished.next_outcome(progress)
         while True:
             ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_TICK_S)

@@ -120,13 +120,11 @@ def _by_rule(run: Run, study: Study, stages: Stages, go_on: Distill) -> dict[str
         teacher = prepare_teacher(bench, choosing, space)
         chosen = choose(run, bench, prospects)
         architectures = [each.candidate.architecture for each in chosen]
-        student = _learnt(run, study, stages, teacher, choosing, architectures, go_on)
+        best, student = _learnt(run, study, stages, teacher, choosing, architectures, go_on)
         dev = stages.score_on_dev(student.directory, task, study.options.seq_len)
-    architecture = json.loads((student.directory / "architecture.json").read_text(encoding="utf-8"))["name"]
-    admission = next(each for each in chosen if each.candidate.architecture.name == architecture)
     return {
-        "architecture": architecture,
-        "latency_ms": admission.timing.median_ms,
+        "architecture": architectures[best].name,
+        "latency_ms": chosen[best].timing.median_ms,
         "held_out": student.score,
         "dev": dev.score,
         "standard_error": dev.standard_error,
@@ -166,20 +164,17 @@ def _learnt(
     task: Task,
     architectures: Sequence[Architecture],
     go_on: Distill,
-) -> DistilledModel:
-    """The nearest to the teacher of the trials, after it has learnt on."""
+) -> tuple[int, DistilledModel]:
+    """The nearest to the teacher of the trials: which it is, and the student after it has learnt on."""
     trials = []
     for number, architecture in enumerate(architectures):
         folder = study.models(f"trial-{number:03d}")
         trials.append(stages.distil_short(teacher, task, architecture, study.options, folder, no_progress))
     best = min(range(len(trials)), key=lambda number: trials[number].divergence.mean)
     left = run.tokens - len(trials) * EFFORTS[run.effort].trial_tokens
-    final = study.models("final")
-    done = go_on(
-        teacher, task, architectures[best], tokens=left, seed=run.seed, begin=trials[best].directory, out_dir=final
-    )
-    (final / "architecture.json").write_text(json.dumps({"name": architectures[best].name}), encoding="utf-8")
-    return done
+    begin, final = trials[best].directory, study.models("final")
+    done = go_on(teacher, task, architectures[best], tokens=left, seed=run.seed, begin=begin, out_dir=final)
+    return best, done
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -218,10 +213,10 @@ def _with_error(values: Sequence[float], divisor: float) -> str:
 
 
 def teacher_ms(device: str, out: Path, data: Path, task: str, stages: Stages) -> float:
-    """What the teacher takes on the device."""
+    """What the teacher takes on the device; timed once for a task, so that a call that goes on has the same budget."""
     options = SearchOptions(device=device, budget_ms=1e6, task=task, data_dir=str(data.absolute()))
     with (
-        open_study(out / "teacher", options, resume=True) as study,
+        open_study(out / f"{task}-teacher", options, resume=True) as study,
         find_devices(study, stages, lambda note: None) as places,
     ):
         bench = Bench(study, stages, places, no_progress, lambda note: None, LocalExecutor())
