@@ -86,8 +86,8 @@ class Predictions:
         for line in source_notes(options.latency_from, self._space.teacher_compiles):
             bench.note(line)
         bench.note(
-            f"{possible} of {len(candidates)} architectures may fit {budgets_told(options.budgets)}: timed before "
-            "training"
+            f"{possible} of {len(candidates)} architectures may fit {budgets_told(options.budgets)}; each that is "
+            "proposed is timed before it is trained"
         )
         return predictors
 

@@ -103,6 +103,10 @@ def test_only_what_was_timed_within_the_budget_is_distilled(tmp_path: Path) -> N
     errors = [abs(each.candidate.predicted_ms / each.timing.median_ms - 1) for each in result.admissions]
     assert errors[-1] < errors[0] / 2
     assert any("the teacher itself, 4x128-h4-f512, is larger than --max-size allows: 2.27 ms" in note for note in notes)
+    possible, size = result.outlook.possible, result.outlook.space_size
+    assert len(result.admissions) < possible <= size
+    told = "may fit 1 ms; each that is proposed is timed before it is trained"
+    assert f"{possible} of {size} architectures {told}" in notes
     document = json.loads((tmp_path / "out" / "result.json").read_text())
     assert document["admission"]["timed"] == len(result.admissions)
     assert document["admission"]["missed"] == len(missed)
