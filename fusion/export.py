@@ -11,6 +11,8 @@ from fusion.compiled import CompiledModel
 from fusion.emit.model_header import model_header
 from fusion.target import Target
 
+_THREADS = "#define PB_THREADS 2"  # in example.c
+
 
 def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
     """``model.so``, ``pocketbert.h``, ``model.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory: no
@@ -47,4 +49,5 @@ def header_source(model: CompiledModel) -> str:
 
 def example_source(threads: int) -> str:
     """The C program that goes with an exported model and runs it once, on that many threads."""
-    return f"#define PB_THREADS {threads}\n{(RUNTIME / 'example.c').read_text(encoding='utf-8')}"
+    before, after = (RUNTIME / "example.c").read_text(encoding="utf-8").split(_THREADS)
+    return f"{before}#define PB_THREADS {threads}{after}"

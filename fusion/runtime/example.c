@@ -1,6 +1,9 @@
-/* Runs the model once and prints its outputs, and which label scores highest in each row, in C or C++:
+/* Runs the model once and prints its outputs, and which label scores highest in each row, in C or C++. In this folder:
 
-     cc example.c ./model.so -lpthread -o example && ./example weights.bin */
+     cc example.c model.so -lpthread -Wl,-rpath,'$ORIGIN' -o example && ./example weights.bin
+
+   Run from another folder, it finds model.so beside itself (by the rpath, and since model.so is named without a folder);
+   it is told where weights.bin is. */
 #include "model.h"
 #include <stdio.h>
 #include <stdlib.h>

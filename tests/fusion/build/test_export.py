@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -105,6 +106,26 @@ def test_the_exported_example_runs_beside_its_files(compiler: list[str], exporte
     subprocess.run(words, cwd=exported, check=True, timeout=120)
     ((_, logits),) = printed(run([program], exported))
     assert logits.shape == (1, 3) and np.isfinite(logits).all()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no cc")
+def test_the_command_in_the_example_builds_what_runs_from_any_folder(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copied to")
+    source = (folder / "example.c").read_text()
+    command = re.search(r"^ +(cc .* -o example) && (\./example weights\.bin)$", source, re.MULTILINE)
+    assert command and source.startswith("/* Runs the model once"), source
+    subprocess.run(["sh", "-c", command[1]], cwd=folder, check=True, timeout=120)
+    beside = run(["sh", "-c", command[2]], folder)
+    assert printed(beside)
+    assert run([str(folder / "example"), str(folder / "weights.bin")], tmp_path) == beside
+
+
+def test_the_example_runs_on_the_threads_of_its_model() -> None:
+    sources = {threads: example_source(threads) for threads in (1, 2, 16)}
+    for threads, source in sources.items():
+        assert source.split("#ifndef PB_THREADS\n")[1].startswith(f"#define PB_THREADS {threads}\n#endif")
+        assert source.count("#define") == 1
+        assert source.replace(f"THREADS {threads}\n", "THREADS 2\n") == sources[2]
 
 
 @needs_gxx
