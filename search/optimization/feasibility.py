@@ -76,12 +76,12 @@ def upper_ms(timing: Timing, later: float) -> float:
     Args:
         later: standard deviation of the logarithm of a later median, as the device's profile has it.
     """
-    return max(median_interval(timing.visits_ms, _CONFIDENCE)[1], timing.median_ms * (1 + _margin(later)))
+    return max(median_interval(timing.visits_ms, _CONFIDENCE)[1], timing.median_ms * (1 + margin(later)))
 
 
 def admission_limit_ms(budget_ms: float, later: float) -> float:
     """The largest median with which a model can be admitted, ms."""
-    return budget_ms / (1 + _margin(later))
+    return budget_ms / (1 + margin(later))
 
 
 def admits(timing: Timing, budget_ms: float, later: float) -> bool:
@@ -89,5 +89,7 @@ def admits(timing: Timing, budget_ms: float, later: float) -> bool:
     return upper_ms(timing, later) <= budget_ms
 
 
-def _margin(later: float) -> float:
+def margin(later: float) -> float:
+    """What is added to a median for the measurements of later sessions, as a share of it; ``later`` as in
+    :func:`upper_ms`."""
     return min(max(_LEAST_MARGIN, _QUANTILE * later), _MOST_MARGIN)

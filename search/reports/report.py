@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.latencies import budgets_told
+from search.reports.admissions import admission_line, admission_rule
 from search.reports.depth import depth_answers, plot_depths
 from search.reports.devices import where_pending
 from search.reports.figures import ACCENT, INK, QUIET, WARM, PointNames, figure, wrapped
 from search.reports.latency_source import source_errors, source_told
 from search.reports.pages import render_page
-from search.reports.summary import admission_line, baseline_trial
+from search.reports.summary import baseline_trial
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def render_report(result: SearchResult, document: dict[str, Any]) -> str:
     }
     told = {
         "admission_line": admission_line(result),
+        "admission_rule": admission_rule(result),
         "budgets": budgets_told(result.options.budgets),
         "pending": where_pending(result),
         "believed_from": source_told(result.options.latency_from),

@@ -26,7 +26,10 @@
                                     values: of layers, hidden, heads or head_size, and intermediate
     admission                       timed, admitted, missed: models timed on the device before any training;
                                     prediction_error: mean |predicted / timed - 1| of them;
-                                    models[]: name, architecture, latency (as below), proposer, admitted, timing
+                                    models[]: name, architecture, latency (as below), proposer, admitted, timing,
+                                    upper_ms: the 95% upper bound of the median that a later run will measure, also of
+                                    further devices in also[]: admitted are those whose bounds are within the budgets,
+                                    and that are small enough
     baseline                        the uniformly scaled teacher: the largest timed within the budget, as in models[],
                                     with its trial and that trial's score; null where the teacher itself fits
     cuts[]                          name, architecture, latency_ms (timed, or else predicted; null) and divergence of
@@ -58,13 +61,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.latencies import Timing, budgets_told, exact_ms, listed
+from search.latencies import Timing, budgets_told, exact_ms
 from search.optimization.space import model_bytes
 from search.options import SearchOptions
-from search.records import Admission, Candidate, DevScore, Finalist, Trial
+from search.records import Admission, DevScore, Finalist, Trial
+from search.reports.admissions import admission_document, admission_line, admissions_document, candidate_document
 from search.reports.depth import depth_answers
 from search.reports.devices import also_document, devices_document, held_bytes, predictor_document, timing_document
-from search.reports.latency_source import source_mark
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -94,10 +97,10 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "space": {
             "candidates": result.outlook.space_size,
             "feasible": result.outlook.possible,
-            "fastest": _candidate(result.outlook.fastest),
+            "fastest": candidate_document(result.outlook.fastest),
             "values": result.outlook.values,
         },
-        "admission": _admissions(result),
+        "admission": admissions_document(result),
         "baseline": _baseline(result),
         "cuts": [
             {"name": cut.architecture.name, "architecture": cut.architecture.to_dict()}
@@ -172,19 +175,6 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
     return shlex.join(["search", *words, "--resume"])
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "name": candidate.architecture.name,
-        "architecture": candidate.architecture.to_dict(),
-        "latency": {
-            "predicted_ms": candidate.predicted_ms,
-            "interval_ms": [candidate.lower_ms, candidate.upper_ms],
-            "probability_within": candidate.probability_within,
-            "provenance": candidate.provenance,
-        },
-    }
-
-
 def _teacher(result: SearchResult) -> dict[str, Any]:
     admission = result.teacher_admission
     return asdict(result.teacher) | {
@@ -195,32 +185,12 @@ def _teacher(result: SearchResult) -> dict[str, Any]:
     }
 
 
-def _admissions(result: SearchResult) -> dict[str, Any]:
-    admitted = sum(each.admitted for each in result.admissions)
-    return {
-        "timed": len(result.admissions),
-        "admitted": admitted,
-        "missed": len(result.admissions) - admitted,
-        "prediction_error": result.prediction_errors[0],
-        "models": [_admission(result, each) for each in result.admissions],
-    }
-
-
-def _admission(result: SearchResult, admission: Admission) -> dict[str, Any]:
-    return _candidate(admission.candidate) | {
-        "proposer": admission.proposer,
-        "admitted": admission.admitted,
-        "timing": timing_document(admission.timing),
-        "also": also_document(result, admission.candidate, admission.also),
-    }
-
-
 def _baseline(result: SearchResult) -> dict[str, Any] | None:
     if result.baseline is None:
         return None
     trial = baseline_trial(result)
     found = {"trial": trial.index if trial else None, "score": trial.score if trial else None}
-    return _admission(result, result.baseline) | found
+    return admission_document(result, result.baseline) | found
 
 
 def baseline_trial(result: SearchResult) -> Trial | None:
@@ -230,7 +200,7 @@ def baseline_trial(result: SearchResult) -> Trial | None:
 
 
 def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
-    return _candidate(trial.candidate) | {
+    return candidate_document(trial.candidate) | {
         "index": trial.index,
         "proposer": trial.proposer,
         "status": trial.status,
@@ -248,7 +218,7 @@ def _trial(result: SearchResult, trial: Trial) -> dict[str, Any]:
 
 def _finalist(result: SearchResult, finalist: Finalist) -> dict[str, Any]:
     admission = result.admission_of(finalist.trial)
-    return _candidate(admission.candidate) | {
+    return candidate_document(admission.candidate) | {
         "trial": finalist.trial,
         "screening": timing_document(admission.timing),
         "timing": timing_document(finalist.timing),
@@ -300,21 +270,6 @@ def final_table(result: SearchResult) -> Table:
     majority = f"{result.task.held_out_majority:.3f}", f"{result.task.majority:.3f}"
     table.add_row("majority", "", *majority, "", "", "")
     return table
-
-
-def admission_line(result: SearchResult) -> str:
-    """How many models were timed before training, how far predictions were off, and what the winner uses."""
-    admitted, names = sum(each.admitted for each in result.admissions), [device.name for device in result.devices]
-    errors, shares = result.prediction_errors, result.shares_of_budgets
-    off, where = f"{errors[0]:.1%} in the mean", ""
-    if result.also:
-        off = listed([f"{error:.1%} on {name}" for error, name in zip(errors, names, strict=True)])
-        where = f" on {names[shares.index(max(shares))]}"
-    return (
-        f"{len(result.admissions)} models were timed before any training: {admitted} admitted, "
-        f"{len(result.admissions) - admitted} missed; predictions{source_mark(result)} were off by {off}; the winner "
-        f"uses {result.share_of_budget:.0%} of the budget{where}"
-    )
 
 
 def _teacher_cells(result: SearchResult) -> tuple[str, ...]:

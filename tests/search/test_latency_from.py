@@ -12,7 +12,8 @@ import pytest
 from data.errors import InputError
 from search.latencies import DeviceBudget
 from search.options import LatencySource
-from search.reports.summary import admission_line, resume_command
+from search.reports.admissions import admission_line
+from search.reports.summary import resume_command
 from search.result import SearchResult
 from search.study import open_study
 from tests.search.doubles import OPTIONS, World, search_in, true_ms

@@ -257,6 +257,9 @@ def test_memory_bounds_candidates_and_teacher(tmp_path: Path, world: World) -> N
     assert result.winner is not None and not result.admissions[0].admitted
     assert all(memory(each.candidate.architecture) + 2 <= most for each in result.admissions[1:])
     assert json.loads((tmp_path / "out" / "result.json").read_text())["winner"]["memory_bytes"] > 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "What is larger than --max-memory allows is refused whatever it takes." in page
+    assert "has the upper bound of its median within the budget and is small enough." in page
 
 
 def test_the_option_that_excludes_is_named(tmp_path: Path, world: World) -> None:

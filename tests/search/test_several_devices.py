@@ -92,6 +92,9 @@ def test_every_device_is_told_of_with_budget_prediction_measurement_and_provenan
     assert there["meets_budget"] and winner["meets_budget"] and there["memory_bytes"] > 0
     assert there["latency"]["interval_ms"][0] < there["latency"]["predicted_ms"] < there["latency"]["interval_ms"][1]
     assert winner["share_of_budget"] == there["share_of_budget"]
+    for model in document["admission"]["models"]:
+        bounds = model["upper_ms"], model["also"][0]["upper_ms"]
+        assert bounds[1] == pytest.approx(2 * bounds[0]) and model["admitted"] == (max(bounds) <= 1.0)
     assert all(len(model["also"]) == 1 for model in document["admission"]["models"])
     assert phone["predictor"]["n"] == 2 and phone["prediction_error"] >= 0
     assert all((out / device["compiled"] / "runner").exists() for device in document["devices"])
@@ -100,6 +103,10 @@ def test_every_device_is_told_of_with_budget_prediction_measurement_and_provenan
     median = f"{there['timing']['median_ms']:.2f}"
     page = html.unescape((out / "report.html").read_text())
     assert "within 1 ms on host and 1 ms on s20</h1>" in page
+    assert "<th>upper bound on host</th>" in page and "<th>upper bound on s20</th>" in page
+    assert "what has its upper bound within 1 ms on host and 1 ms on s20; a median" in page
+    assert "session to session, 3.0% on host and 3.0% on s20." in page
+    assert "admitted is what has the upper bound of its median within every device's budget." in page
     assert "<h2>Every device</h2>" in page and f"<b>{median} ms</b> (simulated) on s20" in page
     assert "latencies on s20 are <b>simulated</b>" in page and "--also s20:1ms" in page
     card = (out / "best" / "README.md").read_text()

@@ -74,6 +74,32 @@ def test_the_report_is_self_contained_and_shows_the_figures(result: SearchResult
     assert len(identifiers) == len(set(identifiers)), "figures on one page must not share identifiers"
 
 
+def test_what_is_refused_though_its_median_is_within_the_budget_is_told_with_its_bound(tmp_path: Path) -> None:
+    """The teacher takes 1.62 ms, and 1.67 by its upper bound."""
+    result = search_in(tmp_path / "out", World(tmp_path / "log.txt"), budget_ms=1.64, trials=1)
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    teacher, *others = document["admission"]["models"]
+    assert teacher["timing"]["median_ms"] < 1.64 < teacher["upper_ms"] and not teacher["admitted"]
+    assert teacher["upper_ms"] == pytest.approx(1.03 * teacher["timing"]["median_ms"])
+    assert all(model["admitted"] == (model["upper_ms"] <= 1.64) for model in others)
+    row, page = table_after("Timed before any training", tmp_path / "out")
+    for model in document["admission"]["models"]:
+        bound = f"{model['upper_ms']:.4g}"
+        assert row[model["name"]]["upper bound"] == (bound if model["upper_ms"] <= 1.64 else f"<b>{bound}</b>")
+    assert "Admitted to training is what has its upper bound within 1.64 ms; a median within it is not enough." in page
+    assert "what medians move by from session to session, 3.0%." in page and "--max-size" not in page
+    assert "admitted is what has the upper bound of its median within the budget" in " ".join(shown(result).split())
+
+
+def table_after(heading: str, out: Path) -> tuple[dict[str, dict[str, str]], str]:
+    """The cells of the first table beneath a heading of the report, by their row's and column's names; and the page."""
+    page = html.unescape((out / "report.html").read_text())
+    table = page.split(f"<h2>{heading}</h2>")[1].split("</table>")[0]
+    columns = re.findall("<th>(.*?)</th>", table)
+    rows = [re.findall("<td>(.*?)</td>", row) for row in table.split("<tr")[2:]]
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}, page
+
+
 def test_the_model_card_says_what_the_model_is_and_names_no_folder(result: SearchResult, out: Path) -> None:
     card = (out / "best" / "README.md").read_text()
     assert card.startswith("---\npipeline_tag: text-classification\n")
