@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from search.latencies import TimedOnEach, on_each
 from search.reports.devices import where_pending
 from search.reports.figures import ACCENT, INK, QUIET, SERIES, WARM, PointNames, figure, scatter_sizes
+from search.reports.findings import findings
 from search.reports.pages import render_page
 from search.reports.summary import baseline_trial, dev_score, program_version, result_document
 from search.result import BudgetOutcome, SearchResult
@@ -93,7 +94,7 @@ def results_of(outcomes: Sequence[BudgetOutcome]) -> list[SearchResult]:
 
 
 def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) -> str:
-    """The page as text; its tables are filled from the document."""
+    """The page as text; its sentences and tables are filled from the document."""
     results = results_of(outcomes)
     plots = {
         "front": figure("front", lambda axes: _plot_front(axes, results)),
@@ -101,6 +102,7 @@ def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) ->
     }
     found = [entry for entry in document["budgets"] if entry["result"]]
     told = {
+        "findings": findings(document),
         "also": on_each(results[0].options.also),
         "pending": where_pending(*results),
         "provenances": [_provenance(results, place) for place in range(len(results[0].devices))],

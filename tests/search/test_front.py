@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +16,8 @@ import pytest
 from data.errors import InfeasibleBudgetError, InputError, PocketBertError
 from data.progress import no_progress
 from search.front import folder_of, open_studies, options_of_each, run_front
+from search.reports.findings import findings
+from search.reports.front_report import front_document
 from search.result import BudgetOutcome
 from tests.search.doubles import OPTIONS, World
 
@@ -80,6 +84,64 @@ def test_the_document_and_the_page_set_them_side_by_side(tmp_path: Path, world: 
         assert outcome.result.winning_candidate.architecture.name in page
         assert f'href="{entry["folder"]}/report.html"' in page
     assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_page_begins_with_what_was_found_as_its_table_has_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "log.txt", predictor_factor=1.2)
+    search_for(tmp_path / "out", world, (0.01, *BUDGETS))
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    budgets = json.loads((tmp_path / "out" / "result.json").read_text())["budgets"]
+    first, second = re.findall("<p>(.*?)</p>", page)[:2]
+    columns, *rows = table_of(page)
+    teacher, dev = rows[-1], columns.index("dev: accuracy")
+    reaches = f"reaches {teacher[dev]} on dev (accuracy, ± one standard error)"
+    told = [f"The teacher, 4x128, takes 1.62 ms measured and {reaches}. Within 0.01 ms nothing was found."]
+    for entry, row in zip(budgets[1:], rows[1:-1], strict=True):
+        winner, result = dict(zip(columns, row, strict=True)), entry["result"]
+        assert winner["predictions off by"] == f"{100 * result['admission']['prediction_error']:.1f} %" != "0.0 %"
+        times = result["teacher"]["timing"]["median_ms"] / result["winner"]["timing"]["median_ms"]
+        below = result["teacher"]["dev"]["score"] - result["winner"]["dev"]["score"]
+        told.append(
+            f"Within {winner['budget ms']} ms {winner['winner']} takes {winner['measured median ms']} ms measured, "
+            f"{times:.1f} times as fast as the teacher, and reaches {row[dev]}, {below:.3f} below the teacher."
+        )
+    assert first == " ".join(told)
+    steps = re.findall(
+        r"From (\S+) to (\S+) ms the dev score rises by (\S+), (no more|more) than the .*? of (\S+)\.", second
+    )
+    assert [step[:2] for step in steps] == [("0.4", "0.7"), ("0.7", "1")]
+    assert all((float(moved) > float(error)) == (beyond == "more") for _, _, moved, beyond, error in steps)
+    assert "The scaled teacher is the teacher scaled down in all its sizes alike" in page
+    assert "cannot be compared with those of the winners" in " ".join(page.split())
+
+
+def test_neighbouring_budgets_whose_dev_scores_differ_by_more_than_chance_are_told_so(
+    tmp_path: Path, world: World
+) -> None:
+    """Where the larger budget has the lower score, and where both have one."""
+    document = front_document(search_for(tmp_path / "out", world, (1.0, 0.4)), tmp_path / "out")
+    smaller, larger = (entry["result"]["winner"] for entry in document["budgets"])
+    smaller["dev"], larger["dev"] = {"score": 0.9, "standard_error": 0.03}, {"score": 0.84, "standard_error": 0.04}
+    assert (
+        "From 0.4 to 1 ms the dev score falls by 0.060, more than the standard error of 0.050." in findings(document)[1]
+    )
+    larger["dev"]["score"] = 0.9
+    assert "the dev score stays the same, no more than the standard error of 0.050." in findings(document)[1]
+    assert "reaches 0.900 ± 0.040, as much as the teacher." in findings(document)[0]
+    larger["trial"] = None
+    assert "Within 1 ms the teacher itself is the winner: it takes 0." in findings(document)[0]
+    smaller["trial"] = document["budgets"][0]["result"]["baseline"]["trial"] = 0
+    for entry in document["budgets"]:
+        entry["result"]["teacher"]["timing"] = None
+    told = findings(document)[0]
+    assert "4x128, is not compiled and reaches" in told and "(the scaled teacher) takes 0." in told
+    assert "times as fast" not in told
+
+
+def table_of(page: str) -> list[list[str]]:
+    """The cells of the table after the first figure, row by row."""
+    table = page.split("</figure>")[1].split("</table>")[0]
+    return [re.findall("<t[hd].*?>(.*?)</t[hd]>", row) for row in table.split("<tr>")[1:]]
 
 
 def test_a_budget_that_nothing_fits_is_said_and_the_others_go_on(tmp_path: Path, world: World) -> None:

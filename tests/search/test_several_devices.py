@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable
@@ -266,6 +267,10 @@ def test_each_of_several_budgets_keeps_the_further_one(search: Search, world: Wo
     assert "each model also keeps 1.2 ms on s20" in done.stderr
     page = Path("run/report.html").read_text()
     assert "Each model also keeps 1.2 ms on s20." in page and "measured median ms on s20" in page
+    assert "<th>predictions off by on host</th><th>predictions off by on s20</th>" in page
+    assert re.search(
+        r"0\.\d\d ms measured on host and \d\.\d\d ms measured on s20, \S+ times as fast as .* on host,", page
+    )
 
 
 @pytest.mark.parametrize(
