@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fusion.build.runner import Runner, run_here, runner_of, shortest_ms
 from fusion.build.toolchain import RUNTIME, toolchain
-from fusion.emit.tiling import register_tiles
+from fusion.emit.c.tiling import register_tiles
 from fusion.target import Target
 
 # As in runtime/peak.c: pieces of work that the threads share in one run.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from data.architecture import Architecture
 from fusion.block import Block
-from fusion.emit import Unit, emit_block
 from fusion.emit.arena import Wiring, lay_out, result_type, tensor_bytes, wiring_of
+from fusion.emit.c import Unit, emit_block
+from fusion.emit.c.packing import packed_bytes
 from fusion.emit.layout import ALIGNMENT, round_up
-from fusion.emit.packing import packed_bytes
 from fusion.graph import TensorType
 from fusion.planning.architecture_plan import architecture_plan, plan_architecture
 from fusion.planning.depth import PLANNED_LAYERS, Structure, repeated_blocks, shape_of, structure

@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 from data.errors import ModelError
 from fusion.block import FLOAT_BYTES, Block
-from fusion.emit import Unit, emit_block
 from fusion.emit.arena import lay_out, result_type, tensor_bytes, wiring_of
+from fusion.emit.c import Unit, emit_block
+from fusion.emit.c.packing import packed_bytes
+from fusion.emit.c.rows import table_entries
 from fusion.emit.c_text import c_string
 from fusion.emit.layout import ALIGNMENT, round_up, row_stride
-from fusion.emit.packing import packed_bytes
-from fusion.emit.rows import table_entries
 from fusion.graph import Graph, TensorType
 from fusion.planning.fused_block import MAX_INPUTS, FusedBlock, View
 from fusion.planning.plan import Plan

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from data.kept import replacing
+from fusion.emit.c.packing import pack_weights
 from fusion.emit.layout import ALIGNMENT, round_up
-from fusion.emit.packing import pack_weights
 from fusion.emit.program import Program
 from fusion.target import Target
 

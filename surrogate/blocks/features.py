@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from fusion.block import Block
-from fusion.emit.tiling import choose_tiling, product_cost
+from fusion.emit.c.tiling import choose_tiling, product_cost
 from fusion.target import Target
 
 _EPILOGUES = ("gelu", "residual", "layer_norm", "tanh")

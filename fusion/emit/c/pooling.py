@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fusion.block import Block
+from fusion.emit.c.unit import Unit, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
-from fusion.emit.unit import Unit, operand_stride, wrap
 from fusion.target import Target
 
 _ROWS_A_TILE = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import Block
+from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements, row_pieces
+from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
-from fusion.emit.tiling import Tiling, choose_tiling, packed_elements, row_pieces
-from fusion.emit.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.target import Target
 
 

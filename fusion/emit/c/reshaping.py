@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from fusion.block import Block, result_size
+from fusion.emit.c.unit import Unit, operand_stride, wrap
 from fusion.emit.layout import row_stride
-from fusion.emit.unit import Unit, operand_stride, wrap
 from fusion.target import Target
 
 _ROWS_A_TILE = 8

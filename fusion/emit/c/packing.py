@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fusion.block import FLOAT_BYTES, Block, epilogue_vectors
+from fusion.emit.c.tiling import choose_tiling, packed_elements
 from fusion.emit.layout import ALIGNMENT, round_up
-from fusion.emit.tiling import choose_tiling, packed_elements
 from fusion.target import Target
 
 

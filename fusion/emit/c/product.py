@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fusion.emit.tiling import choose_tiling, row_pieces
+from fusion.emit.c.tiling import choose_tiling, row_pieces
 from fusion.target import Target
 
 

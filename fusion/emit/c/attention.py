@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, Block
+from fusion.emit.c.product import product_function
+from fusion.emit.c.tiling import product_cost
+from fusion.emit.c.unit import Unit, c_float, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
-from fusion.emit.product import product_function
-from fusion.emit.tiling import product_cost
-from fusion.emit.unit import Unit, c_float, operand_stride, wrap
 from fusion.target import Target
 
 _QUERY_BLOCKS = (16, 32, 48, 64)

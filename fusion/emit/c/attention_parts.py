@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fusion.block import FLOAT_BYTES, Block
+from fusion.emit.c.product import product_function
+from fusion.emit.c.unit import Unit, c_float, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
-from fusion.emit.product import product_function
-from fusion.emit.unit import Unit, c_float, operand_stride, wrap
 from fusion.target import Target
 
 _QUERY_BLOCK = 32
