@@ -29,6 +29,8 @@ Anchor = Literal[
 ]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
+# Of a number of activations and matrices, by precision; constants of epilogues and sums are fp32 always.
+PRECISION_BYTES = MappingProxyType({"fp32": FLOAT_BYTES, "fp16": 2})
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,31 @@ class Block:
         return _COSTS[self.anchor](self)
 
     @property
+    def table_entries(self) -> tuple[int, ...]:
+        """Rows of each table that an embeddings block looks up, in the order of its inputs."""
+        names = (f"entries{index}" for index in range(len(self.shape)))
+        return tuple(self.sizes[name] for name in names if name in self.sizes)
+
+    @property
+    def window_offsets(self) -> tuple[int, ...]:
+        """Of an embeddings block that looks up neighbours: how far each of them is from a row's own place."""
+        return tuple(int(offset) for offset in str(dict(self.attributes).get("offsets", "")).split(",") if offset)
+
+    @property
+    def operand_count(self) -> int:
+        """How many activations or ids the block reads."""
+        attributes = dict(self.attributes)
+        own = {
+            "embeddings": len(self.table_entries),
+            "attention": 3,
+            "scores": 2,
+            "context": 2,
+            "concat": len(str(attributes.get("widths", "")).split(",")),
+        }.get(self.anchor, 1)
+        masks = ("masked_bias" in attributes) + ("tokens" in self.sizes)
+        return own + masks + self.epilogue.count("residual")
+
+    @property
     def name(self) -> str:
         """Readable name, such as ``gemm 128x192x768 bias+gelu``."""
         sizes = "x".join(str(size) for _, size in self.shape)
@@ -129,6 +156,11 @@ def make_block(
 ) -> Block:
     """A block with its names sorted, so that equal content gives equal blocks."""
     return Block(anchor, tuple(sorted(sizes.items())), epilogue, tuple(sorted((attributes or {}).items())))
+
+
+def number_bytes(block: Block | None) -> int:
+    """Bytes of a number of a block's activations; of fp32 without a block."""
+    return PRECISION_BYTES[block.precision] if block else FLOAT_BYTES
 
 
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.

@@ -16,19 +16,22 @@ from data.usable_processors import MOST_THREADS
 from fusion.block import Block
 from fusion.build.execution import Execution, execution_of
 from fusion.build.library import NativeModel
+from fusion.build.machine import Machine, Processor, host_gpu
 from fusion.build.model_inputs import complete_inputs, under_our_names, whole_number
 from fusion.build.opened import OpenedModel
 from fusion.build.runner import Runner, link_runner
-from fusion.build.toolchain import toolchain
-from fusion.emit.program import Program, build_program, emit_table
+from fusion.emit.opencl.program import launches
+from fusion.emit.program import Program
 from fusion.emit.weights import are_whole, write_weights
 from fusion.frontend.source import Source
-from fusion.planning.cost import roofline_ms
-from fusion.planning.plan import BlockCost, Plan, plan_graph
+from fusion.planning.cost import gpu_roofline_ms, roofline_ms
+from fusion.planning.plan import BlockCost, Plan, plan_graph, with_precision
 from fusion.target import Target, host_target
 
 _LONGEST = 1 << 16
 _MOST_RUNS = 1_000_000
+# What code is generated for.
+_PRECISIONS = (("cpu", "fp32"), ("gpu", "fp32"), ("gpu", "fp16"))
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,11 @@ class Summary:
     saved_bytes: int
     weight_bytes: int
     activation_bytes: int
+    unit: str
+    precision: str
     target: str
     threads: int
+    launches: int | None
     block_names: tuple[str, ...]
     block_flops: tuple[int, ...]
     block_ms: tuple[float, ...] = ()
@@ -58,16 +64,26 @@ class Summary:
 
 
 class CompiledModel:
-    """A model compiled for a target; on the host's own targets it runs in this process."""
+    """A model compiled for a target, or for this machine's GPU; on the host's own targets it runs in this process."""
 
-    def __init__(self, source: Source, threads: int, fuse: bool, target: Target, cost: BlockCost) -> None:
+    def __init__(self, source: Source, threads: int, plan: Plan, machine: Machine, target: Target) -> None:
         self.seq_len, self.threads, self.target = source.seq_len, threads, target
         self._source, self._graph = source, source.graph()
-        self.plan: Plan = plan_graph(self._graph, fuse=fuse, cost=cost)
-        self.program: Program = build_program(self.plan, target)
+        self.plan, self.machine = plan, machine
+        self.program: Program[Any] = machine.place(plan)
         self._opened = OpenedModel()
         self._block_ms: tuple[float, ...] = ()
         self._execution: Execution | None = None
+
+    @property
+    def unit(self) -> str:
+        """What it runs on: ``cpu`` or ``gpu``."""
+        return "cpu" if isinstance(self.machine, Processor) else "gpu"
+
+    @property
+    def precision(self) -> str:
+        """In which its activations and matrices are kept."""
+        return next((block.precision for block in self.blocks), "fp32")
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -91,7 +107,10 @@ class CompiledModel:
             saved_bytes=self.plan.saved_bytes,
             weight_bytes=self.program.weight_bytes,
             activation_bytes=self.program.arena_bytes,
-            target=self.target.name,
+            unit=self.unit,
+            precision=self.precision,
+            target=self.machine.name,
+            launches=launches(self.program) if self.unit == "gpu" else None,
             threads=self.threads,
             block_names=tuple(block.name for block in self.blocks),
             block_flops=tuple(cost.flops for cost in costs),
@@ -134,24 +153,28 @@ class CompiledModel:
         )
         self._block_ms = tuple(float(value) for value in np.median(timing.step_ms, axis=0))
         flops = sum(block.cost.flops for block in self.blocks)
-        self._execution = execution_of(timing.run_ms / 1e3, flops, timing.utilisation, memory_bytes)
+        self._execution = execution_of(timing.run_ms / 1e3, flops, timing.utilisation, memory_bytes, self.unit)
         return timing.run_ms / 1e3
 
     def runner(self, target: Target | None = None) -> Runner:
-        """A static runner with its weights, for this target or another; its program is called ``model``."""
+        """A static runner with its weights, for this target or another; its program is called ``model``.
+
+        Raises:
+            InputError: the model is compiled for the GPU, whose driver a static program cannot load.
+        """
+        if self.unit == "gpu":
+            raise InputError("there is no runner for the GPU yet: a static program cannot load the GPU's driver")
         target = target or self.target
-        program = self.program if target == self.target else build_program(self.plan, target)
-        weights = self._weights(program, target)
-        return link_runner([program], target, weights=weights)
+        program = self.program if target == self.target else Processor(target).place(self.plan)
+        return link_runner([program], target, weights=self._weights(program))
 
     def library(self) -> Path:
         """The compiled shared library in the cache."""
-        sources = [*(unit.source for unit in self.program.units), emit_table([self.program])]
-        return toolchain(self.target).library(sources)
+        return self.machine.library(self.program)
 
     def weights(self) -> Path:
         """The packed weights file in the cache."""
-        return self._weights(self.program, self.target)
+        return self._weights(self.program)
 
     @property
     def source_names(self) -> dict[str, str]:
@@ -169,11 +192,11 @@ class CompiledModel:
     def _vocabulary(self) -> int:
         return next((port.limit for port in self.program.inputs if port.name == "input_ids"), 1)
 
-    def _weights(self, program: Program, target: Target) -> Path:
+    def _weights(self, program: Program[Any]) -> Path:
         path = home() / "weights" / f"{program.id}-{self._source.key}.bin"
         if are_whole(program, path):
             return path
-        return write_weights(program, self._source.weighted_graph().constants, target, path)
+        return write_weights(program, self._source.weighted_graph().constants, path)
 
     def _complete(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         graph = self._graph
@@ -187,15 +210,18 @@ def compile_model(
     threads: int = 2,
     fuse: bool = True,
     target: Target | None = None,
-    cost: BlockCost = roofline_ms,
+    cost: BlockCost | None = None,
     rename: Mapping[str, str] | None = None,
+    unit: str = "cpu",
+    precision: str = "fp32",
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
     What was compiled before is found in the cache, by content. ``cost`` (milliseconds of a block) settles the fusions
     that are legal but not always faster: modelled, or measured with :class:`fusion.compare.measured_cost.MeasuredCost`.
     ``rename`` says which of an ONNX file's inputs are input_ids, attention_mask and token_type_ids, where its names do
-    not; runs take both names.
+    not; runs take both names. ``unit`` is ``cpu`` or ``gpu``: there ``threads`` are the driver's own matter, and with
+    ``precision`` ``fp16`` activations and matrices are kept as half, while sums stay fp32.
 
     Raises:
         InputError: an option is not what it should be, ``rename`` does not fit the model's inputs, or the sequence is
@@ -203,13 +229,23 @@ def compile_model(
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
             does not know.
         ToolchainError: the C compiler failed.
+        DeviceError: there is no GPU, or no driver for it.
     """
     seq_len, threads = whole_number("seq_len", seq_len, 1, _LONGEST), whole_number("threads", threads, 1, MOST_THREADS)
     if not isinstance(fuse, bool):
         raise InputError(f"fuse must be True or False, not {fuse!r}")
     if target is not None and not isinstance(target, Target):
         raise InputError(f"target must be a Target, such as target_named(...) gives, not {target!r}")
-    return CompiledModel(Source(_path(source), seq_len, rename), threads, fuse, target or host_target(), cost)
+    if (unit, precision) not in _PRECISIONS:
+        raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
+    model = Source(_path(source), seq_len, rename)
+    machine: Machine = host_gpu() if unit == "gpu" else Processor(target or host_target())
+    plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))
+    return CompiledModel(model, threads, with_precision(plan, precision), machine, target or host_target())
+
+
+def _told_precisions() -> str:
+    return ", ".join(f"{unit} with {precision}" for unit, precision in _PRECISIONS)
 
 
 def _path(source: object) -> Path:

@@ -60,10 +60,34 @@ def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: Ru
         (("--compare", "onxruntime"), ("onxruntime", "onnxruntime")),
         (("--litert-python", "/no/such/python"), ("/no/such/python",)),
         (("--device", "s20", "--unfused"), ("host",)),
+        (("--device", "s20", "--unit", "gpu"), ("phones' GPUs", "--device host", "--unit cpu")),
+        (("--unit", "gpu", "--threads", "2"), ("--threads", "--unit cpu")),
+        (("--unit", "gpu", "--export", "out"), ("--export", "for the CPU")),
+        (("--precision", "fp16"), ("--precision fp16", "--unit gpu")),
     ],
 )
 def test_mistakes_are_one_line(options: tuple[str, ...], parts: tuple[str, ...], run_command: RunCommand) -> None:
     assert_one_error_line(run_command("fuse-model", "deep-narrow", *options), 2, *parts)
+
+
+def test_the_gpu_tells_its_execution_and_who_differs(model: Path, run_command: RunCommand) -> None:
+    options = ("--unit", "gpu", "--seq-len", "16", "--compare", "onnxruntime", "--unfused", "--rounds", "2", "--json")
+    done = run_command("fuse-model", model, *options, "--precision", "fp16", timeout=240)
+    if "no OpenCL driver" in done.stderr:
+        pytest.skip("no OpenCL driver is installed")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    summary, bench = document["summary"], document["bench"]
+    assert (summary["unit"], summary["precision"]) == ("gpu", "fp16") and summary["launches"] >= summary["blocks"]
+    assert 0 < summary["execution"]["gpu_utilisation"] <= 1 and summary["execution"]["cpu_utilisation"] is None
+    assert len(summary["block_ms"]) == summary["blocks"] and bench["differing"] == []
+    shown = " ".join(done.stderr.split())
+    assert f"fp16, {summary['launches']} launches a run" in shown and "kernels ran in" in shown
+
+
+def test_without_a_driver_it_is_said_what_was_tried(model: Path, run_command: RunCommand) -> None:
+    done = run_command("fuse-model", model, "--unit", "gpu", "--seq-len", "16", POCKETBERT_OPENCL="/no/libOpenCL.so")
+    assert_one_error_line(done, 4, "no OpenCL driver", "/no/libOpenCL.so", "POCKETBERT_OPENCL")
 
 
 def test_a_phone_tells_its_execution_too(

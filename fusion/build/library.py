@@ -8,16 +8,17 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data.errors import InputError, PocketBertError
+from data.errors import DeviceError, InputError, PocketBertError
 from fusion.emit.program import Program
 
 _ERROR_BYTES = 512
 # How long one call of the library may last where a caller waits for Ctrl-C to be noticed, milliseconds.
 _LONGEST_CALL_MS = 200.0
-_STOPPED = -1  # PB_STOPPED of pocketbert.h
+_STOPPED, _FAILED = -1, -2  # PB_STOPPED and PB_FAILED of pocketbert.h
 
 
 class ModelStoppedError(PocketBertError):
@@ -45,7 +46,7 @@ class NativeModel:
         PocketBertError: the library does not open, or the weights are not its own.
     """
 
-    def __init__(self, library: Path, weights: Path, program: Program, threads: int) -> None:
+    def __init__(self, library: Path, weights: Path, program: Program[Any], threads: int) -> None:
         try:
             self._library = ctypes.CDLL(str(library))
         except OSError as error:
@@ -53,6 +54,7 @@ class NativeModel:
         self._library.pb_open.restype = ctypes.c_void_p
         self._library.pb_utilisation.restype = ctypes.c_double
         self._library.pb_memory_bytes.restype = ctypes.c_long
+        self._library.pb_message.restype = ctypes.c_char_p
         self._program = program
         message = ctypes.create_string_buffer(_ERROR_BYTES)
         name, path = program.name.encode(), os.fsencode(weights)
@@ -109,6 +111,8 @@ class NativeModel:
     def _check(self, result: int) -> None:
         if result == _STOPPED:
             raise ModelStoppedError("the model is closed")
+        if result == _FAILED:
+            raise DeviceError(self._library.pb_message(self._handle).decode(errors="replace"))
         if result:
             port = self._program.inputs[result - 1]
             raise InputError(f"input {port.name!r} holds a number outside 0 to {port.limit - 1}")

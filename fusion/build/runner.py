@@ -14,7 +14,8 @@ from data.architecture import Architecture
 from data.errors import DeviceError, InputError
 from fusion.block import Block
 from fusion.build.toolchain import toolchain
-from fusion.emit.program import Program, block_plan, build_program, emit_table
+from fusion.emit.c.program import build_program, emit_table
+from fusion.emit.program import Program, block_plan
 from fusion.planning.architecture_plan import architecture_plan
 from fusion.target import Target
 
@@ -93,7 +94,7 @@ def build_model_suite(
 
 
 def link_runner(
-    programs: Sequence[Program], target: Target, cache_dir: Path | None = None, weights: Path | None = None
+    programs: Sequence[Program[Any]], target: Target, cache_dir: Path | None = None, weights: Path | None = None
 ) -> Runner:
     """Compiles and links programs to a runner."""
     compiler = toolchain(target, cache_dir)

@@ -23,6 +23,8 @@ from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
 RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", "weights.c")
+GPU_SOURCES = ("opencl/model.c", "opencl/kernels.c", "opencl/driver.c", "weights.c")
+DRIVER_SOURCES = ("opencl/driver.c",)
 RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")
 _FLAGS = (
     "-std=c11",
@@ -71,6 +73,10 @@ class Toolchain:
         stubs for the target's, half a minute at the first use.
         """
         return self._link(sources, RUNTIME_SOURCES, "model.so", self.target.shared_triple, _SHARED)
+
+    def gpu_library(self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES) -> Path:
+        """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
+        return self._link(sources, runtime, "gpu.so", self.target.shared_triple, _SHARED)
 
     def _link(
         self, sources: Sequence[str], runtime: Sequence[str], name: str, triple: str, flags: tuple[str, ...]
@@ -134,7 +140,7 @@ def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
 
 @cache
 def _header_digest() -> str:
-    return _digest(*(path.read_text(encoding="utf-8") for path in sorted(RUNTIME.glob("*.h"))))
+    return _digest(*(path.read_text(encoding="utf-8") for path in sorted(RUNTIME.rglob("*.h"))))
 
 
 def _digest(*parts: str) -> str:

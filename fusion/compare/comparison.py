@@ -18,7 +18,7 @@ OURS, UNFUSED = "pocketbert", "pocketbert unfused"
 # A median this much above the minimum tells of other programs, not of the engine.
 _UNSTEADY = 1.25
 # Outputs of the same model differ by no more than this share of the largest, or of one.
-_MOST_DIFFERENCE = 1e-3
+_MOST_DIFFERENCE = {"fp32": 1e-3, "fp16": 1e-2}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def compare(
             missing[name] = f"{name}: {error}"
     turns = time_in_turn({name: _bound(call, inputs) for name, call in calls.items()}, rounds, progress=progress)
     scale = max(float(np.abs(np.nan_to_num(output)).max()) for output in ours)
-    differing = tuple(name for name, value in differences.items() if not value <= _MOST_DIFFERENCE * max(scale, 1.0))
+    most = _MOST_DIFFERENCE[compiled.precision]
+    differing = tuple(name for name, value in differences.items() if not value <= most * max(scale, 1.0))
     return Comparison(turns.timings, missing, differences, differing, settings.threads, turns.rounds, turns.planned)
 
 

@@ -67,14 +67,14 @@ def _first_gap(live: Sequence[tuple[int, int, str]], size: int) -> int:
     return offset
 
 
-def tensor_bytes(type_: TensorType) -> int:
-    """Bytes of a tensor in the arena: ids as int32, activations as padded rows.
+def tensor_bytes(type_: TensorType, number_bytes: int = FLOAT_BYTES) -> int:
+    """Bytes of a tensor in the arena: ids as int32, activations as padded rows of numbers of so many bytes.
 
     A whole vector may be read at a view's last columns: activations end in a line that nobody writes.
     """
     if type_.dtype != "float32":
         return round_up(type_.rows * type_.columns * 4, ALIGNMENT)
-    return round_up(type_.rows * row_stride(type_.columns) * FLOAT_BYTES, ALIGNMENT) + ALIGNMENT
+    return round_up(type_.rows * row_stride(type_.columns) * number_bytes, ALIGNMENT) + ALIGNMENT
 
 
 def result_type(block: Block) -> TensorType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ALIGNMENT = 64
-_LINE = 16  # fp32 numbers in a cache line
+LINE = 16  # fp32 numbers in a cache line
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -17,5 +17,5 @@ def row_stride(columns: int) -> int:
     An odd number keeps the rows of a register tile in different sets of the L1 cache; rows that lie a power of
     two apart evict each other.
     """
-    lines = round_up(columns, _LINE) // _LINE
-    return _LINE * (lines if lines % 2 else lines + 1)
+    lines = round_up(columns, LINE) // LINE
+    return LINE * (lines if lines % 2 else lines + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fusion.emit.c_text import c_name, c_string
 from fusion.emit.program import Port, Program
@@ -38,7 +39,7 @@ _LABELS = """\
 """
 
 
-def model_header(program: Program, graph: Graph, seq_len: int) -> str:
+def model_header(program: Program[Any], graph: Graph, seq_len: int) -> str:
     """C and C++ that is included together with ``pocketbert.h``; ``graph`` is what the program was made of."""
     taken: set[str] = {"PB_INPUT_COUNT", "PB_OUTPUT_COUNT"}
     inputs = [_taken(port, "PB_INPUT_", taken, ("",)) for port in program.inputs]

@@ -1,4 +1,4 @@
-"""Programs: blocks with places in memory, and the C tables that describe them to the runtime."""
+"""Programs: blocks with places in memory, whatever language they are emitted in."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from data.errors import ModelError
-from fusion.block import FLOAT_BYTES, Block
+from fusion.block import Block, number_bytes
 from fusion.emit.arena import lay_out, result_type, tensor_bytes, wiring_of
-from fusion.emit.c import Unit, emit_block
-from fusion.emit.c.packing import packed_bytes
-from fusion.emit.c.rows import table_entries
 from fusion.emit.c_text import c_string
-from fusion.emit.layout import ALIGNMENT, round_up, row_stride
+from fusion.emit.emitter import Emitter, Unit
+from fusion.emit.layout import row_stride
 from fusion.graph import Graph, TensorType
 from fusion.planning.fused_block import MAX_INPUTS, FusedBlock, View
 from fusion.planning.plan import Plan
-from fusion.target import Target
 
 _INT_LIMIT = 2**31 - 1
 _MASK_VALUES = 2
@@ -26,12 +24,15 @@ _MASK_VALUES = 2
 _MASK_OPERANDS: Mapping[str, int] = MappingProxyType({"attention": 3, "softmax": 1})
 
 
+AnyUnit = TypeVar("AnyUnit", bound=Unit)
+
+
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[AnyUnit]):
     """A block with byte offsets: into the arena for inputs and output, into the weights file for its weights."""
 
     fused: FusedBlock
-    unit: Unit
+    unit: AnyUnit
     inputs: tuple[int, ...]
     output: int
     weights: int
@@ -51,11 +52,12 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Program:
-    """A model, or a single block, as the runtime runs it."""
+class Program(Generic[AnyUnit]):
+    """A model, or a single block, as the runtime runs it; its weights are packed by its ``emitter``."""
 
     name: str
-    steps: tuple[Step, ...]
+    emitter: Emitter[AnyUnit]
+    steps: tuple[Step[AnyUnit], ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     arena_bytes: int
@@ -64,47 +66,47 @@ class Program:
     @property
     def id(self) -> str:
         """Content hash of the code and the layout: 32 hexadecimal digits."""
-        content = [*_tables(self), str(self.arena_bytes), str(self.weight_bytes), *(unit.source for unit in self.units)]
+        places = [
+            (step.unit.block.hash, step.inputs, step.output, step.weights, step.weight_bytes) for step in self.steps
+        ]
+        layout = [places, self.inputs, self.outputs, self.arena_bytes, self.weight_bytes]
+        content = [*map(repr, layout), *map(repr, self.units)]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
 
     @property
-    def scratch_bytes(self) -> int:
-        """What each thread needs beside the arena."""
-        return round_up(max((step.unit.scratch_bytes for step in self.steps), default=0), ALIGNMENT)
-
-    @property
-    def ready_count(self) -> int:
-        """How many counters of finished tiles there are."""
-        return max((step.unit.ready_count for step in self.steps), default=0)
-
-    @property
-    def units(self) -> tuple[Unit, ...]:
-        """The distinct translation units, sorted by block hash."""
+    def units(self) -> tuple[AnyUnit, ...]:
+        """The distinct units, sorted by block hash."""
         return tuple(unit for _, unit in sorted({step.unit.block.hash: step.unit for step in self.steps}.items()))
 
+    @property
+    def number_bytes(self) -> int:
+        """Bytes of a number of its activations."""
+        return number_bytes(self.steps[0].unit.block) if self.steps else number_bytes(None)
 
-def build_program(plan: Plan, target: Target, name: str = "model") -> Program:
-    """Lays a plan out in memory."""
-    units = {block: emit_block(block, target) for block in {fused.block for fused in plan.blocks}}
-    offsets, arena_bytes = lay_out(
-        wiring_of(plan), {name: tensor_bytes(type_) for name, type_ in plan.graph.types.items()}
-    )
+
+def place(plan: Plan, emitter: Emitter[AnyUnit], name: str = "model") -> Program[AnyUnit]:
+    """Lays a plan out in memory, all of whose blocks have one precision."""
+    units = {block: emitter.unit(block) for block in {fused.block for fused in plan.blocks}}
+    size = next((number_bytes(fused.block) for fused in plan.blocks), number_bytes(None))
+    sizes = {name: tensor_bytes(type_, size) for name, type_ in plan.graph.types.items()}
+    offsets, arena_bytes = lay_out(wiring_of(plan), sizes)
     steps, weight_offset = [], 0
     for fused in plan.blocks:
         if len(fused.inputs) > MAX_INPUTS:
             raise ModelError(f"block {fused.block.name} reads {len(fused.inputs)} tensors; kernels take {MAX_INPUTS}")
-        inputs = tuple(_place(plan, offsets, source) for source in fused.inputs)
-        weight_bytes = packed_bytes(fused.block, target)
+        inputs = tuple(_place(plan, offsets, source, size) for source in fused.inputs)
+        weight_bytes = emitter.weight_bytes(fused.block)
         steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))
         weight_offset += weight_bytes
     limits = _limits(plan)
     graph = plan.graph
     return Program(
         name,
+        emitter,
         tuple(steps),
         tuple(_input_port(source, graph.types[source], offsets[source], limits) for source in graph.inputs),
         tuple(
-            _output_port(plan, offsets, result, name)
+            _output_port(plan, offsets, result, name, size)
             for result, name in zip(graph.outputs, graph.output_names or graph.outputs, strict=True)
         ),
         arena_bytes,
@@ -145,7 +147,7 @@ def _operands(block: Block) -> list[_Operand]:
         named = zip("qkv", (queries, others, others), places, strict=True)
         return [*((name, type_, view) for name, type_, view in named), *masked]
     if block.anchor in {"embeddings", "position_ids"}:
-        found: list[_Operand] = [(f"ids{i}", ids, None) for i in range(len(table_entries(block)) or 1)]
+        found: list[_Operand] = [(f"ids{i}", ids, None) for i in range(len(block.table_entries) or 1)]
     elif block.anchor == "scores":
         found = [("q", queries, None), ("k", others, None)]
     elif block.anchor == "softmax":
@@ -171,11 +173,11 @@ def _outer_columns(block: Block, operand: int, type_: TensorType) -> int:
     return int(dict(block.attributes).get(f"columns{operand}", type_.columns))
 
 
-def _place(plan: Plan, offsets: Mapping[str, int], name: str) -> int:
+def _place(plan: Plan, offsets: Mapping[str, int], name: str, size: int) -> int:
     if name not in plan.views:
         return offsets[name]
     view = plan.views[name]
-    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * FLOAT_BYTES
+    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * size
 
 
 def _stride(plan: Plan, name: str) -> int:
@@ -191,7 +193,7 @@ def _limits(plan: Plan) -> dict[str, int]:
             mask = fused.inputs[_MASK_OPERANDS[fused.block.anchor]]
             limits[mask] = min(limits.get(mask, _INT_LIMIT), _MASK_VALUES)
         if fused.block.anchor == "embeddings":
-            for name, entries in zip(fused.inputs, table_entries(fused.block), strict=False):
+            for name, entries in zip(fused.inputs, fused.block.table_entries, strict=False):
                 limits[name] = min(limits.get(name, _INT_LIMIT), entries)
     return limits
 
@@ -203,45 +205,17 @@ def _input_port(name: str, type_: TensorType, offset: int, limits: Mapping[str, 
     return Port(name, rows, 1, 1, limits.get(name, _INT_LIMIT), offset)
 
 
-def _output_port(plan: Plan, offsets: Mapping[str, int], result: str, name: str) -> Port:
+def _output_port(plan: Plan, offsets: Mapping[str, int], result: str, name: str, size: int) -> Port:
     type_ = plan.graph.types[result]
     if type_.dtype != "float32":
         raise ModelError(f"output {name!r} holds {type_.dtype}; only fp32 outputs are given")
-    return Port(name, type_.rows, type_.columns, _stride(plan, result), 0, _place(plan, offsets, result))
+    return Port(name, type_.rows, type_.columns, _stride(plan, result), 0, _place(plan, offsets, result, size))
 
 
-def _tables(program: Program) -> tuple[str, str, str]:
-    """C initialisers of a program's steps, inputs and outputs."""
-    steps = "".join(
-        f'  {{"{step.unit.block.hash}", {step.unit.kernel}, {step.unit.tiles}, {len(step.inputs)}, '
-        f"{{{', '.join(f'{offset}L' for offset in step.inputs)}}}, {step.output}L, {step.weights}L, "
-        f"{step.weight_bytes}L}},\n"
-        for step in program.steps
+def port_rows(ports: Sequence[Port]) -> str:
+    """C initialisers of inputs or outputs."""
+    rows = (
+        f"  {{{c_string(port.name)}, {port.rows}, {port.columns}, {port.stride}, {port.limit}, {port.offset}L}},\n"
+        for port in ports
     )
-    inputs, outputs = (
-        "".join(
-            f"  {{{c_string(port.name)}, {port.rows}, {port.columns}, {port.stride}, {port.limit}, {port.offset}L}},\n"
-            for port in ports
-        )
-        or "  {0}"
-        for ports in (program.inputs, program.outputs)
-    )
-    return steps, inputs, outputs
-
-
-def emit_table(programs: Sequence[Program]) -> str:
-    """The C unit that lists the programs of an executable or library."""
-    kernels = sorted({unit.kernel for program in programs for unit in program.units})
-    text = '#include "program.h"\n\n'
-    text += "".join(f"void {kernel}(const pb_operands *, int);\n" for kernel in kernels)
-    rows = ""
-    for index, program in enumerate(programs):
-        for kind, content in zip(("step", "input", "output"), _tables(program), strict=True):
-            type_ = "pb_step" if kind == "step" else "pb_port"
-            text += f"\nstatic const {type_} {kind}s_{index}[] = {{\n{content}}};\n"
-        rows += (
-            f'  {{{c_string(program.name)}, "{program.id}", steps_{index}, {len(program.steps)}, inputs_{index}, '
-            f"{len(program.inputs)}, outputs_{index}, {len(program.outputs)}, {program.arena_bytes}L, "
-            f"{program.weight_bytes}L, {program.scratch_bytes}L, {program.ready_count}}},\n"
-        )
-    return f"{text}\nconst pb_program pb_programs[] = {{\n{rows}}};\nconst int pb_program_count = {len(programs)};\n"
+    return "".join(rows) or "  {0}"

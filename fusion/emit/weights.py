@@ -12,24 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from data.kept import replacing
-from fusion.emit.c.packing import pack_weights
 from fusion.emit.layout import ALIGNMENT, round_up
-from fusion.emit.program import Program
-from fusion.target import Target
+from fusion.emit.program import AnyUnit, Program
 
 _MAGIC = b"PBWEIGHT"
 _VERSION = 2
 _BLOCK_BYTES = 1 << 20
 
 
-def write_weights(program: Program, constants: Mapping[str, np.ndarray], target: Target, path: Path) -> Path:
+def write_weights(program: Program[AnyUnit], constants: Mapping[str, np.ndarray], path: Path) -> Path:
     """Packs and writes all weights of a program; the file appears whole or not at all."""
     with replacing(path) as partial, partial.open("wb") as file:
         file.write(header(program))
         checksum = 0
         for step in program.steps:
             arrays = [constants[name] for name in step.fused.weights]
-            data = pack_weights(step.fused.block, arrays, target)
+            data = program.emitter.pack(step.fused.block, arrays)
             for part in (data.data, bytes(round_up(data.nbytes, ALIGNMENT) - data.nbytes)):
                 file.write(part)
                 checksum = zlib.crc32(part, checksum)
@@ -38,7 +36,7 @@ def write_weights(program: Program, constants: Mapping[str, np.ndarray], target:
     return path
 
 
-def are_whole(program: Program, path: Path) -> bool:
+def are_whole(program: Program[AnyUnit], path: Path) -> bool:
     """Whether a file holds the weights that were written for a program, every byte of them."""
     try:
         with path.open("rb") as file:
@@ -50,7 +48,7 @@ def are_whole(program: Program, path: Path) -> bool:
     return head == header(program, checksum) and count == program.weight_bytes
 
 
-def header(program: Program, checksum: int = 0) -> bytes:
+def header(program: Program[AnyUnit], checksum: int = 0) -> bytes:
     """Magic, version, the program's id and the checksum, in one alignment."""
     head = _MAGIC + _VERSION.to_bytes(8, "little") + program.id.encode()
     return head.ljust(ALIGNMENT - 8, b"\0") + checksum.to_bytes(8, "little")

@@ -73,6 +73,12 @@ class Plan:
         return inner
 
 
+def with_precision(plan: Plan, precision: str) -> Plan:
+    """The plan with its blocks in a precision."""
+    blocks = tuple(replace(fused, block=replace(fused.block, precision=precision)) for fused in plan.blocks)
+    return replace(plan, blocks=blocks)
+
+
 def _moved_bytes(type_: TensorType) -> int:
     return 2 * type_.rows * type_.columns * FLOAT_BYTES
 

@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-/* What pb_run and pb_time return after pb_stop. */
-enum { PB_STOPPED = -1 };
+/* What pb_run and pb_time return after pb_stop; and where a GPU's driver failed, of which pb_message tells more. */
+enum { PB_STOPPED = -1, PB_FAILED = -2 };
 
 /* A model input (`rows` numbers, each from 0 to below `limit`) or output (`rows` x `columns` fp32 numbers). `stride` and
    `offset` say where it lies in the model's own memory. */
@@ -62,7 +62,7 @@ PB_API pb_model *pb_open(const char *program, const char *weights, int threads, 
                          size_t size);
 
 /* Runs once: `inputs[i]` is the i-th input, int64 [rows]; `outputs[i]` receives fp32 [rows x columns]. Returns 0,
-   1 + the index of an input that holds a number outside 0 .. limit-1, or PB_STOPPED. */
+   1 + the index of an input that holds a number outside 0 .. limit-1, PB_STOPPED or PB_FAILED. */
 PB_API int pb_run(pb_model *model, const int64_t *const *inputs, float *const *outputs);
 
 /* Warms up, then times `runs` runs, ids in to outputs out, in one turn. `run_ms` receives warmup + runs times,
@@ -76,6 +76,9 @@ PB_API double pb_utilisation(const pb_model *model);
 
 /* Bytes that the open model holds: weights, activations, scratch of all threads, counters. */
 PB_API long pb_memory_bytes(const pb_model *model);
+
+/* One line on the last call that returned PB_FAILED; empty before. */
+PB_API const char *pb_message(const pb_model *model);
 
 /* The program that the model runs: its inputs and outputs. */
 PB_API const pb_program *pb_program_of(const pb_model *model);

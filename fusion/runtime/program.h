@@ -1,7 +1,7 @@
 /* Programs of blocks, as generated code and the runtime share them. */
 #ifndef POCKETBERT_PROGRAM_H
 #define POCKETBERT_PROGRAM_H
-#include "pocketbert.h"
+#include "visit.h"
 #include <stdatomic.h>
 
 #define PB_MAX_INPUTS 8 /* of a block; the compiler keeps to it */
@@ -35,14 +35,6 @@ typedef struct pb_step {
 
 extern const pb_program pb_programs[];
 extern const int pb_program_count;
-
-/* One program's turn in a round: what to run, how often, and over how many bytes its made-up weights are spread. */
-typedef struct {
-  const pb_program *program;
-  long rotate_bytes;
-  int warmup;
-  int runs;
-} pb_visit;
 
 /* The program of that name, or NULL. */
 const pb_program *pb_find_program(const char *name);

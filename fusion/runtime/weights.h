@@ -1,7 +1,7 @@
 /* A program's weights in memory: mapped from a file, or made up. */
 #ifndef POCKETBERT_WEIGHTS_H
 #define POCKETBERT_WEIGHTS_H
-#include "program.h"
+#include "visit.h"
 
 #define PB_ALIGNMENT 64
 

@@ -33,6 +33,7 @@ Examples:
   fuse-model deep-narrow --bench --compare onnxruntime     time a preset with random weights beside ONNX Runtime
   fuse-model ./my-checkpoint --seq-len 64 --export out     library, header, static runner and weights
   fuse-model bert.onnx --device s20 --export out           the same for a phone
+  fuse-model bert-base --unit gpu --precision fp16 --bench on this machine's GPU, by its OpenCL driver
 """
 
 
@@ -46,6 +47,13 @@ Examples:
 @click.option("--device", default="host", show_default=True, help="Device name or .toml file to compile for.")
 @click.option(
     "--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to compile for."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of activations and matrices: fp16 keeps them as half, with --unit gpu; sums stay fp32.",
 )
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--rename", multiple=True, help="Input a of the file is our input b, as a=b; may be repeated.")
@@ -74,6 +82,7 @@ def main(
     model: str,
     device: str,
     unit: str,
+    precision: str,
     seq_len: int,
     rename: tuple[str, ...],
     threads: int | None,
@@ -95,19 +104,20 @@ def main(
     renames = parse_renames(rename)
     spec = load_device(device)
     engines = _engines(compare)
-    _check(spec, unit, bool(engines) or unfused or fusion_cost == "measured")
+    _check(spec, unit, precision, bool(engines) or unfused or fusion_cost == "measured")
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
     settings = EngineSettings(check_threads(spec, threads), litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         measured = fusion_cost == "measured" and not no_fusion
-        compiled = _compile(files, spec, settings.threads, renames, fuse=not no_fusion, measured=measured)
+        kind = {"unit": unit, "precision": precision}
+        compiled = _compile(files, spec, settings.threads, renames, kind, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name}
         if export_dir is not None:
             export_compiled(compiled, export_dir)
             document["export"] = str(export_dir)
         if bench or engines or unfused:
-            twin = _compile(files, spec, settings.threads, renames, fuse=False) if unfused else None
+            twin = _compile(files, spec, settings.threads, renames, kind, fuse=False) if unfused else None
             document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
         document["summary"] = compiled.summary.to_dict() | document.get("bench", {}).pop("execution", {})
     _show(document, as_json)
@@ -123,15 +133,34 @@ def _engines(names: str) -> list[str]:
     return engines
 
 
-def _check(spec: DeviceSpec, unit: str, compares: bool) -> None:
+def _check(spec: DeviceSpec, unit: str, precision: str, compares: bool) -> None:
     from data.errors import InputError
 
     if unit == "gpu":
-        raise InputError("code is generated for CPUs only; --unit cpu")
+        _check_gpu(spec)
+    elif precision != "fp32":
+        raise InputError(f"--precision {precision} is for --unit gpu; code for CPUs is fp32")
     if compares and spec.kind != "host":
         raise InputError(
             "--compare, --unfused and --fusion-cost measured time on this machine; they need --device host"
         )
+
+
+def _check_gpu(spec: DeviceSpec) -> None:
+    """Refuse what a GPU has no use for, and what is not there for it yet."""
+    from data.errors import InputError
+
+    if spec.kind != "host":
+        raise InputError(
+            f"phones' GPUs are not driven yet: --unit gpu needs --device host, or take --device {spec.name} --unit cpu"
+        )
+    problems = {
+        "--threads": "is for --unit cpu: a GPU's driver has its own",
+        "--fusion-cost": "times on the CPU; --unit gpu settles fusions by its own model",
+        "--export": "writes libraries for the CPU; --unit gpu has none to export yet",
+    }
+    for name in problems.keys() & given_options():
+        raise InputError(f"{name} {problems[name]}")
 
 
 def _check_ignored(times: bool, converts: bool, no_fusion: bool) -> None:
@@ -174,15 +203,20 @@ def _target(spec: DeviceSpec) -> Target:
 
 
 def _compile(
-    files: ModelFiles, spec: DeviceSpec, threads: int, rename: Mapping[str, str], fuse: bool, measured: bool = False
+    files: ModelFiles,
+    spec: DeviceSpec,
+    threads: int,
+    rename: Mapping[str, str],
+    kind: Mapping[str, str],
+    fuse: bool,
+    measured: bool = False,
 ) -> CompiledModel:
     from fusion import compile_model
     from fusion.compare.measured_cost import MeasuredCost
-    from fusion.planning.cost import roofline_ms
 
     target = _target(spec)
-    cost = MeasuredCost(threads, target) if measured else roofline_ms
-    options = {"threads": threads, "fuse": fuse, "target": target, "cost": cost, "rename": rename}
+    cost = MeasuredCost(threads, target) if measured else None
+    options = {"threads": threads, "fuse": fuse, "target": target, "cost": cost, "rename": rename, **kind}
     return compile_model(files.onnx, seq_len=files.seq_len, **options)
 
 

@@ -24,7 +24,7 @@ def show_model(console: Console, document: Mapping[str, Any]) -> None:
 def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     distinct = len(set(summary["block_names"]))
     return [
-        ("target", f"{summary['target']}, {_count(summary['threads'], 'thread')}"),
+        ("target", _target(summary)),
         ("fusion", f"{summary['operators']} operators -> {summary['blocks']} blocks, {distinct} of them distinct"),
         ("saved", f"{_megabytes(summary['saved_bytes'])} of intermediates are neither written nor read"),
         (
@@ -33,6 +33,12 @@ def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{_megabytes(summary['activation_bytes'])} of activations",
         ),
     ]
+
+
+def _target(summary: Mapping[str, Any]) -> str:
+    if summary["unit"] == "cpu":
+        return f"{summary['target']}, {_count(summary['threads'], 'thread')}"
+    return f"{summary['target']}, {summary['precision']}, {summary['launches']} launches a run"
 
 
 def _execution_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -48,9 +54,14 @@ def _execution_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if execution["process_peak_bytes"] is not None:
         memory += f", {_megabytes(execution['process_peak_bytes'])} resident at most in the static runner"
     latency = f"{execution['median_ms']:.3f} ms median, {execution['min_ms']:.3f} ms least of {execution['runs']} runs"
+    return [("latency", latency), ("rate", rate), _utilisation(summary, execution), ("memory", memory)]
+
+
+def _utilisation(summary: Mapping[str, Any], execution: Mapping[str, Any]) -> tuple[str, str]:
+    if summary["unit"] == "gpu":
+        return "gpu", f"kernels ran in {execution['gpu_utilisation']:.0%} of the time, by its own clock"
     threads = _count(summary["threads"], "thread")
-    utilisation = f"{execution['cpu_utilisation']:.0%} of {threads}, waiting for each other included"
-    return [("latency", latency), ("rate", rate), ("processor", utilisation), ("memory", memory)]
+    return "processor", f"{execution['cpu_utilisation']:.0%} of {threads}, waiting for each other included"
 
 
 def _show_blocks(console: Console, summary: Mapping[str, Any]) -> None:

@@ -54,9 +54,8 @@ def weight_elements(block: Block, target: Target) -> int:
     if "tokens" in block.sizes:
         total += 4 * round_up(block.sizes["tokens"] + 1, target.lanes)
     if block.anchor == "embeddings":
-        parts = len(str(dict(block.attributes).get("offsets", "0")).split(","))
-        entry = round_up(block.sizes["hidden"] // parts, target.lanes)
-        total += entry * sum(size for name, size in block.shape if name.startswith("entries"))
+        entry = round_up(block.sizes["hidden"] // max(1, len(block.window_offsets)), target.lanes)
+        total += entry * sum(block.table_entries)
     return total
 
 

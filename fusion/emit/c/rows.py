@@ -17,8 +17,8 @@ def emit_embeddings(block: Block, target: Target) -> Unit:
     with zeros.
     """
     rows, width = block.sizes["rows"], round_up(block.sizes["hidden"], target.lanes)
-    entries = table_entries(block)
-    if "offsets" in dict(block.attributes):
+    entries = block.table_entries
+    if block.window_offsets:
         return _emit_window(block, target)
     terms, offset = [], 0
     for index, count in enumerate(entries):
@@ -30,18 +30,11 @@ def emit_embeddings(block: Block, target: Target) -> Unit:
     return _row_unit(block, rows, block.sizes["hidden"], target, code, pointers, value)
 
 
-def table_entries(block: Block) -> tuple[int, ...]:
-    """Rows of each looked-up table of an embeddings block, in the order of its inputs."""
-    return tuple(
-        block.sizes[f"entries{index}"] for index in range(len(block.sizes)) if f"entries{index}" in block.sizes
-    )
-
-
 def _emit_window(block: Block, target: Target) -> Unit:
     """``output[r] = epilogue([table[ids[r + offset]] for each offset])``, zeros beyond the first and last row."""
     rows, columns = block.sizes["rows"], block.sizes["hidden"]
-    offsets = [int(offset) for offset in str(dict(block.attributes)["offsets"]).split(",")]
-    part, (entries,) = columns // len(offsets), table_entries(block)
+    offsets = block.window_offsets
+    part, (entries,) = columns // len(offsets), block.table_entries
     width = round_up(part, target.lanes)
     code = epilogue_code(block, columns, target, entries * width)
     pieces = "".join(

@@ -11,7 +11,8 @@ import pytest
 
 from fusion.build.toolchain import RUNTIME, RUNTIME_SOURCES
 from fusion.compiled import CompiledModel
-from fusion.emit.program import Program, emit_table
+from fusion.emit.c.program import emit_table
+from fusion.emit.program import Program
 from fusion.target import Target
 
 NATIVE = Path(__file__).parent / "native"

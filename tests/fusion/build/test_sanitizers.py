@@ -16,7 +16,8 @@ from fusion.block import make_block
 from fusion.build.runner import visit_line
 from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME
 from fusion.compiled import CompiledModel
-from fusion.emit.program import block_plan, build_program
+from fusion.emit.c.program import build_program
+from fusion.emit.program import block_plan
 from fusion.planning.architecture_plan import architecture_plan
 from tests.fusion.build.gcc import RUNTIME_WARNINGS, link, model_objects, needs_gcc, program_objects
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs

@@ -17,7 +17,7 @@ from data.errors import InputError
 from fusion import Block, build_model_suite, build_suite, host_target, make_block, plan_architecture, target_named
 from fusion.build.toolchain import Toolchain
 from fusion.emit.c import emit_block
-from fusion.emit.program import emit_table
+from fusion.emit.c.program import emit_table
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CASES = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data.architecture import HEADS, Architecture, Head
 from fusion import compile_model, host_target, target_named
+from fusion.emit.c.program import build_program, ready_count, scratch_bytes
 from fusion.emit.memory import memory_bytes
-from fusion.emit.program import build_program
 from fusion.planning.architecture_plan import architecture_plan
 from fusion.target import TARGETS, Target
 from tests.fusion.models import export
@@ -48,8 +48,8 @@ def shapes(draw: st.DrawFn) -> Architecture:
 def laid_out(architecture: Architecture, target: Target, threads: int) -> int:
     """As the runtime counts, from the program's own tables."""
     program = build_program(architecture_plan(architecture), target)
-    counters = 4 * (program.ready_count + 1) + 24 * (len(program.steps) + 1)
-    return 64 + program.weight_bytes + program.arena_bytes + program.scratch_bytes * threads + counters
+    counters = 4 * (ready_count(program) + 1) + 24 * (len(program.steps) + 1)
+    return 64 + program.weight_bytes + program.arena_bytes + scratch_bytes(program) * threads + counters
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,8 +10,9 @@ from data.architecture import Architecture, preset
 from data.errors import InputError, ModelError
 from fusion import Block, plan_architecture, target_named
 from fusion.emit.arena import tensor_bytes
+from fusion.emit.c.program import build_program
 from fusion.emit.c.tiling import choose_tiling
-from fusion.emit.program import Program, build_program
+from fusion.emit.program import Program
 from fusion.graph import Graph, Operator, TensorType, check
 from fusion.planning.architecture_plan import architecture_plan
 from fusion.planning.plan import Plan

@@ -15,7 +15,7 @@ from fusion import Block
 from fusion.build.library import NativeModel
 from fusion.build.toolchain import Toolchain
 from fusion.compare.measured_cost import MeasuredCost
-from fusion.emit.program import build_program, emit_table
+from fusion.emit.c.program import build_program, emit_table
 from fusion.emit.weights import write_weights
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 from fusion.planning.architecture_graph import architecture_graph
@@ -106,7 +106,7 @@ def test_compiled_graphs_compute_what_they_mean(graph: Graph, fuse: bool) -> Non
     with tempfile.TemporaryDirectory() as folder:
         sources = [*(unit.source for unit in program.units), emit_table([program])]
         library = Toolchain(target, Path(folder)).library(sources)
-        weights = write_weights(program, plan.graph.constants, target, Path(folder) / "weights.bin")
+        weights = write_weights(program, plan.graph.constants, Path(folder) / "weights.bin")
         native = NativeModel(library, weights, program, 2)
         made = native.run({"input_ids": ids})
         native.close()

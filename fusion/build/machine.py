@@ -1,0 +1,127 @@
+"""Machines that compiled models run on in this process: a processor, or a GPU with the driver that was found."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from data.errors import DeviceError
+from fusion.build.toolchain import DRIVER_SOURCES, toolchain
+from fusion.emit.c.program import build_program, emit_table
+from fusion.emit.opencl.family import FAMILIES, Family
+from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table
+from fusion.emit.program import Program, place
+from fusion.planning.plan import Plan
+from fusion.target import Target, host_target
+
+_DESCRIPTION_BYTES = 4096
+
+
+class Machine(Protocol):
+    """What a plan is laid out for, and where its library runs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def place(self, plan: Plan) -> Program[Any]:
+        """The plan, laid out in memory."""
+        ...
+
+    def library(self, program: Program[Any]) -> Path:
+        """The compiled shared library in the cache."""
+        ...
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor that runs a target's code."""
+
+    target: Target
+
+    @property
+    def name(self) -> str:
+        """The target's."""
+        return self.target.name
+
+    def place(self, plan: Plan) -> Program[Any]:
+        """In C."""
+        return build_program(plan, self.target)
+
+    def library(self, program: Program[Any]) -> Path:
+        """Kernels and runtime."""
+        sources = [*(unit.source for unit in program.units), emit_table([program])]
+        return toolchain(self.target).library(sources)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, as its driver describes it; ``processor`` where the driver runs kernels on a processor's cores.
+
+    ``library_name`` is the driver's own; ``group`` are the most work-items of a group, ``texels`` the most of an image
+    of one axis, ``width`` the fp32 numbers of a vector of the device's, ``units`` how many it has.
+    """
+
+    device: str
+    vendor: str
+    driver: str
+    version: str
+    library_name: str
+    processor: bool
+    width: int
+    group: int
+    texels: int
+    units: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"OpenCL on {self.device}"
+
+    @property
+    def family(self) -> Family:
+        """What the emitter knows of its kind."""
+        if self.processor:
+            return FAMILIES[f"cores{16 if self.width >= 16 else 8 if self.width >= 8 else 4}"]
+        told = f"{self.device} {self.vendor}".lower()
+        return next((FAMILIES[name] for name in ("adreno", "mali") if name in told), FAMILIES["other"])
+
+    def place(self, plan: Plan) -> Program[Any]:
+        """In OpenCL."""
+        return place(plan, OpenClEmitter(self.family, self.texels))
+
+    def library(self, program: Program[Any]) -> Path:
+        """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened."""
+        return toolchain(host_target()).gpu_library([emit_gpu_table([program], self.family)])
+
+
+def host_gpu() -> Gpu:
+    """The first GPU that this machine's OpenCL driver has, or else its first processor.
+
+    Raises:
+        DeviceError: there is no driver, or no device; the message tells what was tried.
+    """
+    library = ctypes.CDLL(str(toolchain(host_target()).gpu_library([], DRIVER_SOURCES)))
+    text = ctypes.create_string_buffer(_DESCRIPTION_BYTES)
+    failed = library.pb_describe_gpu(text, _DESCRIPTION_BYTES)
+    told = text.value.decode(errors="replace")
+    if failed:
+        raise DeviceError(f"{told}; install one (Debian: pocl-opencl-icd), or name its library in POCKETBERT_OPENCL")
+    return _described(dict(line.split("=", 1) for line in told.splitlines()))
+
+
+def _described(told: Mapping[str, str]) -> Gpu:
+    return Gpu(
+        device=told["name"],
+        vendor=told["vendor"],
+        driver=told["driver"],
+        version=told["version"],
+        library_name=told["library"],
+        processor=told["processor"] == "1",
+        width=int(told["width"]),
+        group=int(told["group"]),
+        texels=int(told["texels"]),
+        units=int(told["units"]),
+    )
