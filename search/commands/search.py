@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from search.options import SearchOptions
     from search.stages import Stages
 
-# Chosen so that the first search of --effort brief on two cores, profile and teacher included, ends within a quarter of
-# an hour.
-DEFAULT_TRIALS = 4
+# By effort. What a trial learns is lost to the final where another is chosen, and where finals are brief that costs
+# more than further trials show (docs/decisions/few-trials.md).
+DEFAULT_TRIALS: Mapping[str, int] = MappingProxyType({"brief": 2, "full": 4})
 EXAMPLES = """\b
 Examples:
   search --device host --budget 8ms
@@ -82,14 +84,13 @@ Examples:
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
-    default=DEFAULT_TRIALS,
-    show_default=True,
-    help="Candidates to distil briefly; several budgets share them, two each at least, the smallest three.",
+    help="Candidates to distil briefly; several budgets share them, two each at least, the smallest three.  "
+    "[default: 4, with --effort brief 2]",
 )
 @click.option(
     "--finalists",
     type=click.IntRange(min=1),
-    help="Candidates to distil fully.  [default: 2, of each of several budgets 1]",
+    help="Candidates to distil fully.  [default: 2; 1 of each of several budgets, and with --effort brief]",
 )
 @click.option(
     "--effort",
@@ -141,7 +142,7 @@ def main(
     unit: str,
     choice: TaskChoice,
     teacher: str | None,
-    trials: int,
+    trials: int | None,
     finalists: int | None,
     effort: Literal["brief", "full"],
     corpus: Path | None,
@@ -175,7 +176,7 @@ def main(
         **choice.fields(),
         unit=unit,
         teacher=absolute_if_there(teacher) if teacher else None,
-        trials=trials,
+        trials=trials or DEFAULT_TRIALS[effort],
         effort=effort,
         corpus=str(corpus.expanduser().absolute()) if corpus else None,
         seq_len=seq_len,
@@ -186,7 +187,7 @@ def main(
         threads=threads,
         seed=seed,
         require_device=require_device,
-        finalists=finalists or (2 if len(budgets) == 1 else 1),
+        finalists=finalists or (2 if effort == "full" and len(budgets) == 1 else 1),
         also=tuple(further),
     )
     stages = real_stages()

@@ -40,7 +40,10 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         done = {cut.architecture for cut in kept.cuts}
         left = [each for each in pool if each.architecture not in done]
         known = [*bench.known.cuts, *kept.cuts]
-        wanted = propose_cuts(space, left, known, count=min(_EACH, total - len(done)), seed=seed + len(done))
+        wanted = [each for each in left if _is_baseline(prospects, each)]
+        count = min(_EACH, total - len(done)) - len(wanted)
+        others = [each for each in left if each not in wanted]
+        wanted += propose_cuts(space, others, known, count=count, seed=seed + len(done))
         architectures = [candidate.architecture for candidate in wanted]
         with timed(bench.study, "cuts"):
             found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
@@ -56,6 +59,24 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         bench.progress(ProgressEvent("cuts", total, total, f"nearest to the teacher: {nearest.architecture.name}"))
 
 
+def look_at(bench: Bench, task: Task, teacher: Teacher, candidate: Candidate) -> bool:
+    """Cuts a candidate that is proposed for a trial, unless it was cut before; whether it was not.
+
+    What a model of few cuts promises of a candidate may be far from what the candidate's own cut shows, and a trial
+    costs as much as half a dozen cuts.
+    """
+    kept = bench.study.load(_RECORD, Cuts) or Cuts()
+    if any(cut.architecture == candidate.architecture for cut in (*bench.known.cuts, *kept.cuts)):
+        return False
+    with timed(bench.study, "cuts"):
+        (found,) = bench.stages.cut_divergences(
+            teacher, task, [candidate.architecture], bench.study.options, bench.progress
+        )
+    cut = Cut(candidate.architecture, found, candidate.predicted_ms)
+    bench.study.save(_RECORD, Cuts((*kept.cuts, cut), kept.complete))
+    return True
+
+
 def cuts_of(study: Study) -> tuple[Cut, ...]:
     """What was cut so far."""
     kept = study.load(_RECORD, Cuts)
@@ -63,11 +84,18 @@ def cuts_of(study: Study) -> tuple[Cut, ...]:
 
 
 def pool_of(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> list[Candidate]:
-    """The untried candidates that use most of what may be used now: a budget, or less where the teacher fits."""
+    """The untried candidates that use most of what may be used now: a budget, or less where the teacher fits; and the
+    uniformly scaled teacher, which is worth a look however much of the budget it leaves."""
     pool, teacher = prospects.untried(trials), prospects.teacher
     if teacher:
         return below(pool, _faster_ms(teacher, len(trials), bench.study.options.trials))
-    return near(pool, bench.budgets_ms)
+    chosen = near(pool, bench.budgets_ms)
+    return [*chosen, *(each for each in pool if _is_baseline(prospects, each) and each not in chosen)]
+
+
+def _is_baseline(prospects: Prospects, candidate: Candidate) -> bool:
+    baseline = prospects.baseline
+    return baseline is not None and baseline.candidate.architecture == candidate.architecture
 
 
 def _faster_ms(teacher: Admission, tried: int, total: int) -> list[float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from data.progress import ProgressEvent
@@ -12,7 +13,7 @@ from search.execution.executor import Outcome, Training
 from search.optimization.optimizer import propose
 from search.passes.admission import Prospects
 from search.passes.bench import Bench, now, timed
-from search.passes.cuts import cuts_of, pool_of
+from search.passes.cuts import cuts_of, look_at, pool_of
 from search.records import Admission, Candidate, Proposer, Trial
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 # At most so many candidates are compiled and timed together, and fewer where the chance that none of them is admitted
 # is small enough; so many times at most before one must be trained, or given up where nothing at all is admitted.
 _BATCH, _PATIENCE, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 3, 6, 0.1
+# So many proposals at most are cut in turn before one of them is timed.
+_LOOKS = 4
 # With fewer trials none is spent on the baseline.
 FEWEST_FOR_BASELINE = 3
+
+# Cuts a candidate, and says whether that told something new.
+Look = Callable[[Candidate], bool]
 
 
 def look_first(bench: Bench, prospects: Prospects) -> None:
@@ -55,7 +61,8 @@ def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher)
     running = 0
     while True:
         if not (running and bench.times_here):
-            waiting += _proposed(bench, prospects, trials, bench.executor.at_once - running - len(waiting))
+            room = bench.executor.at_once - running - len(waiting)
+            waiting += _proposed(bench, prospects, trials, room, partial(look_at, bench, task, teacher))
         while waiting and running < bench.executor.at_once:
             bench.executor.begin(_training(bench, waiting.pop(0), task, teacher))
             running += 1
@@ -69,11 +76,11 @@ def run_trials(bench: Bench, prospects: Prospects, task: Task, teacher: Teacher)
         bench.study.save_trial(trials[outcome.number])
 
 
-def _proposed(bench: Bench, prospects: Prospects, trials: list[Trial], most: int) -> list[Trial]:
+def _proposed(bench: Bench, prospects: Prospects, trials: list[Trial], most: int, look: Look) -> list[Trial]:
     """Up to so many further trials, kept in the study, and added to ``trials``."""
     found: list[Trial] = []
     while len(found) < most and _missing(bench, prospects, trials) > 0:
-        admission = next_candidate(bench, prospects, trials)
+        admission = next_candidate(bench, prospects, trials, look)
         if admission is None and not any(each.admitted for each in prospects.admissions):
             prospects.time_fastest()
             continue
@@ -98,20 +105,20 @@ def _missing(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> int
     return bench.study.options.trials - sum(trial.status == "failed" or prospects.stands(trial) for trial in trials)
 
 
-def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> Admission | None:
+def next_candidate(
+    bench: Bench, prospects: Prospects, trials: Sequence[Trial], look: Look | None = None
+) -> Admission | None:
     """The admitted candidate to train next, after timing what is proposed; None where none is admitted.
+
+    With ``look`` what is proposed first is one that was cut itself, so that no trial rests on what others promise.
 
     What it does depends on the study's records alone, so that a search that was killed goes on alike.
     """
     options = bench.study.options
     baseline_wanted = not trials and not prospects.teacher
-    cuts = [*bench.known.cuts, *cuts_of(bench.study)]
     # What was timed before the cuts was chosen without them.
-    first_by_cuts = not trials and bool(cuts)
-
-    def proposals(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Proposer]:
-        known = [*bench.known.trials, *trials]
-        return propose(prospects.space, candidates, known, cuts=cuts, count=count, seed=options.seed)
+    first_by_cuts = not trials and bool(bench.known.cuts or cuts_of(bench.study))
+    proposals = partial(_proposals, bench, prospects, trials, look)
 
     for batch in range(prospects.batches_since(len(trials)), _MOST_BATCHES):
         if baseline_wanted and prospects.baseline and options.trials >= FEWEST_FOR_BASELINE:
@@ -134,6 +141,24 @@ def next_candidate(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) 
             break
         prospects.time(together, len(trials))
     return max(_admitted(prospects, trials), key=lambda admission: admission.share_of(bench.budgets_ms), default=None)
+
+
+def _proposals(
+    bench: Bench,
+    prospects: Prospects,
+    trials: Sequence[Trial],
+    look: Look | None,
+    candidates: Sequence[Candidate],
+    count: int,
+) -> tuple[list[Candidate], Proposer]:
+    """What the optimiser proposes of the candidates; with ``look`` anew, as long as cutting the first tells more."""
+    known = [*bench.known.trials, *trials]
+    for left in range(_LOOKS, -1, -1):
+        cuts = [*bench.known.cuts, *cuts_of(bench.study)]
+        found = propose(prospects.space, candidates, known, cuts=cuts, count=count, seed=bench.study.options.seed)
+        if not (left and look and found[0] and look(found[0][0])):
+            break
+    return found
 
 
 def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:

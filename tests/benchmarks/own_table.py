@@ -235,7 +235,10 @@ def spread(table: Sequence[Student]) -> str:
         for what, each in (("best", best), ("largest", largest))
     )
     told = f"Finals in the band: {scores.min():.1f} to {scores.max():.1f} on dev, deviation {scores.std():.2f}{seeds}"
-    return f"{told}; {named}"
+    top = sorted(table, key=lambda student: -student.dev)[: len(table) // 3 or 1]
+    rises = (np.mean([each.dev - each.trial_dev for each in part]) for part in (table, top))
+    learnt = "from trial to final dev rises by {:.1f} in the mean, of the best third by {:.1f}".format(*rises)
+    return f"{told}; {named}; {learnt}"
 
 
 def main() -> None:

@@ -102,6 +102,20 @@ def tpe(table: Table, count: int, random: np.random.Generator) -> list[int]:
     return tried
 
 
+def sizes_known(table: Table, count: int, random: np.random.Generator) -> list[int]:
+    """Any of those whose first two sizes, depth and width, are the best in the mean, as if that were known beforehand:
+    what further knowledge is measured against, since no method can have this."""
+    order = random.permutation(len(table.scores))
+    return [int(index) for index in order[np.argsort(~of_best_sizes(table)[order], kind="stable")][:count]]
+
+
+def of_best_sizes(table: Table) -> NDArray[np.bool_]:
+    """(n,) which candidates have the depth and width that are best in the mean."""
+    groups = np.unique(table.points[:, :2], axis=0, return_inverse=True)[1].reshape(-1)
+    best = max(set(groups), key=lambda group: table.scores[groups == group].mean())
+    return np.asarray(groups == best)
+
+
 def _nearest(table: Table, to: int, tried: list[int]) -> NDArray[np.int64]:
     """The untried candidates, the nearest first."""
     order = np.argsort(((table.points - table.points[to]) ** 2).sum(axis=1), kind="stable")
@@ -116,5 +130,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "evolution": evolution,
         "local": local_search,
         "tpe": tpe,
+        "sizes-known": sizes_known,
     }
 )

@@ -26,6 +26,7 @@ import numpy as np
 from data.architecture import Architecture
 from data.progress import Progress, no_progress
 from data.tasks import Task
+from search.commands.search import DEFAULT_TRIALS
 from search.distillation.distillation import DistilledModel, distill
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
@@ -233,7 +234,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--arms", default=",".join(get_args(Arm)))
     parser.add_argument("--share", type=float, default=0.125, help="of the teacher's latency: the budget")
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--trials", type=int, help="[default: those of the effort]")
     parser.add_argument("--effort", choices=["brief", "full"], default="brief")
     parser.add_argument("--device", default="s20")
     given = parser.parse_args()
@@ -243,7 +244,8 @@ def main() -> None:
     for seed in map(int, given.seeds.split(",")):
         for task in given.tasks.split(","):
             for arm in given.arms.split(","):
-                run = Run(task, seed, arm, given.share, given.trials, given.effort, given.device)
+                trials = given.trials or DEFAULT_TRIALS[given.effort]
+                run = Run(task, seed, arm, given.share, trials, given.effort, given.device)
                 if any(row["run"] == asdict(run) for row in rows):
                     continue
                 budget_ms = given.share * teacher_ms(given.device, given.out, given.data, task, stages)

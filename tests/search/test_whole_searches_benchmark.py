@@ -33,7 +33,9 @@ def row(arm: Arm, seed: int, world: World, out: Path, learnt: list[int] | None =
 def test_every_arm_keeps_the_budget_and_the_largest_is_the_largest(tmp_path: Path, world: World) -> None:
     rows = {arm: row(arm, 0, world, tmp_path) for arm in get_args(Arm)}
     assert all(0.5 < found["latency_ms"] <= 1.0 for found in rows.values())
-    assert len({found["architecture"] for found in rows.values()}) >= 3
+    # Where accuracy grows with latency the largest is the best, and the search finds it.
+    assert rows["search"]["architecture"] == rows["largest"]["architecture"]
+    assert rows["search"]["dev"] == max(found["dev"] for found in rows.values()) > rows["scaled"]["dev"]
     told = table(list(rows.values()))
     assert [line.split("|")[2].strip() for line in told.splitlines()[2:]] == list(get_args(Arm))
 
@@ -42,7 +44,7 @@ def test_one_candidate_gets_the_tokens_of_all_trials(tmp_path: Path, world: Worl
     learnt: list[int] = []
     for arm in ("random", "largest", "scaled"):
         row(arm, 0, world, tmp_path, learnt)  # type: ignore[arg-type]
-    assert learnt == [250_000, 370_000, 370_000]
+    assert learnt == [300_000, 420_000, 420_000]
 
 
 def test_random_candidates_differ_by_seed_and_a_killed_arm_draws_the_same(tmp_path: Path, world: World) -> None:
