@@ -26,6 +26,6 @@ class Effort:
 
 
 _BRIEF = FineTuning(passes=1, least_tokens=250_000, consistency=0.0, compared_pairs=3_000)
-_EFFORTS = (Effort("brief", _BRIEF, 1, 60_000, 300_000), Effort("full", FineTuning(), 3, 60_000, 1_500_000))
+_EFFORTS = (Effort("brief", _BRIEF, 1, 60_000, 250_000), Effort("full", FineTuning(), 3, 60_000, 1_500_000))
 
 EFFORTS: Mapping[str, Effort] = MappingProxyType({effort.name: effort for effort in _EFFORTS})

@@ -44,14 +44,7 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         count = min(_EACH, total - len(done)) - len(wanted)
         others = [each for each in left if each not in wanted]
         wanted += propose_cuts(space, others, known, count=count, seed=seed + len(done))
-        architectures = [candidate.architecture for candidate in wanted]
-        with timed(bench.study, "cuts"):
-            found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
-        cuts = tuple(
-            Cut(candidate.architecture, divergence, candidate.predicted_ms)
-            for candidate, divergence in zip(wanted, found, strict=True)
-        )
-        kept = Cuts(kept.cuts + cuts)
+        kept = Cuts(kept.cuts + _cut(bench, task, teacher, wanted))
         bench.study.save(_RECORD, kept)
     bench.study.save(_RECORD, Cuts(kept.cuts, complete=True))
     if kept.cuts:
@@ -59,22 +52,29 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         bench.progress(ProgressEvent("cuts", total, total, f"nearest to the teacher: {nearest.architecture.name}"))
 
 
-def look_at(bench: Bench, task: Task, teacher: Teacher, candidate: Candidate) -> bool:
-    """Cuts a candidate that is proposed for a trial, unless it was cut before; whether it was not.
+def look_at(bench: Bench, task: Task, teacher: Teacher, candidates: Sequence[Candidate]) -> bool:
+    """Cuts what is proposed for a trial, the best first, together; False where that one was cut before.
 
     What a model of few cuts promises of a candidate may be far from what the candidate's own cut shows, and a trial
     costs as much as half a dozen cuts.
     """
     kept = bench.study.load(_RECORD, Cuts) or Cuts()
-    if any(cut.architecture == candidate.architecture for cut in (*bench.known.cuts, *kept.cuts)):
+    done = {cut.architecture for cut in (*bench.known.cuts, *kept.cuts)}
+    if not candidates or candidates[0].architecture in done:
         return False
-    with timed(bench.study, "cuts"):
-        (found,) = bench.stages.cut_divergences(
-            teacher, task, [candidate.architecture], bench.study.options, bench.progress
-        )
-    cut = Cut(candidate.architecture, found, candidate.predicted_ms)
-    bench.study.save(_RECORD, Cuts((*kept.cuts, cut), kept.complete))
+    wanted = [candidate for candidate in candidates if candidate.architecture not in done]
+    bench.study.save(_RECORD, Cuts(kept.cuts + _cut(bench, task, teacher, wanted), kept.complete))
     return True
+
+
+def _cut(bench: Bench, task: Task, teacher: Teacher, candidates: Sequence[Candidate]) -> tuple[Cut, ...]:
+    architectures = [candidate.architecture for candidate in candidates]
+    with timed(bench.study, "cuts"):
+        found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
+    return tuple(
+        Cut(candidate.architecture, divergence, candidate.predicted_ms)
+        for candidate, divergence in zip(candidates, found, strict=True)
+    )
 
 
 def cuts_of(study: Study) -> tuple[Cut, ...]:

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 # At most so many candidates are compiled and timed together, and fewer where the chance that none of them is admitted
 # is small enough; so many times at most before one must be trained, or given up where nothing at all is admitted.
 _BATCH, _PATIENCE, _MOST_BATCHES, _CHANCE_OF_NONE = 3, 3, 6, 0.1
-# So many proposals at most are cut in turn before one of them is timed.
-_LOOKS = 4
 # With fewer trials none is spent on the baseline.
 FEWEST_FOR_BASELINE = 3
 
-# Cuts a candidate, and says whether that told something new.
-Look = Callable[[Candidate], bool]
+# Cuts candidates, the best first, and says whether that told something new of it.
+Look = Callable[[Sequence[Candidate]], bool]
 
 
 def look_first(bench: Bench, prospects: Prospects) -> None:
@@ -151,14 +149,21 @@ def _proposals(
     candidates: Sequence[Candidate],
     count: int,
 ) -> tuple[list[Candidate], Proposer]:
-    """What the optimiser proposes of the candidates; with ``look`` anew, as long as cutting the first tells more."""
-    known = [*bench.known.trials, *trials]
-    for left in range(_LOOKS, -1, -1):
+    """What the optimiser proposes of the candidates.
+
+    With ``look``, and unless the first was cut before, the first few are cut; what is then proposed was cut itself.
+    """
+    known, seed = [*bench.known.trials, *trials], bench.study.options.seed
+
+    def propose_of(offered: Sequence[Candidate]) -> tuple[list[Candidate], Proposer]:
         cuts = [*bench.known.cuts, *cuts_of(bench.study)]
-        found = propose(prospects.space, candidates, known, cuts=cuts, count=count, seed=bench.study.options.seed)
-        if not (left and look and found[0] and look(found[0][0])):
-            break
-    return found
+        return propose(prospects.space, offered, known, cuts=cuts, count=count, seed=seed)
+
+    found = propose_of(candidates)
+    if look is None or not look(found[0]):
+        return found
+    cut = {each.architecture for each in (*bench.known.cuts, *cuts_of(bench.study))}
+    return propose_of([each for each in candidates if each.architecture in cut])
 
 
 def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:

@@ -127,8 +127,8 @@ def test_candidates_near_the_budget_are_cut_and_the_first_trial_promises_most(tm
     result = search_in(tmp_path / "out", world, trials=2, effort="full")
     lines, cut = world.log_lines(), [cut.architecture for cut in result.cuts]
     counts = [int(line.split()[1]) for line in lines if line.startswith("cuts ")]
-    # Three rounds, then what is proposed for a trial, one by one.
-    assert counts[:3] == [8, 8, 8] and set(counts[3:]) <= {1}
+    # Three rounds, then what is proposed for a trial, a few at a time.
+    assert counts[:3] == [8, 8, 8] and all(1 <= count <= 3 for count in counts[3:])
     assert len(cut) == len(set(cut)) == sum(counts)
     assert result.baseline is not None
     scaled = result.baseline.candidate.architecture
