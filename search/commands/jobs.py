@@ -32,7 +32,7 @@ _CUT_S, _DEV_S, _TEACHER_TOKENS_S, _STUDENT_TOKENS_S = 12.0, 15.0, 1500.0, 2000.
 # Those of docpairs, and what a token of English takes in a file.
 _TRAINING_TOKENS, _CHARACTERS_EACH = 240_000.0, 4
 _TOKENS_A_PAIR = 40.0
-_CUTS_S = 30.0  # a round of students that are cut and judged
+_CUTS_S = 5.0  # a student that is cut and judged
 _STUDY_DEVICE_S, _TRANSFER_S = 90.0, 60.0
 
 
@@ -66,7 +66,7 @@ def search_job(options: SearchOptions, trials_left: Sequence[int]) -> Job:
     trial_events = frozenset(["trials", "distillation", "admission"])
     learnt = teacher_tokens(effort.fine_tuning, training_tokens(options), options.kind or "classification")
     teacher_s = _CUT_S + learnt / _TEACHER_TOKENS_S
-    cuts_s = _CUTS_S * effort.cut_rounds
+    cuts_s = _CUTS_S * effort.cuts
     trial_s, finalist_s = (_CUT_S + tokens / _STUDENT_TOKENS_S for tokens in (effort.trial_tokens, effort.full_tokens))
     stages = (
         StagePlan("task", task_s, frozenset(["task"])),

@@ -13,19 +13,19 @@ from search.teachers.fine_tuning import FineTuning
 class Effort:
     """How long everything learns.
 
-    ``fine_tuning`` of the teacher; ``cut_rounds`` of students that are judged as they are cut; ``trial_tokens`` for a
+    ``fine_tuning`` of the teacher; ``cuts``, how many students are judged as they are cut; ``trial_tokens`` for a
     trial, which begins with the student as it was cut; ``full_tokens`` for a finalist, which goes on with its trial's
     student.
     """
 
     name: str
     fine_tuning: FineTuning
-    cut_rounds: int
+    cuts: int
     trial_tokens: int
     full_tokens: int
 
 
 _BRIEF = FineTuning(passes=1, least_tokens=250_000, consistency=0.0, compared_pairs=3_000)
-_EFFORTS = (Effort("brief", _BRIEF, 1, 60_000, 250_000), Effort("full", FineTuning(), 3, 60_000, 1_500_000))
+_EFFORTS = (Effort("brief", _BRIEF, 6, 60_000, 250_000), Effort("full", FineTuning(), 24, 60_000, 1_500_000))
 
 EFFORTS: Mapping[str, Effort] = MappingProxyType({effort.name: effort for effort in _EFFORTS})

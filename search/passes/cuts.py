@@ -7,9 +7,10 @@ A cut takes seconds and a trial a minute, and a student that begins nearer to it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from data.progress import ProgressEvent
+from data.progress import Progress, ProgressEvent
 from search.distillation.levels import EFFORTS
 from search.optimization.optimizer import below, near, propose_cuts
 from search.passes.admission import Prospects
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # Where the teacher itself fits, trials are faster than it: from the first of these shares of its latency to the last.
 _FASTER_THAN_TEACHER = (0.75, 0.3)
-# So many are cut in a round, each round where those before promise most.
+# At most so many are cut in a round, each round where those before promise most.
 _EACH = 8
 _RECORD = "cuts"
 
@@ -35,7 +36,7 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         return
     space, seed = prospects.space, bench.study.options.seed
     pool = pool_of(bench, prospects, [])
-    total = min(_EACH * EFFORTS[bench.study.options.effort].cut_rounds, len(pool))
+    total = min(EFFORTS[bench.study.options.effort].cuts, len(pool))
     while len(kept.cuts) < total:
         done = {cut.architecture for cut in kept.cuts}
         left = [each for each in pool if each.architecture not in done]
@@ -44,7 +45,7 @@ def look_at_cuts(bench: Bench, prospects: Prospects, task: Task, teacher: Teache
         count = min(_EACH, total - len(done)) - len(wanted)
         others = [each for each in left if each not in wanted]
         wanted += propose_cuts(space, others, known, count=count, seed=seed + len(done))
-        kept = Cuts(kept.cuts + _cut(bench, task, teacher, wanted))
+        kept = Cuts(kept.cuts + _cut(bench, task, teacher, wanted, bench.progress))
         bench.study.save(_RECORD, kept)
     bench.study.save(_RECORD, Cuts(kept.cuts, complete=True))
     if kept.cuts:
@@ -63,14 +64,23 @@ def look_at(bench: Bench, task: Task, teacher: Teacher, candidates: Sequence[Can
     if not candidates or candidates[0].architecture in done:
         return False
     wanted = [candidate for candidate in candidates if candidate.architecture not in done]
-    bench.study.save(_RECORD, Cuts(kept.cuts + _cut(bench, task, teacher, wanted), kept.complete))
+
+    def told(event: ProgressEvent) -> None:
+        # A part of the trials: what is timed next is admitted to them.
+        bench.progress(
+            replace(event, stage="admission", message=f"cutting {event.message}" if event.message else "cut")
+        )
+
+    bench.study.save(_RECORD, Cuts(kept.cuts + _cut(bench, task, teacher, wanted, told), kept.complete))
     return True
 
 
-def _cut(bench: Bench, task: Task, teacher: Teacher, candidates: Sequence[Candidate]) -> tuple[Cut, ...]:
+def _cut(
+    bench: Bench, task: Task, teacher: Teacher, candidates: Sequence[Candidate], progress: Progress
+) -> tuple[Cut, ...]:
     architectures = [candidate.architecture for candidate in candidates]
     with timed(bench.study, "cuts"):
-        found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, bench.progress)
+        found = bench.stages.cut_divergences(teacher, task, architectures, bench.study.options, progress)
     return tuple(
         Cut(candidate.architecture, divergence, candidate.predicted_ms)
         for candidate, divergence in zip(candidates, found, strict=True)

@@ -138,7 +138,8 @@ def next_candidate(
         if not together:
             break
         prospects.time(together, len(trials))
-    return max(_admitted(prospects, trials), key=lambda admission: admission.share_of(bench.budgets_ms), default=None)
+    left = _admitted(prospects, trials)
+    return prospects.admission(proposals(left, 1)[0][0].architecture) if left else None
 
 
 def _proposals(
@@ -166,10 +167,9 @@ def _proposals(
     return propose_of([each for each in candidates if each.architecture in cut])
 
 
-def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Admission]:
+def _admitted(prospects: Prospects, trials: Sequence[Trial]) -> list[Candidate]:
     """What is admitted and was not tried yet, however little of the budget it uses."""
-    found = [prospects.admission(candidate.architecture) for candidate in prospects.untried(trials)]
-    return [admission for admission in found if admission is not None]
+    return [each for each in prospects.untried(trials) if prospects.admission(each.architecture) is not None]
 
 
 def enough(candidates: Sequence[Candidate]) -> list[Candidate]:
