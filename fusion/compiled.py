@@ -238,6 +238,8 @@ def compile_model(
         raise InputError(f"target must be a Target, such as target_named(...) gives, not {target!r}")
     if (unit, precision) not in _PRECISIONS:
         raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
+    if unit == "gpu" and target is not None:
+        raise InputError("target is a processor's instruction set: unit 'gpu' takes none")
     model = Source(_path(source), seq_len, rename)
     machine: Machine = host_gpu() if unit == "gpu" else Processor(target or host_target())
     plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))

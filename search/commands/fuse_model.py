@@ -214,8 +214,8 @@ def _compile(
     from fusion import compile_model
     from fusion.compare.measured_cost import MeasuredCost
 
-    target = _target(spec)
-    cost = MeasuredCost(threads, target) if measured else None
+    target = _target(spec) if kind["unit"] == "cpu" else None
+    cost = MeasuredCost(threads, target) if measured and target else None
     options = {"threads": threads, "fuse": fuse, "target": target, "cost": cost, "rename": rename, **kind}
     return compile_model(files.onnx, seq_len=files.seq_len, **options)
 

@@ -61,7 +61,6 @@ EXPORTS = (
     *(Export(family) for family in families.FAMILIES),
     Export("roberta", head="tokens", seq_len=40),
     Export("bert", head="states", opset=16, seq_len=1),
-    Export("electra", "dynamo", 18, seq_len=40),
 )
 
 
@@ -138,7 +137,8 @@ def product_graph(rows: int, inner: int, columns: int) -> Graph:
     return Graph(("input_ids",), ("z",), operators, types, constants)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "cores8"])
+# Those of other families are among these; Oclgrind runs the code of all.
+@pytest.mark.parametrize("name", ["cores16", "adreno", "mali"])
 def test_every_tile_and_both_ways_to_the_weights_give_the_product(name: str, gpu: Gpu) -> None:
     graph = product_graph(rows=13, inner=22, columns=39)
     ids = np.random.default_rng(0).integers(0, 20, (1, 13))

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from data.architecture import Architecture
 from data.errors import DeviceError, InputError, PocketBertError
-from fusion import compile_model
+from fusion import compile_model, host_target
 from fusion.build.machine import host_gpu
 from fusion.build.toolchain import RUNTIME
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
@@ -198,6 +199,20 @@ def test_a_gpu_is_described_by_its_driver(log: Path) -> None:
     gpu = host_gpu()
     assert (gpu.device, gpu.vendor, gpu.driver) == ("Stand-in (Adreno 640)", "pocketbert's tests", "1")
     assert gpu.family.name == "adreno" and not gpu.processor and gpu.texels == 65536
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"unit": "tpu"}, "unit and precision must be one of cpu with fp32, gpu with fp32, gpu with fp16"),
+        ({"precision": "fp16"}, "not 'cpu' and 'fp16'"),
+        ({"unit": "gpu", "precision": "int8"}, "not 'gpu' and 'int8'"),
+        ({"unit": "gpu", "target": host_target()}, "unit 'gpu' takes none"),
+    ],
+)
+def test_what_no_code_is_generated_for_is_refused(options: dict[str, Any], problem: str, log: Path, onnx: Path) -> None:
+    with pytest.raises(InputError, match=problem):
+        compile_model(onnx, seq_len=ARCHITECTURE.seq_len, **options)
 
 
 def test_a_model_for_the_gpu_has_no_runner(model: CompiledModel) -> None:
