@@ -103,7 +103,7 @@ class Block:
     @property
     def window_offsets(self) -> tuple[int, ...]:
         """Of an embeddings block that looks up neighbours: how far each of them is from a row's own place."""
-        return tuple(int(offset) for offset in str(dict(self.attributes).get("offsets", "")).split(",") if offset)
+        return attribute_numbers(dict(self.attributes).get("offsets", ""))
 
     @property
     def operand_count(self) -> int:
@@ -156,6 +156,15 @@ def make_block(
 ) -> Block:
     """A block with its names sorted, so that equal content gives equal blocks."""
     return Block(anchor, tuple(sorted(sizes.items())), epilogue, tuple(sorted((attributes or {}).items())))
+
+
+# Functions of whole rows that may end an epilogue.
+ROW_FUNCTIONS = frozenset({"layer_norm", "l2_norm", "row_softmax", "row_log_softmax"})
+
+
+def attribute_numbers(text: object) -> tuple[int, ...]:
+    """The whole numbers of an attribute that holds several, ``1,0,2``."""
+    return tuple(int(number) for number in str(text).split(",") if number)
 
 
 def number_bytes(block: Block | None) -> int:

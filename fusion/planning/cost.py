@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fusion.block import Block
+from fusion.block import ROW_FUNCTIONS, Block
 
-_ROW_FUNCTIONS = frozenset({"layer_norm", "l2_norm", "row_softmax", "row_log_softmax"})
 # A laptop's or big phone's order of magnitude: only comparisons between plans of one model are made with them.
 _FLOPS_A_MS = 100e6
 _BYTES_A_MS = 20e6
@@ -24,6 +23,6 @@ def gpu_roofline_ms(block: Block) -> float:
     Functions of whole rows take a launch of their own behind a product, and read and write its result once more.
     """
     launches, moved = 1, block.cost.bytes_moved
-    if block.anchor == "gemm" and set(block.epilogue) & _ROW_FUNCTIONS:
+    if block.anchor == "gemm" and set(block.epilogue) & ROW_FUNCTIONS:
         launches, moved = 2, moved + 2 * block.cost.bytes_written
     return max(block.cost.flops / _GPU_FLOPS_A_MS, moved / _GPU_BYTES_A_MS) + launches * _LAUNCH_MS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fusion.block import Block, result_size
+from fusion.block import Block, attribute_numbers, result_size
 from fusion.emit.c.unit import Unit, operand_stride, wrap
 from fusion.emit.layout import row_stride
 from fusion.target import Target
@@ -19,8 +19,8 @@ def emit_view(block: Block, target: Target) -> Unit:
     """
     columns, (result_rows, result_columns) = block.sizes["columns"], result_size(block)
     attributes = dict(block.attributes)
-    sizes = _numbers(attributes["sizes"]) or (block.sizes["rows"] * columns,)
-    perm = _numbers(attributes["perm"]) or (0,)
+    sizes = attribute_numbers(attributes["sizes"]) or (block.sizes["rows"] * columns,)
+    perm = attribute_numbers(attributes["perm"]) or (0,)
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
     inner = math.prod(sizes) // sizes[perm[0]]
     loops = "".join(f"  for (int i{axis} = 0; i{axis} < {sizes[axis]}; i{axis}++)\n" for axis in perm[1:])
@@ -42,7 +42,7 @@ def emit_view(block: Block, target: Target) -> Unit:
 
 def emit_concat(block: Block, target: Target) -> Unit:
     """``output[r] = [input0[r], input1[r], ...]``."""
-    widths, pieces, first = _numbers(dict(block.attributes)["widths"]), "", 0
+    widths, pieces, first = attribute_numbers(dict(block.attributes)["widths"]), "", 0
     for index, width in enumerate(widths):
         source = f"(const float *)o->inputs[{index}] + (long)r * {operand_stride(block, index, width)}"
         pieces += f"    pb_store_scaled(out + {first}, {source}, 1.0f, {width});\n"
@@ -69,7 +69,3 @@ def _by_rows(block: Block, target: Target, statements: str, stride: int) -> Unit
         f"  }}\n"
     )
     return Unit(block, wrap(block, target, "", body), tiles=-(-rows // _ROWS_A_TILE))
-
-
-def _numbers(text: object) -> tuple[int, ...]:
-    return tuple(int(number) for number in str(text).split(",") if number)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from fusion.block import Block
 from fusion.emit.layout import row_stride
 from fusion.emit.opencl.family import Family
-from fusion.emit.opencl.kernel import OpenClUnit, cl_float, make_kernel, operand_stride
+from fusion.emit.opencl.kernel import OpenClUnit, cl_float, group_along, make_kernel, operand_stride
 
 # Keys at a time, whose scores are the lanes of one vector.
 _KEYS = 4
 _WIDTHS = (16, 8, 4)
-# Work-items of a group: along the rows of one head, so that neighbours read the same keys.
-_ALONG = 16
 
 
 def _width(family: Family, size: int) -> int:
@@ -31,12 +29,8 @@ def emit_attention(block: Block, family: Family) -> OpenClUnit:
         f"  for (int j = 0; j < {block.sizes['keys']}; j += {_KEYS}) {{\n{_scores(block, width, queries)}"
         f"{_values(block, width, queries)}  }}\n{_ending(block, width, queries)}"
     )
-    items, group = (-(-rows // queries), heads), _group(family)
+    items, group = (-(-rows // queries), heads), group_along(family)
     return OpenClUnit(block, (make_kernel(block, "", width, body, items, group, operands=block.operand_count),))
-
-
-def _group(family: Family) -> tuple[int, int]:
-    return (1, 1) if family.row_items == 1 else (_ALONG, 1)
 
 
 def _strides(block: Block) -> list[int]:
@@ -150,7 +144,9 @@ def emit_scores(block: Block, family: Family) -> OpenClUnit:
         f"  for (int d = 0; d < {size}; d += {width}) sums = mad(pb_load(q + d), pb_load(k + d), sums);\n"
         f"  pb_store1(pb_sum(sums), out + (head * {rows} + row) * {row_stride(keys)} + key);\n"
     )
-    return OpenClUnit(block, (make_kernel(block, "", width, body, (keys, rows * heads), _group(family), operands=2),))
+    return OpenClUnit(
+        block, (make_kernel(block, "", width, body, (keys, rows * heads), group_along(family), operands=2),)
+    )
 
 
 def emit_softmax(block: Block, family: Family) -> OpenClUnit:
@@ -169,7 +165,7 @@ def emit_softmax(block: Block, family: Family) -> OpenClUnit:
         f"  for (int j = 0; j < {keys}; j++) pb_store1(pb_exp({score} - top) / sum, row + j);\n"
     )
     return OpenClUnit(
-        block, (make_kernel(block, "", 1, body, (rows, 1), _group(family), operands=block.operand_count),)
+        block, (make_kernel(block, "", 1, body, (rows, 1), group_along(family), operands=block.operand_count),)
     )
 
 
@@ -187,4 +183,4 @@ def emit_context(block: Block, family: Family) -> OpenClUnit:
         f"  pb_store(sums, out + row * {row_stride(heads * size)} + n);\n"
     )
     items = (heads * size // width, rows)
-    return OpenClUnit(block, (make_kernel(block, "", width, body, items, _group(family), operands=2),))
+    return OpenClUnit(block, (make_kernel(block, "", width, body, items, group_along(family), operands=2),))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fusion.block import FLOAT_BYTES, Block, number_bytes
+from fusion.block import FLOAT_BYTES, ROW_FUNCTIONS, Block, number_bytes
 from fusion.emit.layout import ALIGNMENT, LINE, round_up, row_stride
-from fusion.emit.opencl.family import Tile
+from fusion.emit.opencl.family import Family, Tile
 
 _BLOCK_CL = Path(__file__).parents[2] / "runtime" / "opencl" / "block.cl"
-# Functions of whole rows, which no work-item of a product has before it.
-ROW_FUNCTIONS = frozenset({"layer_norm", "l2_norm", "row_softmax", "row_log_softmax"})
+# Work-items of a group, along the first axis, where they do not share rows.
+_ALONG = 16
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def make_kernel(
     )
     filled = tuple(round_up(count, each) for count, each in zip(items, group, strict=True))
     return Kernel(name, source, (filled[0], filled[1]), group, image)
+
+
+def group_along(family: Family) -> tuple[int, int]:
+    """The group of a kernel whose neighbours lie along the first axis; on a processor's cores one work-item is one."""
+    return (1, 1) if family.row_items == 1 else (_ALONG, 1)
 
 
 @cache

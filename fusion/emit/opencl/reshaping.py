@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fusion.block import Block, result_size
+from fusion.block import Block, attribute_numbers, result_size
 from fusion.emit.layout import row_stride
 from fusion.emit.opencl.family import Family
 from fusion.emit.opencl.kernel import OpenClUnit, make_kernel, operand_stride, padded
@@ -17,8 +17,8 @@ def emit_view(block: Block, family: Family) -> OpenClUnit:
     number."""
     columns, (result_rows, result_columns) = block.sizes["columns"], result_size(block)
     attributes = dict(block.attributes)
-    sizes = numbers(attributes["sizes"]) or (block.sizes["rows"] * columns,)
-    perm = numbers(attributes["perm"]) or (0,)
+    sizes = attribute_numbers(attributes["sizes"]) or (block.sizes["rows"] * columns,)
+    perm = attribute_numbers(attributes["perm"]) or (0,)
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
     # The place of a number in the result, taken apart from the last axis that is written to the first.
     steps = "".join(
@@ -38,7 +38,7 @@ def emit_concat(block: Block, family: Family) -> OpenClUnit:
     """``out[r] = [in0[r], in1[r], ...]``; a work-item a number."""
     rows, columns = block.sizes["rows"], block.sizes["columns"]
     text, first = "", 0
-    for index, width in enumerate(numbers(dict(block.attributes)["widths"])):
+    for index, width in enumerate(attribute_numbers(dict(block.attributes)["widths"])):
         source = f"in{index} + r * {operand_stride(block, index, width)} + n - {first}"
         text += f"  {'else ' if index else ''}if (n < {first + width}) x = pb_load1({source});\n"
         first += width
@@ -136,11 +136,6 @@ def _scaled(block: Block, kept: str) -> str:
         return ""
     entry = f"({kept}) * {padded(block.sizes['tokens'] + 1)}"
     return f"    x = pb_scaled(x, scales[{entry}], shifts[{entry}]);\n"
-
-
-def numbers(text: object) -> tuple[int, ...]:
-    """The whole numbers of an attribute."""
-    return tuple(int(number) for number in str(text).split(",") if number)
 
 
 def _unit(block: Block, width: int, body: str, items: tuple[int, int]) -> OpenClUnit:

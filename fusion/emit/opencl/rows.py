@@ -11,14 +11,12 @@ from fusion.emit.opencl.kernel import (
     OpenClUnit,
     cl_float,
     epilogue_of,
+    group_along,
     make_kernel,
     matrix_bytes,
     operand_stride,
     padded,
 )
-
-# Work-items of a group along the columns of an element-wise kernel, where they do not share rows.
-_ALONG = 16
 
 
 def emit_embeddings(block: Block, family: Family) -> OpenClUnit:
@@ -93,8 +91,7 @@ def row_kernels(block: Block, family: Family, columns: int, value: str, epilogue
             f"  if (n >= {columns} || r >= {block.sizes['rows']}) return;\n  {{\n{write}  }}\n"
         )
         items = (-(-columns // family.width), block.sizes["rows"])
-        group = (1, 1) if family.row_items == 1 else (_ALONG, 1)
-        return (make_kernel(block, "", family.width, body, items, group, operands=operands),)
+        return (make_kernel(block, "", family.width, body, items, group_along(family), operands=operands),)
     made = f"  for (int n = lane * {family.width}; n < {columns}; n += {_step(family)}) {{\n{write}  }}\n"
     return (_row_kernel(block, "", family, columns, made, epilogue, operands),)
 
