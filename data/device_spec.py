@@ -137,8 +137,8 @@ class DeviceSpec:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Units that the specification describes."""
-        return ("cpu", "gpu") if self.gpu else ("cpu",)
+        """Units that it may have; whether this machine has a GPU's driver is found out by opening it."""
+        return ("cpu", "gpu") if self.gpu or self.kind == "host" else ("cpu",)
 
     @cached_property
     def cores(self) -> tuple[float, ...]:

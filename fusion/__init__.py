@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.block import Block, Cost, make_block
+from fusion.build.machine import Machine, Processor
 from fusion.build.runner import Runner, build_model_suite, build_suite
 from fusion.planning.architecture_plan import plan_architecture
 from fusion.target import Target, best_target, host_target, host_target_named, target_named
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Block",
     "Cost",
+    "Machine",
+    "Processor",
     "Runner",
     "Target",
     "best_target",
@@ -38,8 +41,8 @@ def compile_model(source: Any, **options: Any) -> CompiledModel:
     return compiled.compile_model(source, **options)
 
 
-def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
+def export_compiled(model: CompiledModel, directory: Path, machine: Machine | None = None) -> Path:
     """Writes a compiled model as files that run without Python: :func:`fusion.export.export_compiled`."""
     from fusion import export
 
-    return export.export_compiled(model, directory, runner_target)
+    return export.export_compiled(model, directory, machine)

@@ -156,17 +156,11 @@ class CompiledModel:
         self._execution = execution_of(timing.run_ms / 1e3, flops, timing.utilisation, memory_bytes, self.unit)
         return timing.run_ms / 1e3
 
-    def runner(self, target: Target | None = None) -> Runner:
-        """A static runner with its weights, for this target or another; its program is called ``model``.
-
-        Raises:
-            InputError: the model is compiled for the GPU, whose driver a static program cannot load.
-        """
-        if self.unit == "gpu":
-            raise InputError("there is no runner for the GPU yet: a static program cannot load the GPU's driver")
-        target = target or self.target
-        program = self.program if target == self.target else Processor(target).place(self.plan)
-        return link_runner([program], target, weights=self._weights(program))
+    def runner(self, machine: Machine | None = None) -> Runner:
+        """A runner with its weights, for this machine or another; its program is called ``model``."""
+        machine = machine or self.machine
+        program = self.program if machine == self.machine else machine.place(self.plan)
+        return link_runner([program], machine, weights=self._weights(program))
 
     def library(self) -> Path:
         """The compiled shared library in the cache."""

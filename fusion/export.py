@@ -6,30 +6,29 @@ import shutil
 from pathlib import Path
 
 from data.kept import replacing
+from fusion.build.machine import Machine
 from fusion.build.toolchain import RUNTIME
 from fusion.compiled import CompiledModel
 from fusion.emit.model_header import model_header
-from fusion.target import Target
 
 _THREADS = "#define PB_THREADS 2"  # in example.c
 
 
-def export_compiled(model: CompiledModel, directory: Path, runner_target: Target | None = None) -> Path:
+def export_compiled(model: CompiledModel, directory: Path, machine: Machine | None = None) -> Path:
     """``model.so``, ``pocketbert.h``, ``model.h``, ``example.c``, ``runner`` and ``weights.bin`` in a directory: no
     Python needed. ``model.h`` holds what is this model's own: names and sizes of inputs and outputs, names of labels.
 
-    The library and ``weights.bin`` are for the model's own target; a runner for another target has weights of its
-    own, ``runner-weights.bin``, because packing follows the target's vectors. Files that are there are replaced, not
+    The library and ``weights.bin`` are for the model's own machine; a runner for another ``machine`` has weights of its
+    own, ``runner-weights.bin``, because packing follows the machine's vectors. Files that are there are replaced, not
     written over: who runs them goes on with the old ones.
 
     Raises:
         StoreError: the directory cannot be made or written.
     """
-    runner_target = runner_target or model.target
-    runner = model.runner(runner_target)
+    runner = model.runner(machine)
     files = {"model.so": model.library(), "pocketbert.h": RUNTIME / "pocketbert.h", "weights.bin": model.weights()}
     files["runner"] = runner.executable
-    if runner_target != model.target and runner.weights is not None:
+    if machine not in (None, model.machine) and runner.weights is not None:
         files["runner-weights.bin"] = runner.weights
     for name, file in files.items():
         with replacing(directory / name) as partial:

@@ -20,6 +20,7 @@ from data.device_spec import DeviceSpec
 from data.errors import DeviceError, DeviceLostError
 from data.measurement import Provenance
 from data.processor import shared_flags
+from data.progress import Progress, no_progress
 from profiling import phone_readings as readings
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
 from profiling.phone_choice import choose
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fusion import Runner, Target
+    from fusion import Machine, Runner, Target
 
 REMOTE_ROOT = "/data/local/tmp"
 _PREFIX = "pocketbert-"
@@ -112,6 +113,12 @@ class AdbDevice:
         return best_target(target_named(self.spec.target), flags)
 
     @property
+    def machine(self) -> Machine:
+        from fusion import Processor
+
+        return Processor(self.target)
+
+    @property
     def own_serial(self) -> str:
         """The phone's own serial number, equal however it is connected."""
         return own_serial(self.properties, self.serial)
@@ -137,7 +144,7 @@ class AdbDevice:
             details={**details, "serial": self.serial},
         )
 
-    def prepare(self, runner: Runner) -> None:
+    def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
         self._persist(lambda: self._bring(runner))
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:

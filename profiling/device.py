@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
 from data.measurement import Provenance
+from data.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from fusion import Runner, Target
+    from fusion import Machine, Runner, Target
     from fusion.block import Block
 
 RUNNER_SCHEMA = 1
@@ -152,13 +153,21 @@ class Device(Protocol):
 
     @property
     def target(self) -> Target:
-        """What the compiler must generate for."""
+        """The instruction set of its processor."""
+
+    @property
+    def machine(self) -> Machine:
+        """What its runners are compiled for: the processor, or the GPU.
+
+        Raises:
+            DeviceError: there is no driver for the GPU.
+        """
 
     def describe(self) -> DeviceDescription:
         """What the device is."""
 
-    def prepare(self, runner: Runner) -> None:
-        """Bring a runner to the device; cheap when it is there already."""
+    def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
+        """Bring a runner to the device, where a GPU builds its kernels; cheap when that is done already."""
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         """Make a round's visits in their order, in one process; the raw times of each, in that order.

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
 from data.measurement import Provenance
+from data.progress import Progress, no_progress
 from profiling.device import Device, DeviceDescription, DeviceState, RawSamples, Round
 
 if TYPE_CHECKING:
-    from fusion import Runner, Target
+    from fusion import Machine, Runner, Target
 
 
 class Fleet:
@@ -74,11 +75,15 @@ class Fleet:
     def target(self) -> Target:
         return self._members[0].target
 
+    @property
+    def machine(self) -> Machine:
+        return self._members[0].machine
+
     def describe(self) -> DeviceDescription:
         return self._description
 
-    def prepare(self, runner: Runner) -> None:
-        self._members[0].prepare(runner)
+    def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
+        self._members[0].prepare(runner, progress)
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         return self._members[0].go_round(work)

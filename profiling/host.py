@@ -1,4 +1,4 @@
-"""This machine as a device: each round is one ordinary subprocess with a wall-clock limit."""
+"""This machine as a device, its processor or its GPU: each round is one ordinary subprocess with a wall-clock limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
+from data.home import home
 from data.measurement import Provenance
+from data.progress import Progress, no_progress
 from data.usable_processors import usable_processors
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
+from profiling.kernels import KERNELS_VARIABLE, build_kernels
 
 if TYPE_CHECKING:
-    from fusion import Runner, Target
+    from fusion import Machine, Runner, Target
 
 # Instruction sets that change what the compiler generates or how fast it runs; others don't enter the fingerprint.
 _VECTOR_FLAGS = frozenset(
@@ -44,6 +47,7 @@ class HostDevice:
     def __init__(self, spec: DeviceSpec, unit: str = "cpu", target_name: str | None = None) -> None:
         self.spec = spec
         self.unit = unit
+        self._built: set[str] = set()
         self._target_name = target_name if target_name else (None if spec.target == "host" else spec.target)
 
     @property
@@ -60,6 +64,13 @@ class HostDevice:
 
         return host_target_named(self._target_name) if self._target_name else host_target()
 
+    @cached_property
+    def machine(self) -> Machine:
+        from fusion import Processor
+        from fusion.build.machine import host_gpu
+
+        return Processor(self.target) if self.unit == "cpu" else host_gpu()
+
     def describe(self) -> DeviceDescription:
         return self._description
 
@@ -69,25 +80,38 @@ class HostDevice:
         details = _processor_details() | {"target": self.target.name}
         if usable.quota is not None:  # timings under another quota are of another device
             details["quota"] = f"{usable.quota:g}"
+        if self.unit == "gpu":
+            details |= {"unit": self.unit, "gpu": self.machine.name, **self.machine.details}
         known = {**details, "cores": str(usable.allowed)}
         identity = "|".join(f"{key}={value}" for key, value in sorted(known.items()))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return DeviceDescription(
             name=self.spec.name,
             fingerprint=f"{self.spec.name}-{digest}",
-            processor=details["model"],
+            processor=details["model"] if self.unit == "cpu" else self.machine.name,
             cores=usable.allowed,
             details=details,
         )
 
-    def prepare(self, runner: Runner) -> None:
+    def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
         if not os.access(runner.executable, os.X_OK):
             raise DeviceError(f"the compiled runner {runner.executable} is missing or cannot be executed")
+        if self.unit == "gpu" and runner.binary_hash not in self._built:
+            at_once = usable_processors().count if self.machine.on_processor else 1
+            build_kernels(runner, self._environment, at_once, progress)
+            self._built.add(runner.binary_hash)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Where the GPU's runners find binaries of kernels."""
+        return {**os.environ, KERNELS_VARIABLE: str(home() / "kernels")} if self.unit == "gpu" else dict(os.environ)
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         command = work.command("-")
+        if work.runner is not None and self.unit == "gpu":
+            self.prepare(work.runner)
         began, switches = monotonic(), _preemptions()
-        done = _finished(command, work)
+        done = _finished(command, work, self._environment)
         if done.returncode:
             said = done.stderr.strip().splitlines()
             reason = said[-1] if said else "without a message"
@@ -103,11 +127,13 @@ class HostDevice:
         """Nothing to clean: the runner lives in the compiler's cache."""
 
 
-def _finished(command: list[str], work: Round) -> subprocess.CompletedProcess[str]:
+def _finished(command: list[str], work: Round, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """What the runner's process left, which reads the visits from its standard input."""
     limit_s = work.time_limit_s
     try:
-        return subprocess.run(command, input=work.lines, capture_output=True, text=True, timeout=limit_s, check=False)
+        return subprocess.run(
+            command, input=work.lines, capture_output=True, text=True, timeout=limit_s, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         printed = (error.stdout or b"").count(_END.encode())
         raise DeviceError(f"{work.at(printed)} did not end within {limit_s:g} s and was stopped") from error

@@ -65,7 +65,7 @@ def reference_runner(device: Device) -> Runner | None:
         return None
     from fusion import build_suite, plan_architecture
 
-    return build_suite((REFERENCE_BLOCK, *plan_architecture(_PROBE)), device.target)
+    return build_suite((REFERENCE_BLOCK, *plan_architecture(_PROBE)), device.machine)
 
 
 def compiler_for(device: Device, fuse: bool = True) -> str:

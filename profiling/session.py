@@ -68,7 +68,7 @@ def measure_models(
         StoreError: rows could not be written.
         ToolchainError: a block could not be compiled.
     """
-    rounds = _Rounds(device, architectures, threads, store, care, seed, since)
+    rounds = _Rounds(device, architectures, threads, store, care, seed, since, progress=progress)
     began, made, due_rounds = monotonic(), 0, visits - rounds.fewest
     total = visits * len(rounds.items)
     spread_s = _SPREAD_S if device.needs_runner else 0.0
@@ -107,7 +107,7 @@ def measure_until_steady(
     Without ``fuse`` the models are compiled operator by operator, and their rows are stored as another compiler's.
     Otherwise as :func:`measure_models`.
     """
-    rounds = _Rounds(device, architectures, threads, store, care, seed, fuse=fuse)
+    rounds = _Rounds(device, architectures, threads, store, care, seed, fuse=fuse, progress=progress)
     if again:
         made = rounds.fewest
         care = replace(care, least_visits=made + care.least_visits, most_visits=made + care.most_visits)
@@ -184,12 +184,14 @@ class _Rounds:
         seed: int,
         since: str = "",
         fuse: bool = True,
+        progress: Progress = no_progress,
     ) -> None:
         self._runner: Runner | None = None
         if device.needs_runner:
             from fusion import build_model_suite
 
-            self._runner = build_model_suite(tuple(architectures), device.target, fuse=fuse)
+            self._runner = build_model_suite(tuple(architectures), device.machine, fuse=fuse)
+            device.prepare(self._runner, progress)
         found = [model_item(architecture, fuse=fuse) for architecture in architectures]
         self.items = {item.hash: item for item in found}
         compiler = compiler_for(device, fuse)

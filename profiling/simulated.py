@@ -21,10 +21,11 @@ import numpy as np
 from data.device_spec import Analytic, DeviceSpec, Gpu, Memory
 from data.errors import DeviceError
 from data.measurement import Provenance
+from data.progress import Progress, no_progress
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit
 
 if TYPE_CHECKING:
-    from fusion import Runner, Target
+    from fusion import Machine, Runner, Target
     from fusion.block import Block
 
 # Rows and columns of the register tile that the estimate assumes, and the multiply-adds below which a core idles.
@@ -67,6 +68,12 @@ class SimulatedDevice:
 
         return target_named(self.spec.target)
 
+    @property
+    def machine(self) -> Machine:
+        from fusion import Processor
+
+        return Processor(self.target)
+
     def describe(self) -> DeviceDescription:
         return self._description
 
@@ -82,7 +89,7 @@ class SimulatedDevice:
             cores=len(self.spec.cores),
         )
 
-    def prepare(self, runner: Runner) -> None:
+    def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
         """Nothing to bring: no code is executed."""
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:

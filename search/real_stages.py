@@ -120,8 +120,9 @@ def learned(
 
 def memory_bytes(device: Device, architectures: Sequence[Architecture], threads: int) -> tuple[int, ...]:
     from fusion.emit.memory import memory_bytes
+    from fusion.emit.named import emitter_named
 
-    return memory_bytes(architectures, device.target, threads)
+    return memory_bytes(architectures, emitter_named(device.machine.code), threads)
 
 
 def load_task(options: SearchOptions) -> Task:
@@ -280,10 +281,12 @@ def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
     return checkpoint_to_onnx(checkpoint, onnx, seq_len)
 
 
-def compile_model(source: Path, seq_len: int, threads: int) -> Any:
+def compile_model(device: Device, source: Path, seq_len: int, threads: int) -> Any:
+    """For this machine, on the device's unit where the device is this machine: what is compared with ONNX Runtime."""
     from fusion import compile_model
 
-    return compile_model(source, seq_len=seq_len, threads=threads)
+    unit = device.unit if device.spec.kind == "host" else "cpu"
+    return compile_model(source, seq_len=seq_len, threads=threads, unit=unit)
 
 
 def time_architectures(
@@ -307,7 +310,7 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
     from data.store import MeasurementStore
     from profiling.session import CONFIRMING_ROUNDS, measure_model
 
-    runner = compiled.runner(device.target) if device.needs_runner else None
+    runner = compiled.runner(device.machine) if device.needs_runner else None
     with MeasurementStore.open() as store:
         rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
         known = _known(rows, runner, architecture.to_json(), since)
@@ -332,7 +335,7 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
     """Where the latency goes, from a run of its own; equal blocks are taken together, the longest first."""
     from profiling import Round, Visit
 
-    runner = compiled.runner(device.target) if device.needs_runner else None
+    runner = compiled.runner(device.machine) if device.needs_runner else None
     visit = Visit("model", tuple(compiled.blocks), _SHARE_WARMUP, _SHARE_RUNS)
     (raw,) = device.go_round(Round((visit,), threads, runner))
     times: Counter[str] = Counter()
@@ -349,4 +352,4 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
 def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
     from fusion import export_compiled as export
 
-    export(compiled, folder, device.target)
+    export(compiled, folder, device.machine)

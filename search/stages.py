@@ -86,8 +86,8 @@ class Stages:
     that student as long as it pays."""
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
-    compile_model: Callable[[Path, int, int], Any]
-    """(ONNX file, sequence length, threads) -> compiled model."""
+    compile_model: Callable[[Device, Path, int, int], Any]
+    """(device, ONNX file, sequence length, threads) -> compiled model that runs on this machine."""
     max_difference: Callable[[Any, Path, Architecture, int], float]
     """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
     time_architectures: Callable[[Device, Sequence[Architecture], int, str, Progress], tuple[Timing, ...]]

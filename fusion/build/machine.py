@@ -1,9 +1,9 @@
-"""Machines that compiled models run on in this process: a processor, or a GPU with the driver that was found."""
+"""Machines that plans are compiled for: a processor, or a GPU with the driver that was found."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from data.errors import DeviceError
 from fusion.build.toolchain import DRIVER_SOURCES, toolchain
 from fusion.emit.c.program import build_program, emit_table
+from fusion.emit.named import OPENCL
 from fusion.emit.opencl.family import FAMILIES, Family
 from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table
 from fusion.emit.program import Program, place
@@ -21,17 +22,43 @@ _DESCRIPTION_BYTES = 4096
 
 
 class Machine(Protocol):
-    """What a plan is laid out for, and where its library runs."""
+    """What a plan is laid out for, and what its code is compiled to."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """For people."""
+        ...
 
-    def place(self, plan: Plan) -> Program[Any]:
+    @property
+    def code(self) -> str:
+        """What its code is generated for: see :func:`fusion.emit.named.emitter_named`."""
+        ...
+
+    @property
+    def compiler(self) -> str:
+        """Name and version of the C compiler."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What else tells it from others of its name."""
+        ...
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether its code runs on the processor's cores."""
+        ...
+
+    def place(self, plan: Plan, name: str = "model") -> Program[Any]:
         """The plan, laid out in memory."""
         ...
 
     def library(self, program: Program[Any]) -> Path:
         """The compiled shared library in the cache."""
+        ...
+
+    def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
+        """The programs with the runner around them, in the cache."""
         ...
 
 
@@ -46,14 +73,43 @@ class Processor:
         """The target's."""
         return self.target.name
 
-    def place(self, plan: Plan) -> Program[Any]:
+    @property
+    def code(self) -> str:
+        """The target's name, too."""
+        return self.target.name
+
+    @property
+    def compiler(self) -> str:
+        """Name and version of the C compiler."""
+        return toolchain(self.target).version
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """None: a target is its name."""
+        return {}
+
+    @property
+    def on_processor(self) -> bool:
+        """It is one."""
+        return True
+
+    def place(self, plan: Plan, name: str = "model") -> Program[Any]:
         """In C."""
-        return build_program(plan, self.target)
+        return build_program(plan, self.target, name)
 
     def library(self, program: Program[Any]) -> Path:
         """Kernels and runtime."""
-        sources = [*(unit.source for unit in program.units), emit_table([program])]
-        return toolchain(self.target).library(sources)
+        return toolchain(self.target).library(_sources([program]))
+
+    def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
+        """Static: it runs wherever the processor is."""
+        return toolchain(self.target, cache_dir).executable(_sources(programs))
+
+
+def _sources(programs: Sequence[Program[Any]]) -> list[str]:
+    """Each distinct block's code once, and the table of the programs."""
+    units = {unit.block.hash: unit.source for program in programs for unit in program.units}
+    return [*(units[name] for name in sorted(units)), emit_table(programs)]
 
 
 @dataclass(frozen=True)
@@ -81,6 +137,11 @@ class Gpu:
         return f"OpenCL on {self.device}"
 
     @property
+    def code(self) -> str:
+        """OpenCL for its family."""
+        return f"{OPENCL}{self.family.name}"
+
+    @property
     def family(self) -> Family:
         """What the emitter knows of its kind."""
         if self.processor:
@@ -88,13 +149,32 @@ class Gpu:
         told = f"{self.device} {self.vendor}".lower()
         return next((FAMILIES[name] for name in ("adreno", "mali") if name in told), FAMILIES["other"])
 
-    def place(self, plan: Plan) -> Program[Any]:
+    @property
+    def details(self) -> Mapping[str, str]:
+        """Vendor and driver."""
+        return {"vendor": self.vendor, "driver": self.driver, "version": self.version, "units": str(self.units)}
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether the driver runs kernels on a processor's cores."""
+        return self.processor
+
+    @property
+    def compiler(self) -> str:
+        """Name and version of the C compiler; the driver has its own."""
+        return toolchain(host_target()).version
+
+    def place(self, plan: Plan, name: str = "model") -> Program[Any]:
         """In OpenCL."""
-        return place(plan, OpenClEmitter(self.family, self.texels))
+        return place(plan, OpenClEmitter(self.family, self.texels), name)
 
     def library(self, program: Program[Any]) -> Path:
         """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened."""
         return toolchain(host_target()).gpu_library([emit_gpu_table([program], self.family)])
+
+    def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
+        """Dynamic: it loads the driver when it runs."""
+        return toolchain(host_target(), cache_dir).gpu_executable([emit_gpu_table(programs, self.family)])
 
 
 def host_gpu() -> Gpu:

@@ -1,4 +1,4 @@
-"""Runners: static executables that go round their programs and print JSON, the same for this machine and for phones."""
+"""Runners: executables that go round their programs and print JSON, the same for this machine and for phones."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from typing import Any
 from data.architecture import Architecture
 from data.errors import DeviceError, InputError
 from fusion.block import Block
-from fusion.build.toolchain import toolchain
-from fusion.emit.c.program import build_program, emit_table
+from fusion.build.machine import Machine
 from fusion.emit.program import Program, block_plan
 from fusion.planning.architecture_plan import architecture_plan
-from fusion.target import Target
 
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A static executable with its programs; ``weights`` belongs to a whole model."""
+    """An executable with its programs; ``weights`` belongs to a whole model."""
 
     executable: Path
     weights: Path | None
@@ -66,15 +64,15 @@ def visit_line(program: str, warmup: int, runs: int, rotate_bytes: int) -> str:
     return f"{warmup} {runs} {rotate_bytes} {program}\n"
 
 
-def build_suite(blocks: Sequence[Block], target: Target, cache_dir: Path | None = None) -> Runner:
+def build_suite(blocks: Sequence[Block], machine: Machine, cache_dir: Path | None = None) -> Runner:
     """One runner that holds each distinct block as a program of its own, named by its hash."""
     distinct = {block.hash: block for block in blocks}
-    programs = [build_program(block_plan(block), target, name) for name, block in sorted(distinct.items())]
-    return link_runner(programs, target, cache_dir)
+    programs = [machine.place(block_plan(block), name) for name, block in sorted(distinct.items())]
+    return link_runner(programs, machine, cache_dir)
 
 
 def build_model_suite(
-    architectures: Sequence[Architecture], target: Target, cache_dir: Path | None = None, *, fuse: bool = True
+    architectures: Sequence[Architecture], machine: Machine, cache_dir: Path | None = None, *, fuse: bool = True
 ) -> Runner:
     """One runner that holds a whole model of each architecture, without weights, named by the architecture; without
     ``fuse``, one block an operator.
@@ -87,20 +85,18 @@ def build_model_suite(
         if architecture != distinct[architecture.name]:
             raise InputError(f"two different models are called {architecture.name}: they cannot be timed together")
     programs = [
-        build_program(architecture_plan(architecture, fuse=fuse), target, name)
+        machine.place(architecture_plan(architecture, fuse=fuse), name)
         for name, architecture in sorted(distinct.items())
     ]
-    return link_runner(programs, target, cache_dir)
+    return link_runner(programs, machine, cache_dir)
 
 
 def link_runner(
-    programs: Sequence[Program[Any]], target: Target, cache_dir: Path | None = None, weights: Path | None = None
+    programs: Sequence[Program[Any]], machine: Machine, cache_dir: Path | None = None, weights: Path | None = None
 ) -> Runner:
     """Compiles and links programs to a runner."""
-    compiler = toolchain(target, cache_dir)
-    units = {unit.block.hash: unit.source for program in programs for unit in program.units}
-    executable = compiler.executable([*(units[name] for name in sorted(units)), emit_table(programs)])
-    return runner_of(executable, compiler.version, tuple(program.name for program in programs), weights)
+    names = tuple(program.name for program in programs)
+    return runner_of(machine.executable(programs, cache_dir), machine.compiler, names, weights)
 
 
 def run_here(

@@ -22,9 +22,14 @@ from data.usable_processors import usable_processors
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
-RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", "weights.c")
-GPU_SOURCES = ("opencl/model.c", "opencl/kernels.c", "opencl/driver.c", "weights.c")
+_COMMON_SOURCES = ("programs.c", "weights.c")
+RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", *_COMMON_SOURCES)
 DRIVER_SOURCES = ("opencl/driver.c",)
+GPU_SOURCES = (
+    *(f"opencl/{name}.c" for name in ("model", "loaded", "running", "kernels", "device")),
+    *DRIVER_SOURCES,
+    *_COMMON_SOURCES,
+)
 RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")
 _FLAGS = (
     "-std=c11",
@@ -77,6 +82,11 @@ class Toolchain:
     def gpu_library(self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES) -> Path:
         """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
         return self._link(sources, runtime, "gpu.so", self.target.shared_triple, _SHARED)
+
+    def gpu_executable(self, sources: Sequence[str]) -> Path:
+        """An executable of generated tables, the GPU's runtime and the runner, which loads the driver when it runs."""
+        needed = (*GPU_SOURCES, *RUNNER_SOURCES)
+        return self._link(sources, needed, "gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
 
     def _link(
         self, sources: Sequence[str], runtime: Sequence[str], name: str, triple: str, flags: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fusion.block import Block
+from fusion.build.machine import Processor
 from fusion.build.runner import build_suite, run_here, shortest_ms
 from fusion.target import Target, host_target
 
@@ -37,7 +38,7 @@ class MeasuredCost:
         return self.known_ms[block]
 
     def _shortest_ms(self, block: Block) -> float:
-        runner = build_suite([block], self.target)
+        runner = build_suite([block], Processor(self.target))
         command = runner.command(
             block.hash, threads=self.threads, warmup=_WARMUP, runs=_RUNS, rotate_bytes=_ROTATE_BYTES, fill_weights=True
         )

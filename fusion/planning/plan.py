@@ -44,6 +44,7 @@ _HELD: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 _NOTHING: frozenset[str] = frozenset()
+_TIE = 1 + 1e-9
 
 BlockCost = Callable[[Block], float]
 
@@ -197,7 +198,8 @@ class _Planner:
         if verdict == "fuse":
             return True
         apart = [fused_block(self.graph, part, self.views).block for part in (members, [successor])]
-        return self.cost(together.block) <= sum(self.cost(block) for block in apart)
+        # On a GPU both may be the same kernels: what costs as much is taken together, whatever rounding makes of it.
+        return self.cost(together.block) <= _TIE * sum(self.cost(block) for block in apart)
 
     def _is_convex(self, members: list[Operator], successor: Operator) -> bool:
         """Whether every operand of the successor but the last result exists without passing through the fused set."""

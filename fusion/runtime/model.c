@@ -72,10 +72,11 @@ static int run_tiles(void *context, int thread, int s, int tile) {
   return count;
 }
 
-const pb_program *pb_find_program(const char *name) {
-  for (int i = 0; name && i < pb_program_count; i++)
-    if (!strcmp(pb_programs[i].name, name)) return &pb_programs[i];
-  return NULL;
+const char *pb_block_hash(const pb_program *program, int step) { return program->steps[step].hash; }
+
+int pb_launches(const pb_program *program) {
+  (void)program; /* tiles are handed to threads of its own */
+  return 0;
 }
 
 /* What the largest program of the visits needs, of each kind of memory. */
@@ -127,20 +128,9 @@ static void release(pb_model *m) {
   free(m);
 }
 
-/* Whether weights of the first visit's program are those of all the others as well. */
-static int are_one_program(const pb_visit *visits, int count, char *error, size_t size) {
-  for (int i = 1; i < count; i++)
-    if (strcmp(visits[i].program->id, visits[0].program->id)) {
-      snprintf(error, size, "the programs %s and %s have different weights", visits[0].program->name,
-               visits[i].program->name);
-      return 0;
-    }
-  return 1;
-}
-
 static int take_weights(pb_model *m, const pb_visit *visits, int count, const char *weights, char *error, size_t size) {
   if (!weights) return pb_weights_fill(&m->weights, visits, count, error, size);
-  return !are_one_program(visits, count, error, size) ||
+  return !pb_are_one_program(visits, count, error, size) ||
          pb_weights_map(&m->weights, visits[0].program, weights, error, size);
 }
 
@@ -154,9 +144,10 @@ static void begin_visit(pb_model *m, const pb_visit *visit) {
   look_ahead(m);
 }
 
-void pb_turn_to(pb_model *m, const pb_visit *visit) {
+int pb_turn_to(pb_model *m, const pb_visit *visit) {
   begin_visit(m, visit);
   memset(m->arena, 0, (size_t)m->program->arena_bytes);
+  return 0;
 }
 
 pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size) {
@@ -180,15 +171,6 @@ pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, 
   }
   atomic_store(&m->process, (int)getpid());
   return m;
-}
-
-pb_model *pb_open(const char *name, const char *weights, int threads, long rotate_bytes, char *error, size_t size) {
-  const pb_visit visit = {pb_find_program(name), rotate_bytes, 0, 0};
-  if (!visit.program) {
-    snprintf(error, size, "no program %s", name ? name : "without a name");
-    return NULL;
-  }
-  return pb_open_round(&visit, 1, weights, threads, error, size);
 }
 
 /* With the lock held. */

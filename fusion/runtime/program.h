@@ -33,17 +33,4 @@ typedef struct pb_step {
   long weight_bytes;
 } pb_step;
 
-extern const pb_program pb_programs[];
-extern const int pb_program_count;
-
-/* The program of that name, or NULL. */
-const pb_program *pb_find_program(const char *name);
-
-/* As pb_open, for the programs of all visits: memory, threads and made-up weights are there once and serve them all;
-   a file must hold the weights of each. It is open at the first visit. */
-pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size);
-
-/* Turns a model that was opened for it to a visit: its program, with activations of zero. Nothing may run meanwhile. */
-void pb_turn_to(pb_model *model, const pb_visit *visit);
-
 #endif

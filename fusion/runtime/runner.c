@@ -49,7 +49,7 @@ static void print_blocks(const pb_program *p, const double *step_ms, int runs) {
     qsort(column, (size_t)runs, sizeof *column, by_value);
     double median = runs % 2 ? column[runs / 2] : (column[runs / 2 - 1] + column[runs / 2]) / 2;
     printf("%s{\"hash\": ", s ? ", " : "");
-    pb_print_string(p->steps[s].hash);
+    pb_print_string(pb_block_hash(p, s));
     printf(", \"median_ms\": %.6f}", median);
   }
   printf("], ");
@@ -90,6 +90,7 @@ static void print_result(const pb_arguments *a, pb_model *model, const pb_visit 
   pb_print_times("samples_ms", run_ms + visit->warmup, visit->runs);
   print_blocks(p, step_ms, visit->runs);
   if (a->input_count) pb_print_outputs(p, outputs);
+  if (pb_launches(p)) printf("\"launches\": %d, ", pb_launches(p));
   printf("\"utilisation\": %.4f, \"model_bytes\": %ld, ", pb_utilisation(model), pb_memory_bytes(model));
   printf("\"peak_memory_bytes\": %ld, ", peak_memory());
   print_cpus();
@@ -107,8 +108,9 @@ static void make_visit(const pb_arguments *a, pb_model *model, const pb_visit *v
   float **outputs = make_outputs(p);
   double *run_ms = pb_need((size_t)visit->warmup + visit->runs, sizeof *run_ms);
   double *step_ms = pb_need((size_t)visit->runs * p->step_count, sizeof *step_ms);
-  pb_turn_to(model, visit);
-  int bad = pb_time(model, (const int64_t *const *)inputs, outputs, visit->warmup, visit->runs, run_ms, step_ms);
+  if (pb_turn_to(model, visit)) pb_fail("%s: %s", p->name, pb_message(model));
+  const int bad = pb_time(model, (const int64_t *const *)inputs, outputs, visit->warmup, visit->runs, run_ms, step_ms);
+  if (bad < 0) pb_fail("%s: %s", p->name, pb_message(model));
   if (bad) pb_fail("input '%s' holds a number outside 0 to %d", p->inputs[bad - 1].name, p->inputs[bad - 1].limit - 1);
   print_result(a, model, visit, began_ms, run_ms, step_ms, outputs);
   free_arrays((void **)inputs, p->input_count);

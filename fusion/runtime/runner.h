@@ -1,7 +1,7 @@
 /* The parts of the runner. */
 #ifndef POCKETBERT_RUNNER_H
 #define POCKETBERT_RUNNER_H
-#include "program.h"
+#include "visit.h"
 
 /* What the command line asks for: one program, or a `round`. `inputs` are the words NAME=1,2,3 after --input. */
 typedef struct {

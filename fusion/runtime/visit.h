@@ -1,4 +1,4 @@
-/* A program's turn in a round of several. */
+/* Programs and their turns in a round, as a runner sees them: the same on a processor and on a GPU. */
 #ifndef POCKETBERT_VISIT_H
 #define POCKETBERT_VISIT_H
 #include "pocketbert.h"
@@ -10,5 +10,29 @@ typedef struct {
   int warmup;
   int runs;
 } pb_visit;
+
+extern const pb_program pb_programs[];
+extern const int pb_program_count;
+
+/* The program of that name, or NULL. */
+const pb_program *pb_find_program(const char *name);
+
+/* The hash of a step's block. */
+const char *pb_block_hash(const pb_program *program, int step);
+
+/* How many kernels one run hands to a driver; 0 on a processor. */
+int pb_launches(const pb_program *program);
+
+/* As pb_open, for the programs of all visits: memory, threads and made-up weights are there once and serve them all;
+   a file must hold the weights of each. It is open at the first visit. */
+pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size);
+
+/* Turns a model that was opened for it to a visit: its program, with activations of zero. Nothing may run meanwhile.
+   Returns 0, or PB_FAILED, of which pb_message tells more. */
+int pb_turn_to(pb_model *model, const pb_visit *visit);
+
+/* Whether the weights of the first visit's program are those of all the others as well; else 0, with one line in
+   `error`. */
+int pb_are_one_program(const pb_visit *visits, int count, char *error, size_t size);
 
 #endif

@@ -261,7 +261,7 @@ def _bench_on_phone(compiled: CompiledModel, spec: DeviceSpec) -> dict[str, Any]
 
     device = open_device(spec)
     try:
-        runner = compiled.runner(device.target)
+        runner = compiled.runner(device.machine)
         device.prepare(runner)
         visit = Visit("model", compiled.blocks, warmup=10, runs=100)
         (samples,) = device.go_round(Round((visit,), compiled.threads, runner))

@@ -131,7 +131,7 @@ def compiled_for(bench: Bench, place: Place, compiled: Any, onnx: Path) -> Any:
     """The compiled model with the number of threads that a device gives it; ``compiled`` has that of the first."""
     if place.threads == bench.threads:
         return compiled
-    return bench.stages.compile_model(onnx, bench.study.options.seq_len, place.threads)
+    return bench.stages.compile_model(place.device, onnx, bench.study.options.seq_len, place.threads)
 
 
 def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) -> tuple[Any, Path, float]:
@@ -142,7 +142,7 @@ def compile_checked(bench: Bench, checkpoint: Path, architecture: Architecture) 
     """
     seq_len = bench.study.options.seq_len
     onnx = bench.stages.export_onnx(checkpoint, checkpoint.with_name(f"{checkpoint.name}.onnx"), seq_len)
-    compiled = bench.stages.compile_model(onnx, seq_len, bench.threads)
+    compiled = bench.stages.compile_model(bench.device, onnx, seq_len, bench.threads)
     difference = bench.stages.max_difference(compiled, onnx, architecture, bench.study.options.seed)
     if not difference <= TOLERANCE:
         raise PocketBertError(

@@ -60,7 +60,7 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
     (folder / CARD).write_text(model_card(result, document), encoding="utf-8")
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
-    compiled = bench.stages.compile_model(onnx, result.options.seq_len, bench.threads)
+    compiled = bench.stages.compile_model(bench.device, onnx, result.options.seq_len, bench.threads)
     for place, device in zip(bench.places, result.devices, strict=True):
         wanted = folder / compiled_folder(result.devices, device)
         if not wanted.exists():

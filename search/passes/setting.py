@@ -216,7 +216,7 @@ def summarise_device(place: Place) -> DeviceSummary:
         unit=device.unit,
         fingerprint=description.fingerprint,
         processor=description.processor,
-        target=device.target.name,
+        target=device.machine.code,
         threads=place.threads,
         provenance=device.provenance,
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fusion import target_named
 from fusion.emit.memory import memory_bytes
+from fusion.emit.named import emitter_named
 from search.latencies import Timing, listed
 from search.options import LatencySource
 from search.records import Candidate, DeviceSummary, FurtherOutlook, Outlook
@@ -101,7 +101,7 @@ def short_timing(timing: Timing) -> dict[str, Any]:
 
 def held_bytes(candidate: Candidate, device: DeviceSummary) -> int:
     """What a model holds while it runs on a device."""
-    return memory_bytes([candidate.architecture], target_named(device.target), device.threads)[0]
+    return memory_bytes([candidate.architecture], emitter_named(device.target), device.threads)[0]
 
 
 def compiled_folder(devices: Sequence[DeviceSummary], device: DeviceSummary) -> str:

@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from data.errors import DeviceError
+from fusion.build.machine import Processor
 from fusion.compiled import CompiledModel, compile_model
 from fusion.target import target_named
 from search.commands._options import Command, console, emit_json, run_command
@@ -74,7 +75,7 @@ def _emulated(
 ) -> list[list[float]]:
     """Outputs of the static runner."""
     rows = {name: [int(value) for value in row[0]] for name, row in inputs.items()}
-    command = model.runner(target_named(target)).command("model", threads=2, warmup=0, runs=1, inputs=rows)
+    command = model.runner(Processor(target_named(target))).command("model", threads=2, warmup=0, runs=1, inputs=rows)
     done = subprocess.run([*emulator, *command], capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=True)
     return list(json.loads(done.stdout)["outputs"].values())
 

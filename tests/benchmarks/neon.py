@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from data.errors import DeviceError
+from fusion.build.machine import Processor
 from fusion.compare.engines import EngineSettings, open_engine
 from fusion.compiled import compile_model
 from fusion.target import target_named
@@ -49,7 +50,7 @@ def _compare(emulator: str, name: str, seq_len: int) -> dict[str, Any]:
     """Largest difference over two ragged masks, and the largest output for scale."""
     files = model_files(name, seq_len)
     compiled = compile_model(files.onnx, seq_len=seq_len)
-    runner = compiled.runner(target_named("aarch64-neon"))
+    runner = compiled.runner(Processor(target_named("aarch64-neon")))
     reference = open_engine("onnxruntime", files, EngineSettings(threads=2))
     start, difference, largest = time.monotonic(), 0.0, 0.0
     for share in _MASKS:

@@ -74,7 +74,7 @@ def _compile_first(progress: ProgressPrinter) -> None:
     device = open_device(load_device("host"))
     progress(ProgressEvent("compile models", 0, None, "for all profiles"))
     compiler_for(device)
-    build_model_suite(plan_profile(SamplingRange(), None, 0).models, device.target)
+    build_model_suite(plan_profile(SamplingRange(), None, 0).models, device.machine)
 
 
 def _profile(path: Path, threads: int, progress: ProgressPrinter) -> dict[str, Any]:

@@ -30,7 +30,7 @@ WARMUP, RUNS = 1, 4
 def main(models: int, rounds: int, threads: int) -> None:
     device = open_device(load_device("host"))
     architectures = sample_architectures(SamplingRange(), models, 0)
-    runner = build_model_suite(architectures, device.target)
+    runner = build_model_suite(architectures, device.machine)
     visits = [Visit(each.name, plan_architecture(each), WARMUP, RUNS) for each in architectures]
     random = np.random.default_rng(0)
     orders = [[visits[place] for place in random.permutation(models)] for _ in range(rounds)]

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from fusion.block import Block
+from fusion.build.machine import Processor
 from fusion.build.runner import Runner, build_suite
 from fusion.compare.peak import measure_peak
 from fusion.compiled import compile_model
@@ -66,7 +67,7 @@ def _say(line: str, as_json: bool) -> None:
 
 def _shares(counts: Counter[Block], threads: int, repeats: int, peak: float) -> dict[str, float]:
     """Milliseconds of one run on all threads, by what they are spent on."""
-    runner = build_suite(list(counts), host_target())
+    runner = build_suite(list(counts), Processor(host_target()))
     total = dict.fromkeys(("ideal", "kernel", "memory", "waiting", "attention"), 0.0)
     for block, count in counts.items():
         hot, cold = (_shortest_ms(runner, block, 1, repeats, rotate) for rotate in (0, _COLD_BYTES))

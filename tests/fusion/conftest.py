@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import DeviceError
+from fusion.build.machine import Gpu, host_gpu
 from tests.fusion.checkpoints.checkpoints import save_classifier
 
 
@@ -17,6 +19,15 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(scope="module")
+def gpu(shared_home: None) -> Gpu:
+    """This machine's GPU, or PoCL on its cores; the test is skipped where there is no driver."""
+    try:
+        return host_gpu()
+    except DeviceError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

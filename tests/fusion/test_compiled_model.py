@@ -12,7 +12,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import InputError, PocketBertError
-from fusion import compile_model, export_compiled, host_target, plan_architecture, target_named
+from fusion import Processor, compile_model, export_compiled, host_target, plan_architecture, target_named
 from fusion.build.library import NativeModel
 from fusion.build.runner import Runner
 from tests.fusion.models import export, random_architecture, random_inputs, reference, save_checkpoint
@@ -84,7 +84,7 @@ def test_aarch64_gives_the_same_numbers_under_qemu(name: str, cpu: str, small_on
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("qemu-user-static is not installed")
-    runner = compile_model(small_onnx, seq_len=SMALL.seq_len).runner(target_named(name))
+    runner = compile_model(small_onnx, seq_len=SMALL.seq_len).runner(Processor(target_named(name)))
     inputs = random_inputs(SMALL, 25)
     logits = run_program([emulator, "-cpu", cpu, *model_command(runner, inputs)])
     assert np.abs(logits - reference(small_onnx, inputs)[0]).max() < TOLERANCE

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given, settings
 
 from data.architecture import Architecture, Head
-from data.errors import DeviceError
 from fusion import compile_model
 from fusion.build.library import NativeModel
-from fusion.build.machine import Gpu, host_gpu
+from fusion.build.machine import Gpu
 from fusion.build.toolchain import toolchain
 from fusion.emit.opencl.family import FAMILIES, Family, Tile
 from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table, launches
@@ -41,14 +40,6 @@ pytestmark = pytest.mark.usefixtures("shared_home")
 # Of the range of what the model gives.
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}
 BERT_BASE = Architecture(layers=12, hidden=768, heads=12, intermediate=3072, vocab_size=30522, seq_len=128)
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Gpu:
-    try:
-        return host_gpu()
-    except DeviceError as error:
-        pytest.skip(str(error))
 
 
 def assert_close(made: np.ndarray, expected: np.ndarray, precision: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from torch import Tensor
 
 from data.errors import UnsupportedOperatorError
-from fusion import compile_model, target_named
+from fusion import Processor, compile_model, target_named
 from tests.fusion.families import FAMILIES, Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.heads import POOLED, SCORES, UNIT_ROWS, Head, everything, export_head
 
@@ -116,7 +116,9 @@ def test_phones_compute_the_same(tmp_path: Path) -> None:
     model = compile_model(path, seq_len=how.seq_len)
     rows = {port.name: [int(value) for value in inputs[port.name][0]] for port in model.program.inputs}
     for core, target in (("cortex-a53", "aarch64-neon"), ("cortex-a76", "aarch64-lse")):
-        command = model.runner(target_named(target)).command("model", threads=2, warmup=0, runs=1, inputs=rows)
+        command = model.runner(Processor(target_named(target))).command(
+            "model", threads=2, warmup=0, runs=1, inputs=rows
+        )
         done = subprocess.run(
             [EMULATOR, "-cpu", core, *command], capture_output=True, text=True, timeout=120, check=True
         )

@@ -34,7 +34,7 @@ def test_times_clock_and_temperature_tell_the_same_story(attach: Attach, qemu: s
     phone = attach(with_fine_clocks(s20()))
     device = open_device(SPEC)
     blocks = [make_block("gemm", {"rows": 8, "inner": 32, "columns": 64 * n}, ("bias",)) for n in (1, 2)]
-    runner = build_suite(blocks, device.target)
+    runner = build_suite(blocks, device.machine)
     speed = phone.speed = Speed(blocks, fall=FALL, period=24)
     work = Round(tuple(Visit(block.hash, (block,), 1, 9) for block in blocks * 3), threads=2, runner=runner)
     device.state()

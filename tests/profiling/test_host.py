@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.device_spec import load_device
-from data.errors import DeviceError, InputError
+from data.errors import DeviceError
 from data.usable_processors import UsableProcessors
 from profiling import Device, RawSamples, Round, Visit, open_device
 from tests.profiling.doubles import RECORDED, FakeRunner, printing, script
@@ -131,8 +131,9 @@ def test_state_holds_only_what_can_be_read(host: Device) -> None:
     assert "load" in host.state().to_dict()
 
 
-def test_host_has_no_gpu() -> None:
-    with pytest.raises(InputError, match="no unit 'gpu'"):
-        open_device(load_device("host"), unit="gpu")
+def test_host_is_not_simulated_and_a_gpu_needs_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_OPENCL", "/nowhere/libOpenCL.so")
+    with pytest.raises(DeviceError, match=r"no OpenCL driver: tried /nowhere/libOpenCL.so; install one"):
+        open_device(load_device("host"), unit="gpu").describe()
     with pytest.raises(DeviceError, match="cannot be simulated"):
         open_device(load_device("host"), simulated=True)

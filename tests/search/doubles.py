@@ -140,6 +140,10 @@ class FakeDevice:
     def target(self) -> Any:
         return SimpleNamespace(name="aarch64-neon" if self.spec.kind == "android" else "x86_64-avx2")
 
+    @property
+    def machine(self) -> Any:
+        return SimpleNamespace(code=self.target.name)
+
     def describe(self) -> Any:
         return SimpleNamespace(fingerprint=f"{self.options.device}-{self.provenance}", processor="a processor of tests")
 
@@ -213,7 +217,7 @@ class World:
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
             export_onnx=self.export_onnx,
-            compile_model=lambda source, seq_len, threads: SimpleNamespace(source=source),
+            compile_model=lambda device, source, seq_len, threads: SimpleNamespace(source=source),
             max_difference=lambda compiled, onnx, architecture, seed: self.difference,
             time_architectures=self.time_architectures,
             time_model=self.time_model,

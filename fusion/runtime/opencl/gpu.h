@@ -1,7 +1,7 @@
 /* Programs of kernels, as generated code and the GPU's runtime share them. */
 #ifndef POCKETBERT_GPU_H
 #define POCKETBERT_GPU_H
-#include "pocketbert.h"
+#include "visit.h"
 
 #define PB_MAX_INPUTS 8 /* of a block; the compiler keeps to it */
 
@@ -43,8 +43,6 @@ typedef struct {
   int flush_every;  /* after so many launches what is enqueued is handed to the device; 0: at the end */
 } pb_gpu_program;
 
-extern const pb_program pb_programs[];
 extern const pb_gpu_program pb_gpu_programs[];
-extern const int pb_program_count;
 
 #endif

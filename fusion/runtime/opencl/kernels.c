@@ -1,10 +1,10 @@
-/* Building kernels takes a driver's compiler seconds; its binaries are kept in one file a model, beside its weights. */
+/* Building kernels takes a driver's compiler seconds; its binaries are kept, one file a kernel. */
 #define _GNU_SOURCE
 #include "opencl/kernels.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PB_OPTIONS "-cl-std=CL1.2 -cl-mad-enable"
@@ -12,49 +12,55 @@
 #define PB_MOST_BINARY (64u << 20)
 #define PB_LOG_BYTES (1 << 14)
 
-/* Which program the binaries are of, and which driver they are for. */
-static void write_stamp(char *stamp, const pb_driver *driver, const pb_program *program) {
-  memset(stamp, 0, PB_STAMP_BYTES);
-  snprintf(stamp, PB_STAMP_BYTES, "PBKERNEL1\n%s\n%s\n%s\n%s\n%s\n%s\n", program->id, driver->name, driver->vendor,
-           driver->driver, driver->version, PB_OPTIONS);
-}
-
 /* FNV-1a, 64 bits. */
-static uint64_t digest(uint64_t state, const void *bytes, size_t count) {
+static uint64_t digest(const void *bytes, size_t count) {
   const unsigned char *at = bytes;
+  uint64_t state = 0xcbf29ce484222325ull;
   for (size_t i = 0; i < count; i++) state = (state ^ at[i]) * 0x100000001b3ull;
   return state;
 }
-#define PB_FNV_START 0xcbf29ce484222325ull
+
+/* Of which source a binary is, and for which driver. */
+static void write_stamp(char *stamp, const pb_driver *driver, const pb_kernel *kernel) {
+  memset(stamp, 0, PB_STAMP_BYTES);
+  const size_t length = strlen(kernel->source);
+  snprintf(stamp, PB_STAMP_BYTES, "PBKERNEL2\n%s\n%zu %016llx\n%s\n%s\n%s\n%s\n%s\n", kernel->name, length,
+           (unsigned long long)digest(kernel->source, length), driver->name, driver->vendor, driver->driver,
+           driver->version, PB_OPTIONS);
+}
+
+/* The binary's file in the folder, for free(); NULL without a folder. */
+static char *path_of(const char *folder, const pb_kernel *kernel, const char *stamp) {
+  char *path = NULL;
+  if (!folder || asprintf(&path, "%s/%s-%016llx", folder, kernel->name,
+                          (unsigned long long)digest(stamp, PB_STAMP_BYTES)) < 0)
+    return NULL;
+  return path;
+}
 
 typedef struct {
+  char stamp[PB_STAMP_BYTES];
   uint64_t size;
   uint64_t digest;
 } entry_head;
 
-/* The next binary of the file, or NULL where it is cut short or damaged. */
-static unsigned char *read_entry(FILE *file, size_t *size) {
+/* The binary that a file holds, or NULL where there is none, it has another stamp, is cut short or damaged. */
+static unsigned char *read_entry(const char *path, const char *stamp, size_t *size) {
   entry_head head;
-  if (fread(&head, sizeof head, 1, file) != 1 || !head.size || head.size > PB_MOST_BINARY) return NULL;
-  unsigned char *bytes = malloc(head.size);
-  if (!bytes) return NULL;
-  if (fread(bytes, 1, head.size, file) == head.size && digest(PB_FNV_START, bytes, head.size) == head.digest) {
-    *size = head.size;
-    return bytes;
-  }
-  free(bytes);
-  return NULL;
-}
-
-/* The file behind its stamp, or NULL where it is not of this program and driver. */
-static FILE *open_cache(const char *path, const char *stamp) {
-  char found[PB_STAMP_BYTES];
   FILE *file = path ? fopen(path, "rbe") : NULL;
-  if (file && (fread(found, sizeof found, 1, file) != 1 || memcmp(found, stamp, sizeof found))) {
-    fclose(file);
-    return NULL;
+  unsigned char *bytes = NULL;
+  if (!file) return NULL;
+  if (fread(&head, sizeof head, 1, file) == 1 && !memcmp(head.stamp, stamp, PB_STAMP_BYTES) && head.size &&
+      head.size <= PB_MOST_BINARY)
+    bytes = malloc(head.size);
+  if (bytes && (fread(bytes, 1, head.size, file) != head.size || fgetc(file) != EOF ||
+                digest(bytes, head.size) != head.digest)) {
+    free(bytes);
+    bytes = NULL;
   }
-  return file;
+  fclose(file);
+  *size = bytes ? head.size : 0;
+  return bytes;
 }
 
 static cl_program from_binary(const pb_driver *d, cl_context context, const unsigned char *bytes, size_t size) {
@@ -93,62 +99,72 @@ static cl_program from_source(const pb_driver *d, cl_context context, const pb_k
   return NULL;
 }
 
-/* Writes one binary behind the others. Some drivers have it only when a kernel was made of the program. */
-static int write_entry(FILE *file, const pb_driver *d, cl_program program, const char *name) {
-  size_t size = 0;
+/* The program's binary, for free(), or NULL. Some drivers have it only when a kernel was made of the program. */
+static unsigned char *binary_of(const pb_driver *d, cl_program program, const char *name, size_t *size) {
   cl_int code = CL_SUCCESS;
   cl_kernel kernel = d->cl.CreateKernel(program, name, &code);
-  if (d->cl.GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS) size = 0;
-  unsigned char *bytes = size && size <= PB_MOST_BINARY ? malloc(size) : NULL;
-  int done = bytes && d->cl.GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof bytes, &bytes, NULL) == CL_SUCCESS;
-  if (done) {
-    const entry_head head = {size, digest(PB_FNV_START, bytes, size)};
-    done = fwrite(&head, sizeof head, 1, file) == 1 && fwrite(bytes, 1, size, file) == size;
+  if (d->cl.GetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof *size, size, NULL) != CL_SUCCESS) *size = 0;
+  unsigned char *bytes = *size && *size <= PB_MOST_BINARY ? malloc(*size) : NULL;
+  if (bytes && d->cl.GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof bytes, &bytes, NULL) != CL_SUCCESS) {
+    free(bytes);
+    bytes = NULL;
   }
-  free(bytes);
   if (kernel) d->cl.ReleaseKernel(kernel);
+  return bytes;
+}
+
+static int write_entry(const char *path, const char *stamp, const unsigned char *bytes, size_t size) {
+  entry_head head = {.size = size, .digest = digest(bytes, size)};
+  memcpy(head.stamp, stamp, PB_STAMP_BYTES);
+  FILE *file = fopen(path, "wbe");
+  int done = file && fwrite(&head, sizeof head, 1, file) == 1 && fwrite(bytes, 1, size, file) == size;
+  if (file && fclose(file)) done = 0;
   return done;
 }
 
 /* The file appears whole or not at all; whatever goes wrong costs the next start its time, nothing else. */
-static void keep(const pb_kernels *kernels, const pb_driver *d, const pb_gpu_program *gpu, const char *path,
-                 const char *stamp) {
+static void keep(const pb_driver *d, cl_program program, const char *name, const char *path, const char *stamp) {
+  size_t size = 0;
   char *partial = NULL;
-  if (asprintf(&partial, "%s.%d", path, (int)getpid()) < 0) return;
-  FILE *file = fopen(partial, "wbe");
-  int done = file && fwrite(stamp, PB_STAMP_BYTES, 1, file) == 1;
-  for (int i = 0; done && i < kernels->count; i++)
-    done = write_entry(file, d, kernels->programs[i], gpu->kernels[i].name);
-  if (file && fclose(file)) done = 0;
-  if (!done || rename(partial, path)) unlink(partial);
-  free(partial);
+  unsigned char *bytes = path ? binary_of(d, program, name, &size) : NULL;
+  if (!bytes) return;
+  if (asprintf(&partial, "%s.%d", path, (int)getpid()) >= 0) {
+    if (!write_entry(partial, stamp, bytes, size) || rename(partial, path)) unlink(partial);
+    free(partial);
+  }
+  free(bytes);
 }
 
-int pb_kernels_build(pb_kernels *kernels, const pb_driver *d, cl_context context, const pb_program *program,
-                     const pb_gpu_program *gpu, const char *cache, char *error, size_t size) {
+static cl_program build(const pb_driver *d, cl_context context, const pb_kernel *kernel, const char *folder, char *error,
+                        size_t error_size) {
   char stamp[PB_STAMP_BYTES];
-  *kernels = (pb_kernels){calloc((size_t)gpu->kernel_count + 1, sizeof(cl_program)), 0, 0};
+  size_t size = 0;
+  write_stamp(stamp, d, kernel);
+  char *path = path_of(folder, kernel, stamp);
+  unsigned char *bytes = read_entry(path, stamp, &size);
+  cl_program built = bytes ? from_binary(d, context, bytes, size) : NULL;
+  if (!built) {
+    built = from_source(d, context, kernel, error, error_size);
+    if (built) keep(d, built, kernel->name, path, stamp);
+  }
+  free(bytes);
+  free(path);
+  return built;
+}
+
+int pb_kernels_build(pb_kernels *kernels, const pb_driver *d, cl_context context, const pb_gpu_program *gpu,
+                     const char *folder, char *error, size_t size) {
+  *kernels = (pb_kernels){calloc((size_t)gpu->kernel_count + 1, sizeof(cl_program)), 0};
   if (!kernels->programs) {
     snprintf(error, size, "not enough memory");
     return 1;
   }
-  write_stamp(stamp, d, program);
-  FILE *file = open_cache(cache, stamp);
-  for (int i = 0; i < gpu->kernel_count; i++) {
-    size_t length = 0;
-    unsigned char *bytes = file ? read_entry(file, &length) : NULL;
-    cl_program built = bytes ? from_binary(d, context, bytes, length) : NULL;
-    if (!built) {
-      built = from_source(d, context, &gpu->kernels[i], error, size);
-      kernels->compiled++;
-    }
-    free(bytes);
-    if (!built) break;
-    kernels->programs[kernels->count++] = built;
+  if (folder) mkdir(folder, 0777); /* where it cannot be made, nothing is kept */
+  for (; kernels->count < gpu->kernel_count; kernels->count++) {
+    cl_program built = build(d, context, &gpu->kernels[kernels->count], folder, error, size);
+    if (!built) return 1;
+    kernels->programs[kernels->count] = built;
   }
-  if (file) fclose(file);
-  if (kernels->count < gpu->kernel_count) return 1;
-  if (cache && kernels->compiled) keep(kernels, d, gpu, cache, stamp);
   return 0;
 }
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,9 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import DeviceError, InputError, PocketBertError
-from fusion import compile_model, host_target
+from fusion import build_model_suite, compile_model, host_target, plan_architecture
 from fusion.build.machine import host_gpu
+from fusion.build.runner import visit_line
 from fusion.build.toolchain import RUNTIME
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compiled import CompiledModel
@@ -55,22 +60,17 @@ def onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def log(stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The stand-in is the driver; what it was called for goes to this file."""
+    """The stand-in is the driver; what it was called for goes to this file, binaries of kernels to a folder beside."""
     monkeypatch.setenv("POCKETBERT_OPENCL", str(stand_in))
+    monkeypatch.setenv("POCKETBERT_KERNELS", str(tmp_path / "kernels"))
     monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
     return tmp_path / "log"
 
 
 @pytest.fixture
 def model(log: Path, onnx: Path) -> CompiledModel:
-    """Compiled for the stand-in, without kernels of an earlier test beside its weights."""
-    compiled = compile_model(onnx, seq_len=ARCHITECTURE.seq_len, unit="gpu")
-    kernels_of(compiled).unlink(missing_ok=True)
-    return compiled
-
-
-def kernels_of(compiled: CompiledModel) -> Path:
-    return Path(f"{compiled.weights()}.kernels")
+    """Compiled for the stand-in."""
+    return compile_model(onnx, seq_len=ARCHITECTURE.seq_len, unit="gpu")
 
 
 def calls(log: Path) -> Counter[str]:
@@ -111,7 +111,9 @@ def test_all_that_was_made_is_released(model: CompiledModel, log: Path) -> None:
     assert log.read_text().splitlines()[-1] == "live 0"
 
 
-def test_kernels_are_built_once(onnx: Path, model: CompiledModel, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_are_built_once(
+    onnx: Path, model: CompiledModel, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kernels = {kernel.name for unit in model.program.units for kernel in unit.kernels}
 
     def sources_built() -> int:
@@ -123,23 +125,110 @@ def test_kernels_are_built_once(onnx: Path, model: CompiledModel, log: Path, mon
         return found["CreateProgramWithSource"]
 
     assert sources_built() == len(kernels) and sources_built() == 0
-    kept = kernels_of(model)
-    whole = kept.read_bytes()
-    for damaged in (b"", whole[:500], whole[:-1], whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]):
-        kept.write_bytes(damaged)
-        assert sources_built() > 0
-        assert kept.read_bytes() == whole and sources_built() == 0
+    kept = sorted((tmp_path / "kernels").iterdir())
+    assert len(kept) == len(kernels)
+    whole, other = kept[0].read_bytes(), kept[1].read_bytes()
+    for damaged in (
+        b"",
+        whole[:500],
+        whole[:-1],
+        whole + b"x",
+        whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
+        other,
+    ):
+        kept[0].write_bytes(damaged)
+        assert sources_built() == 1
+        assert kept[0].read_bytes() == whole and sources_built() == 0
     monkeypatch.setenv("STAND_IN_DRIVER", "2")  # binaries of another driver are not tried
     assert sources_built() == len(kernels) and sources_built() == 0
     monkeypatch.setenv("STAND_IN_FAIL", "CreateProgramWithBinary:-42")
     assert sources_built() == len(kernels)
 
 
-def test_what_cannot_be_kept_is_built_each_time(model: CompiledModel, log: Path) -> None:
-    kernels_of(model).mkdir()
+def test_kernels_are_kept_beside_the_weights_where_nothing_else_is_said(
+    model: CompiledModel, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POCKETBERT_KERNELS")
+    model.run({"input_ids": IDS})
+    names = {path.name.rpartition("-")[0] for path in (model.weights().parent / "kernels").iterdir()}
+    assert names >= {kernel.name for unit in model.program.units for kernel in unit.kernels}
+
+
+def test_what_cannot_be_kept_is_built_each_time(model: CompiledModel, log: Path, tmp_path: Path) -> None:
+    (tmp_path / "kernels").write_text("no folder")
     model.run({"input_ids": IDS})
     assert calls(log)["CreateProgramWithSource"] > 0
-    kernels_of(model).rmdir()
+
+
+def test_whoever_is_killed_while_kernels_are_kept_leaves_whole_files(model: CompiledModel, log: Path) -> None:
+    """Whenever SIGKILL comes: what lies there under its name is whole, and the next run builds the others only."""
+    runner = model.runner()
+    command = runner.command("model", threads=1, warmup=0, runs=1)
+    folder = log.parent / "kernels"
+    expected = built_by(command, log)
+    whole = contents(folder)
+    assert expected == len(whole) > 5
+    for moment in range(1, 25):
+        shutil.rmtree(folder)
+        victim = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(moment / 1000)
+        victim.kill()
+        victim.wait()
+        left = contents(folder)
+        assert all(whole[name] == content for name, content in left.items())
+        assert built_by(command, log) == expected - len(left)
+        assert contents(folder) == whole
+
+
+def built_by(command: list[str], log: Path) -> int:
+    """How many sources a run of the command builds."""
+    log.unlink(missing_ok=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return calls(log)["CreateProgramWithSource"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What is kept, by its name; not what somebody had begun to write."""
+    return {path.name: path.read_bytes() for path in folder.glob("*") if path.suffix == ""}
+
+
+def test_the_runner_goes_round_programs_of_the_gpu(log: Path) -> None:
+    """Several models in one process: each with its launches, its own blocks, and the device's share of the time."""
+    architectures = [replace(ARCHITECTURE, layers=layers) for layers in (1, 2)]
+    runner = build_model_suite(architectures, host_gpu())
+    names = [each.name for each in (*architectures, architectures[0])]
+    lines = "".join(visit_line(name, 1, 3, 0) for name in names)
+    command = runner.round_command("-", threads=1, fill_weights=True)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["program"] for result in results] == names
+    for result, architecture in zip(results, [*architectures, architectures[0]], strict=True):
+        blocks = plan_architecture(architecture)
+        assert [each["hash"] for each in result["blocks"]] == [block.hash for block in blocks]
+        assert result["launches"] >= len(blocks) and result["model_bytes"] > 0 and len(result["samples_ms"]) == 3
+    assert log.read_text().splitlines()[-1] == "live 0"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--rotate", "100000"], "a GPU has one copy of the weights: no bytes to rotate over"),
+        (["--input", "input_ids=1,2"], "takes 8 numbers, not 2"),
+    ],
+)
+def test_what_a_runner_of_the_gpu_cannot_do_is_said(options: list[str], problem: str, log: Path) -> None:
+    runner = build_model_suite([ARCHITECTURE], host_gpu())
+    command = runner.command(ARCHITECTURE.name, threads=1, warmup=0, runs=1)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and problem in done.stderr
+
+
+def test_trouble_in_the_middle_of_a_round_names_the_program(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = build_model_suite([ARCHITECTURE], host_gpu())
+    monkeypatch.setenv("STAND_IN_FAIL", "Finish:-14")
+    command = runner.command(ARCHITECTURE.name, threads=1, warmup=0, runs=1)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"{ARCHITECTURE.name}: the run: the driver refused (-14)" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -213,8 +302,3 @@ def test_a_gpu_is_described_by_its_driver(log: Path) -> None:
 def test_what_no_code_is_generated_for_is_refused(options: dict[str, Any], problem: str, log: Path, onnx: Path) -> None:
     with pytest.raises(InputError, match=problem):
         compile_model(onnx, seq_len=ARCHITECTURE.seq_len, **options)
-
-
-def test_a_model_for_the_gpu_has_no_runner(model: CompiledModel) -> None:
-    with pytest.raises(InputError, match="no runner for the GPU"):
-        model.runner()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.architecture import Architecture
-from fusion import build_suite, compile_model, export_compiled, make_block, target_named
+from fusion import Processor, build_suite, compile_model, export_compiled, make_block, target_named
 from fusion.build.toolchain import RUNTIME
 from fusion.target import TARGETS
 from tests.fusion.models import export
@@ -52,7 +52,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
 @pytest.mark.parametrize(("name", "cpu", "lacks"), MEETINGS)
 def test_a_runner_runs_or_says_what_the_processor_lacks(name: str, cpu: str, lacks: str) -> None:
     target = target_named(name)
-    command = build_suite([BLOCK], target).command(BLOCK.hash, threads=2, warmup=0, runs=1)
+    command = build_suite([BLOCK], Processor(target)).command(BLOCK.hash, threads=2, warmup=0, runs=1)
     done = subprocess.run([*emulator(target.machine, cpu), *command], capture_output=True, text=True, timeout=120)
     if lacks:
         (line,) = said(done)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from data.architecture import Architecture
-from fusion import Runner, build_model_suite, compile_model, host_target
+from fusion import Processor, Runner, build_model_suite, compile_model, host_target
 from fusion.build.runner import visit_line
 from fusion.build.toolchain import RUNNER_SOURCES, RUNTIME, RUNTIME_SOURCES
 from fusion.planning.fused_block import MAX_INPUTS
@@ -177,7 +177,9 @@ def test_a_model_of_one_file_is_visited_again_and_again(runner: list[str], tmp_p
 def two_models(shared_home: None) -> Runner:
     """A runner of two models of unequal sizes."""
     sizes = {"vocab_size": 50, "seq_len": 7}
-    return build_model_suite([Architecture(1, 32, 2, 64, **sizes), Architecture(2, 64, 4, 96, **sizes)], host_target())
+    return build_model_suite(
+        [Architecture(1, 32, 2, 64, **sizes), Architecture(2, 64, 4, 96, **sizes)], Processor(host_target())
+    )
 
 
 def test_programs_of_a_round_share_memory_and_keep_their_own_figures(two_models: Runner) -> None:

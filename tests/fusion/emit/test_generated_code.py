@@ -14,7 +14,16 @@ from scipy.special import erf
 
 from data.architecture import Architecture
 from data.errors import InputError
-from fusion import Block, build_model_suite, build_suite, host_target, make_block, plan_architecture, target_named
+from fusion import (
+    Block,
+    Processor,
+    build_model_suite,
+    build_suite,
+    host_target,
+    make_block,
+    plan_architecture,
+    target_named,
+)
 from fusion.build.toolchain import Toolchain
 from fusion.emit.c import emit_block
 from fusion.emit.c.program import emit_table
@@ -80,7 +89,7 @@ FUNCTIONS = '#include "vector.h"\n' + "".join(
 
 
 def test_vector_functions_keep_their_stated_errors(tmp_path: Path) -> None:
-    library = ctypes.CDLL(str(Toolchain(host_target(), tmp_path).library([FUNCTIONS, emit_table([])])))
+    library = ctypes.CDLL(str(Toolchain(Processor(host_target()), tmp_path).library([FUNCTIONS, emit_table([])])))
     # Every fp32 in a fine grid, and the edges.
     x = np.concatenate([np.linspace(-87, 88, 1 << 18), np.linspace(-5, 5, 1 << 18), np.zeros(16)]).astype(np.float32)
 
@@ -107,7 +116,7 @@ def timed(command: list[str]) -> dict[str, object]:
 
 def test_a_suite_times_each_block_and_rotates_its_weights(tmp_path: Path) -> None:
     blocks = sorted(set(plan_architecture(Architecture(1, 64, 2, 128, vocab_size=100))), key=lambda block: block.hash)
-    runner = build_suite([*blocks, *blocks], host_target(), tmp_path)
+    runner = build_suite([*blocks, *blocks], Processor(host_target()), tmp_path)
     assert list(runner.programs) == [block.hash for block in blocks]
     for block in blocks:
         command = runner.command(
@@ -123,8 +132,10 @@ def test_a_suite_times_each_block_and_rotates_its_weights(tmp_path: Path) -> Non
 def test_a_model_suite_names_its_architectures(tmp_path: Path) -> None:
     architectures = [Architecture(layers, 64, 2, 128, vocab_size=100) for layers in (1, 2)]
     with pytest.raises(InputError, match="two different models are called 2x64-h2-f128"):
-        build_model_suite([*architectures, Architecture(2, 64, 2, 128, vocab_size=100, labels=3)], host_target())
-    runner = build_model_suite(architectures, host_target(), tmp_path)
+        build_model_suite(
+            [*architectures, Architecture(2, 64, 2, 128, vocab_size=100, labels=3)], Processor(host_target())
+        )
+    runner = build_model_suite(architectures, Processor(host_target()), tmp_path)
     assert set(runner.programs) == {architecture.name for architecture in architectures}
     result = timed(runner.command(architectures[1].name, threads=1, warmup=0, runs=3))
     assert len(result["blocks"]) == len(plan_architecture(architectures[1]))  # type: ignore[arg-type]
@@ -160,4 +171,4 @@ def test_the_runner_says_what_is_wrong(words: list[str], problem: str, block_run
 @pytest.fixture(scope="module")
 def block_runner(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     block: Block = CASES["rowwise"]
-    return str(build_suite([block], host_target(), tmp_path_factory.mktemp("suite")).executable), block.hash
+    return str(build_suite([block], Processor(host_target()), tmp_path_factory.mktemp("suite")).executable), block.hash

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 
 from data.architecture import HEADS, Architecture, Head
 from fusion import compile_model, host_target, target_named
+from fusion.build.machine import Gpu
 from fusion.emit.c.program import build_program, ready_count, scratch_bytes
 from fusion.emit.memory import memory_bytes
+from fusion.emit.named import OPENCL, emitter_named
+from fusion.emit.opencl.family import FAMILIES
+from fusion.emit.program import place
 from fusion.planning.architecture_plan import architecture_plan
-from fusion.target import TARGETS, Target
+from fusion.target import TARGETS
 from tests.fusion.models import export
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -45,19 +49,25 @@ def shapes(draw: st.DrawFn) -> Architecture:
     )
 
 
-def laid_out(architecture: Architecture, target: Target, threads: int) -> int:
+def laid_out(architecture: Architecture, name: str, threads: int) -> int:
     """As the runtime counts, from the program's own tables."""
-    program = build_program(architecture_plan(architecture), target)
+    if name.startswith(OPENCL):
+        on_gpu = place(architecture_plan(architecture), emitter_named(name))
+        return on_gpu.weight_bytes + on_gpu.arena_bytes
+    program = build_program(architecture_plan(architecture), target_named(name))
     counters = 4 * (ready_count(program) + 1) + 24 * (len(program.steps) + 1)
     return 64 + program.weight_bytes + program.arena_bytes + scratch_bytes(program) * threads + counters
 
 
+CODES = (*sorted(TARGETS), *(f"{OPENCL}{family}" for family in FAMILIES))
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(shapes(), min_size=1, max_size=3), st.sampled_from(sorted(TARGETS)), st.integers(1, 8))
+@given(st.lists(shapes(), min_size=1, max_size=3), st.sampled_from(CODES), st.integers(1, 8))
 def test_memory_is_that_of_the_program_at_any_depth(models: list[Architecture], name: str, threads: int) -> None:
     wanted = [replace(model, layers=layers) for model in models for layers in (1, 2, 3, 7, 16)]
-    found = memory_bytes(wanted, target_named(name), threads)
-    assert list(found) == [laid_out(model, target_named(name), threads) for model in wanted]
+    found = memory_bytes(wanted, emitter_named(name), threads)
+    assert list(found) == [laid_out(model, name, threads) for model in wanted]
 
 
 @pytest.mark.parametrize("sizes", SHAPES)
@@ -70,4 +80,14 @@ def test_a_running_model_holds_so_much(sizes: tuple[int, int, int, int, Head], t
     model.time(warmup=1, runs=2)
     execution = model.summary.execution
     assert execution is not None
-    assert memory_bytes([architecture], host_target(), threads) == (execution.model_bytes,)
+    emitter = emitter_named(host_target().name)
+    assert memory_bytes([architecture], emitter, threads) == (execution.model_bytes,)
+
+
+def test_a_running_model_on_the_gpu_holds_so_much(gpu: Gpu, tmp_path: Path) -> None:
+    architecture = Architecture(2, 48, 3, 80, vocab_size=300, seq_len=20)
+    model = compile_model(export(architecture, tmp_path), seq_len=20, unit="gpu")
+    model.time(warmup=0, runs=1)
+    execution = model.summary.execution
+    assert execution is not None
+    assert memory_bytes([architecture], emitter_named(gpu.code), 1) == (execution.model_bytes,)

@@ -1,0 +1,54 @@
+"""A GPU's kernels, built before anything is timed: its driver compiles them when they run for the first time."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from data.errors import DeviceError
+from data.progress import Progress, ProgressEvent, no_progress
+
+if TYPE_CHECKING:
+    from fusion import Runner
+
+# The folder in which runners keep binaries of kernels (runtime/opencl/model.c).
+KERNELS_VARIABLE = "POCKETBERT_KERNELS"
+# A model has a dozen kernels or two, each a second or two at most.
+_LIMIT_S = 180.0
+
+
+def build_kernels(
+    runner: Runner, environment: Mapping[str, str], at_once: int, progress: Progress = no_progress
+) -> None:
+    """Runs each program of a runner once, ``at_once`` side by side, so that binaries of all kernels are kept.
+
+    Raises:
+        DeviceError: the driver does not build one, or does not run it; the message is the runner's.
+    """
+    total = len(runner.programs)
+
+    def run(program: str) -> str:
+        _run_once(runner, program, environment)
+        return program
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for done, program in enumerate(pool.map(run, runner.programs), 1):
+            progress(ProgressEvent("build kernels", done, total, program))
+
+
+def _run_once(runner: Runner, program: str, environment: Mapping[str, str]) -> None:
+    command = runner.command(program, threads=1, warmup=0, runs=1, fill_weights=runner.weights is None)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_LIMIT_S, check=False, env=dict(environment)
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(f"the GPU's driver did not build and run {program} within {_LIMIT_S:g} s") from error
+    except OSError as error:
+        raise DeviceError(f"{command[0]} cannot be started: {error.strerror}") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else "without a message"
+        raise DeviceError(f"{program} ended with status {done.returncode}: {reason}")
