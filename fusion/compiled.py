@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fusion.build.machine import Machine, Processor, host_gpu
 from fusion.build.model_inputs import complete_inputs, under_our_names, whole_number
 from fusion.build.opened import OpenedModel
 from fusion.build.runner import Runner, link_runner
+from fusion.build.tile_timing import timed_tiles
 from fusion.emit.opencl.program import launches
 from fusion.emit.program import Program
 from fusion.emit.weights import are_whole, write_weights
@@ -208,6 +209,7 @@ def compile_model(
     rename: Mapping[str, str] | None = None,
     unit: str = "cpu",
     precision: str = "fp32",
+    tune: bool = False,
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
@@ -215,7 +217,8 @@ def compile_model(
     that are legal but not always faster: modelled, or measured with :class:`fusion.compare.measured_cost.MeasuredCost`.
     ``rename`` says which of an ONNX file's inputs are input_ids, attention_mask and token_type_ids, where its names do
     not; runs take both names. ``unit`` is ``cpu`` or ``gpu``: there ``threads`` are the driver's own matter, and with
-    ``precision`` ``fp16`` activations and matrices are kept as half, while sums stay fp32.
+    ``precision`` ``fp16`` activations and matrices are kept as half, while sums stay fp32; ``tune`` times up to twelve
+    tiles for each product there, once for a device and its driver.
 
     Raises:
         InputError: an option is not what it should be, ``rename`` does not fit the model's inputs, or the sequence is
@@ -234,10 +237,18 @@ def compile_model(
         raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
     if unit == "gpu" and target is not None:
         raise InputError("target is a processor's instruction set: unit 'gpu' takes none")
+    if tune and unit != "gpu":
+        raise InputError("tune times tiles on the GPU: it needs unit 'gpu'")
     model = Source(_path(source), seq_len, rename)
-    machine: Machine = host_gpu() if unit == "gpu" else Processor(target or host_target())
     plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))
-    return CompiledModel(model, threads, with_precision(plan, precision), machine, target or host_target())
+    plan = with_precision(plan, precision)
+    machine = _gpu_for(plan, tune) if unit == "gpu" else Processor(target or host_target())
+    return CompiledModel(model, threads, plan, machine, target or host_target())
+
+
+def _gpu_for(plan: Plan, tune: bool) -> Machine:
+    gpu = host_gpu()
+    return replace(gpu, tiles=timed_tiles(gpu, [fused.block for fused in plan.blocks])) if tune else gpu
 
 
 def _told_precisions() -> str:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from data.device_spec import DeviceSpec
 from data.errors import DeviceError
-from data.home import home
 from data.measurement import Provenance
 from data.progress import Progress, no_progress
 from data.usable_processors import usable_processors
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
-from profiling.kernels import KERNELS_VARIABLE, build_kernels
+from profiling.kernels import build_kernels
 
 if TYPE_CHECKING:
     from fusion import Machine, Runner, Target
@@ -104,7 +103,9 @@ class HostDevice:
     @property
     def _environment(self) -> dict[str, str]:
         """Where the GPU's runners find binaries of kernels."""
-        return {**os.environ, KERNELS_VARIABLE: str(home() / "kernels")} if self.unit == "gpu" else dict(os.environ)
+        from fusion.build.tile_timing import KERNELS_VARIABLE, kernels_folder
+
+        return {**os.environ, KERNELS_VARIABLE: str(kernels_folder())} if self.unit == "gpu" else dict(os.environ)
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         command = work.command("-")

@@ -13,8 +13,6 @@ from data.progress import Progress, ProgressEvent, no_progress
 if TYPE_CHECKING:
     from fusion import Runner
 
-# The folder in which runners keep binaries of kernels (runtime/opencl/model.c).
-KERNELS_VARIABLE = "POCKETBERT_KERNELS"
 # A model has a dozen kernels or two, each a second or two at most.
 _LIMIT_S = 180.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data.device_spec import DeviceSpec
-from data.errors import InputError
+from data.errors import DeviceError, InputError
 from profiling.adb import AdbDevice
 from profiling.device import Device
 from profiling.fleet import Fleet
@@ -36,22 +36,20 @@ def open_device(
 
     Raises:
         InputError: the unit is not one of the device's, a phone is named twice, or the instruction set is
-            unknown, beyond this machine, or asked of a phone.
-        DeviceError: no such phone is attached, or the specification cannot be simulated.
+            unknown, beyond this machine, or asked of a phone or a GPU.
+        DeviceError: no such phone is attached, its GPU is asked for, or the specification cannot be simulated.
     """
     if unit not in spec.units:
         raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
-    if instructions is not None and (simulated or spec.kind != "host"):
-        raise InputError(f"instructions {instructions!r} can only be chosen for this machine, not for {spec.name}")
+    if instructions is not None and (simulated or spec.kind != "host" or unit == "gpu"):
+        chosen_for = f"{spec.name}'s GPU" if unit == "gpu" else spec.name
+        raise InputError(f"instructions {instructions!r} can only be chosen for this machine, not for {chosen_for}")
     if simulated:
         return SimulatedDevice(spec, unit, seed)
     if spec.kind == "host":
         return HostDevice(spec, unit, _host_target(instructions))
     if unit == "gpu":
-        raise InputError(
-            f"the GPU of {spec.name} can only be simulated, as profile-device --unit gpu --simulated does: code is "
-            "generated for CPUs; take --unit cpu"
-        )
+        raise DeviceError(f"the GPU of {spec.name} is not driven over adb yet")
     serials = [serial] if isinstance(serial, str) else list(serial or ())
     if len(set(serials)) != len(serials):
         raise InputError("a --serial is named twice")

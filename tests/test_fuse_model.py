@@ -62,7 +62,7 @@ def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: Ru
         (("--device", "s20", "--unfused"), ("host",)),
         (("--device", "s20", "--unit", "gpu"), ("phones' GPUs", "--device host", "--unit cpu")),
         (("--unit", "gpu", "--threads", "2"), ("--threads", "--unit cpu")),
-        (("--unit", "gpu", "--export", "out"), ("--export", "for the CPU")),
+        (("--tune",), ("--tune", "--unit gpu")),
         (("--precision", "fp16"), ("--precision fp16", "--unit gpu")),
     ],
 )

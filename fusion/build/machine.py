@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from data.errors import DeviceError
 from fusion.build.toolchain import DRIVER_SOURCES, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.emit.named import OPENCL
-from fusion.emit.opencl.family import FAMILIES, Family
+from fusion.emit.opencl.family import FAMILIES, Family, Tile
 from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table
 from fusion.emit.program import Program, place
 from fusion.planning.plan import Plan
@@ -117,7 +118,8 @@ class Gpu:
     """A GPU, as its driver describes it; ``processor`` where the driver runs kernels on a processor's cores.
 
     ``library_name`` is the driver's own; ``group`` are the most work-items of a group, ``texels`` the most of an image
-    of one axis, ``width`` the fp32 numbers of a vector of the device's, ``units`` how many it has.
+    of one axis, ``width`` the fp32 numbers of a vector of the device's, ``units`` how many it has. ``tiles`` are
+    those of products, by hash, that were chosen by timing; others have the first of their family.
     """
 
     device: str
@@ -130,6 +132,7 @@ class Gpu:
     group: int
     texels: int
     units: int
+    tiles: Mapping[str, Tile] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def name(self) -> str:
@@ -166,7 +169,7 @@ class Gpu:
 
     def place(self, plan: Plan, name: str = "model") -> Program[Any]:
         """In OpenCL."""
-        return place(plan, OpenClEmitter(self.family, self.texels), name)
+        return place(plan, OpenClEmitter(self.family, self.texels, self.tiles), name)
 
     def library(self, program: Program[Any]) -> Path:
         """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened."""

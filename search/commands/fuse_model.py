@@ -33,7 +33,7 @@ Examples:
   fuse-model deep-narrow --bench --compare onnxruntime     time a preset with random weights beside ONNX Runtime
   fuse-model ./my-checkpoint --seq-len 64 --export out     library, header, static runner and weights
   fuse-model bert.onnx --device s20 --export out           the same for a phone
-  fuse-model bert-base --unit gpu --precision fp16 --bench on this machine's GPU, by its OpenCL driver
+  fuse-model bert-base --unit gpu --precision fp16 --tune --bench  on this machine's GPU, by its OpenCL driver
 """
 
 
@@ -55,6 +55,7 @@ Examples:
     show_default=True,
     help="Of activations and matrices: fp16 keeps them as half, with --unit gpu; sums stay fp32.",
 )
+@click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
 @click.option("--rename", multiple=True, help="Input a of the file is our input b, as a=b; may be repeated.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the device's own]")
@@ -83,6 +84,7 @@ def main(
     device: str,
     unit: str,
     precision: str,
+    tune: bool,
     seq_len: int,
     rename: tuple[str, ...],
     threads: int | None,
@@ -110,7 +112,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         measured = fusion_cost == "measured" and not no_fusion
-        kind = {"unit": unit, "precision": precision}
+        kind = {"unit": unit, "precision": precision, "tune": tune}
         compiled = _compile(files, spec, settings.threads, renames, kind, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name}
         if export_dir is not None:
@@ -138,6 +140,8 @@ def _check(spec: DeviceSpec, unit: str, precision: str, compares: bool) -> None:
 
     if unit == "gpu":
         _check_gpu(spec)
+    elif "--tune" in given_options():
+        raise InputError("--tune times tiles on the GPU: it needs --unit gpu")
     elif precision != "fp32":
         raise InputError(f"--precision {precision} is for --unit gpu; code for CPUs is fp32")
     if compares and spec.kind != "host":
@@ -157,7 +161,6 @@ def _check_gpu(spec: DeviceSpec) -> None:
     problems = {
         "--threads": "is for --unit cpu: a GPU's driver has its own",
         "--fusion-cost": "times on the CPU; --unit gpu settles fusions by its own model",
-        "--export": "writes libraries for the CPU; --unit gpu has none to export yet",
     }
     for name in problems.keys() & given_options():
         raise InputError(f"{name} {problems[name]}")
@@ -207,7 +210,7 @@ def _compile(
     spec: DeviceSpec,
     threads: int,
     rename: Mapping[str, str],
-    kind: Mapping[str, str],
+    kind: Mapping[str, Any],
     fuse: bool,
     measured: bool = False,
 ) -> CompiledModel:

@@ -28,27 +28,31 @@ PASSES = (12, 24)
 
 @dataclass(frozen=True)
 class StudyDevice:
-    """A device as named on the command line: ``name[:threads][:instructions]``; None stands for the device's own."""
+    """A device as named on the command line: ``name[:threads][:instructions]``, or ``name:gpu``; None stands for the
+    device's own."""
 
     label: str
     name: str
     threads: int | None = None
     instructions: str | None = None
+    unit: str = "cpu"
 
     @classmethod
     def parse(cls, text: str) -> StudyDevice:
-        """Read ``host``, ``host:2``, ``host:2:avx2``, ``host:sse`` or ``my-phone.toml:4``.
+        """Read ``host``, ``host:2``, ``host:2:avx2``, ``host:sse``, ``host:gpu`` or ``my-phone.toml:4``.
 
         Raises:
             InputError: after the colons stands something else.
         """
         name, *words = text.split(":")
+        if name and words == ["gpu"]:
+            return cls(text, name, unit="gpu")
         threads = int(words.pop(0)) if words and words[0].isdigit() else None
         instructions = words.pop(0) if words else None
         if words or not name or threads == 0 or instructions == "":
             raise InputError(
                 f"device {text!r}: after the colon stands a number of threads, then an instruction set, "
-                "as in host:2 or host:2:avx2"
+                "as in host:2 or host:2:avx2; or gpu alone"
             )
         return cls(text, name, threads, instructions)
 
@@ -126,12 +130,12 @@ def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDe
     if threads.note:
         progress(ProgressEvent(f"device {device.label}", 0, None, threads.note))
     try:
-        opened = open_device(spec, instructions=device.instructions)
+        opened = open_device(spec, unit=device.unit, instructions=device.instructions)
     except DeviceError as error:
         progress(
             ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
         )
-        opened = open_device(spec, simulated=True)
+        opened = open_device(spec, simulated=True, unit=device.unit)
     return OpenedDevice(device.label, opened, threads.count)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 from data.architecture import Architecture, Head
-from fusion import compile_model
+from fusion import compile_model, export_compiled
 from fusion.build.library import NativeModel
 from fusion.build.machine import Gpu
 from fusion.build.toolchain import toolchain
@@ -29,6 +30,7 @@ from fusion.planning.plan import Plan, plan_graph, with_precision
 from fusion.rewriting.rewrite import simplify
 from fusion.target import host_target
 from tests.fusion import families
+from tests.fusion.build.gcc import needs_gcc
 from tests.fusion.emit.test_generated_code import CASES
 from tests.fusion.families import Export, export_family, ragged_inputs, runtime_outputs
 from tests.fusion.interpreter import evaluate
@@ -207,3 +209,30 @@ def test_a_simulator_finds_no_race_and_no_access_out_of_bounds(head: Head, tmp_p
     assert len(outputs) == 2 * 2 * len(FAMILIES)
     for name, output in outputs.items():
         assert_close(output.reshape(expected.shape), expected, name.split()[1])
+
+
+@needs_gcc
+def test_an_exported_model_runs_from_c_and_by_its_runner(gpu: Gpu, tmp_path: Path) -> None:
+    """Without Python: the library finds the driver, and keeps its kernels beside the weights."""
+    architecture = Architecture(1, 32, 2, 48, vocab_size=60, seq_len=6)
+    model = compile_model(export(architecture, tmp_path), seq_len=6, unit="gpu")
+    folder = export_compiled(model, tmp_path / "exported")
+    ids = 4 + np.arange(6) % 56
+    (expected,) = model.run({"input_ids": ids[None]})
+    program = str(folder / "example")
+    command = ["gcc", "example.c", "model.so", "-ldl", "-lpthread", "-Wl,-rpath,$ORIGIN", "-o", program]
+    subprocess.run(command, cwd=folder, check=True)
+    done = subprocess.run([program, "weights.bin"], cwd=folder, capture_output=True, text=True, check=True)
+    assert_close(np.array(done.stdout.splitlines()[1].split(), np.float32), expected[0], "fp32")
+    assert list((folder / "kernels").iterdir())
+    words = [
+        str(folder / "runner"),
+        "model",
+        "--weights",
+        "weights.bin",
+        "--input",
+        f"input_ids={','.join(map(str, ids))}",
+    ]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    (printed,) = json.loads(done.stdout)["outputs"].values()
+    assert_close(np.array(printed, np.float32), expected[0], "fp32")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -20,35 +19,14 @@ from data.errors import DeviceError, InputError, PocketBertError
 from fusion import build_model_suite, compile_model, host_target, plan_architecture
 from fusion.build.machine import host_gpu
 from fusion.build.runner import visit_line
-from fusion.build.toolchain import RUNTIME
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compiled import CompiledModel
 from tests.fusion.models import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
-STAND_IN = Path(__file__).parent / "native" / "opencl_stand_in.c"
 ARCHITECTURE = Architecture(layers=2, hidden=64, heads=2, intermediate=96, vocab_size=50, seq_len=8)
 IDS = np.ones((1, ARCHITECTURE.seq_len), np.int64)
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("driver") / "libstandin.so"
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-shared",
-        "-fPIC",
-        "-O1",
-        "-fno-sanitize=all",
-        "-Wall",
-        "-Werror",
-    ]
-    subprocess.run([*command, "-I", str(RUNTIME), str(STAND_IN), "-o", str(library)], check=True)
-    return library
 
 
 @pytest.fixture(scope="module")

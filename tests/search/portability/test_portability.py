@@ -62,7 +62,12 @@ def test_a_device_is_a_name_threads_and_instructions(text: str, expected: tuple[
     assert (device.label, device.name, (device.threads, device.instructions)) == (text, "host", expected)
 
 
-@pytest.mark.parametrize("text", ["", "host:", "host:0", "host:2:", "host:2:avx2:x", ":2"])
+def test_the_gpu_is_a_device_of_its_own() -> None:
+    device = StudyDevice.parse("s20:gpu")
+    assert (device.label, device.name, device.unit, device.threads) == ("s20:gpu", "s20", "gpu", None)
+
+
+@pytest.mark.parametrize("text", ["", "host:", "host:0", "host:2:", "host:2:avx2:x", ":2", ":gpu", "host:2:gpu:x"])
 def test_other_ways_of_writing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="as in host:2 or host:2:avx2"):
         StudyDevice.parse(text)
