@@ -32,9 +32,9 @@ Examples:
   portability-study --table latencies.csv --json          rows of any source: device, layers, hidden, heads,
                                                           intermediate, seq_len, batch, latency_ms
 
-A device is NAME[:THREADS][:INSTRUCTIONS], or NAME:gpu. Instructions (avx512, avx2, sse, neon) restrict the compiled code of this
-machine to less than it has. Every model is measured in two sessions on each device; an interrupted study goes on where
-it stopped, and a second one measures only what is missing.
+A device is NAME[:THREADS][:INSTRUCTIONS], or NAME:gpu. Instructions (avx512, avx2, sse, neon) restrict the compiled
+code of this machine to less than it has. Every model is measured in two sessions on each device; an interrupted study
+goes on where it stopped, and a second one measures only what is missing.
 
 A table may also have the columns accuracy (of the model: then the most accurate model within a budget is the best, not
 the largest), session (rows of several sessions give the noise floor) and provenance (measured, simulated, published).
