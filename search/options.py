@@ -33,7 +33,8 @@ class SearchOptions:
     """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights, ``max_memory``
     bytes of memory that the compiled model holds while it runs.
 
-    ``also`` are further devices, whose budgets the model has to keep as well. ``threads`` None means each device's own
+    ``unit`` is ``cpu``, ``gpu``, or both with a comma: the faster one. ``also`` are further devices, whose budgets the
+    model has to keep as well. ``threads`` None means each device's own
     default. ``train``, ``dev`` and the names of columns are those of a task of the user's own, which ``task`` is then
     the name of; ``task`` may be the path of a task file as well. ``effort`` is how much is spent on learning,
     ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in the final, ``latency_from``
@@ -67,6 +68,11 @@ class SearchOptions:
     max_memory: int | None = None
     also: tuple[DeviceBudget, ...] = ()
     latency_from: LatencySource = "fused"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units that are asked for."""
+        return tuple(self.unit.split(","))
 
     @property
     def budgets(self) -> tuple[DeviceBudget, ...]:

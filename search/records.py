@@ -249,8 +249,30 @@ class TaskSummary:
 
 
 @dataclass(frozen=True)
+class UnitTiming:
+    """The largest uniformly scaled teacher whose median (ms) was within the budget on a unit, or the fastest where none
+    was."""
+
+    unit: str
+    architecture: str
+    parameters: int
+    median_ms: float
+    within: bool
+
+
+@dataclass(frozen=True)
+class UnitChoice:
+    """The unit of a device that a search is for, and what was timed on each before."""
+
+    device: str
+    unit: str
+    timed: tuple[UnitTiming, ...]
+
+
+@dataclass(frozen=True)
 class DeviceSummary:
-    """Where latencies come from. ``attached`` is False where an analytic model stands in for the device."""
+    """Where latencies come from. ``attached`` is False where an analytic model stands in for the device. ``units`` is
+    what its unit was chosen by, where several were asked for."""
 
     name: str
     title: str
@@ -260,6 +282,12 @@ class DeviceSummary:
     target: str
     threads: int
     provenance: Provenance
+    units: tuple[UnitTiming, ...] = ()
+
+    @property
+    def runs_on(self) -> str:
+        """The unit, and of a processor the number of threads: a GPU's are its driver's own matter."""
+        return f"{self.unit}, {self.threads} threads" if self.unit == "cpu" else self.unit
 
     @property
     def attached(self) -> bool:

@@ -74,7 +74,13 @@ Examples:
     help="A further device and the budget that the model must keep there as well, such as s10:70ms; may be repeated. "
     "Each device is profiled, and confirms the winner; with several budgets each model keeps it.",
 )
-@click.option("--unit", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Unit to run on.")
+@click.option(
+    "--unit",
+    type=click.Choice(["cpu", "gpu", "cpu,gpu"]),
+    default="cpu",
+    show_default=True,
+    help="Unit to run on; of both, the one that runs the larger model within the budget.",
+)
 @task_options
 @click.option(
     "--teacher",
@@ -262,8 +268,9 @@ def check_devices(options: SearchOptions) -> None:
         if spec.name in names:
             raise InputError(f"--also {budget}: {spec.name} has a budget already: name each device once")
         names.append(spec.name)
-        if options.unit not in spec.units:
-            raise InputError(f"device {spec.name} has no unit {options.unit!r}: it has {', '.join(spec.units)}")
+        for unit in options.units:
+            if unit not in spec.units:
+                raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
         check_threads(spec, options.threads)
 
 

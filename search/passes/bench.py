@@ -16,7 +16,7 @@ from search.execution.executor import Executor
 from search.latencies import DeviceBudget
 from search.optimization.feasibility import SizeLimit
 from search.optimization.space import model_bytes
-from search.records import NOTHING_KNOWN, Known
+from search.records import NOTHING_KNOWN, Known, UnitTiming
 from search.stages import Stages
 from search.study import Study
 
@@ -28,11 +28,13 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the model has to run: a device, open, the number of threads it gets there, and its budget there."""
+    """Where the model has to run: a device, open, the number of threads it gets there, and its budget there; ``units``
+    is what its unit was chosen by, where several were asked for."""
 
     device: Device
     threads: int
     budget: DeviceBudget
+    units: tuple[UnitTiming, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from search.optimization.space import SearchSpace
 from search.options import SearchOptions
 from search.passes.bench import Bench, Place, size_limits, timed
 from search.passes.confirmation import compile_checked
-from search.records import DeviceSummary, TaskSummary, TeacherSummary
+from search.passes.units import choose_unit
+from search.records import DeviceSummary, TaskSummary, TeacherSummary, UnitTiming
 from search.stages import Stages
 from search.study import Study
 from search.teachers.source import head_of
@@ -40,10 +41,24 @@ def find_devices(study: Study, stages: Stages, note: Callable[[str], None]) -> I
     with ExitStack() as stack:
         places = []
         for budget in study.options.budgets:
-            device = _open_device(replace(study.options, device=budget.device), stages, note)
+            device, units = _device_for(study, stages, budget, note)
             stack.callback(device.close)
-            places.append(Place(device, study.options.threads or device.spec.default_threads, budget))
+            places.append(Place(device, study.options.threads or device.spec.default_threads, budget, units))
         yield tuple(places)
+
+
+def _device_for(
+    study: Study, stages: Stages, budget: DeviceBudget, note: Callable[[str], None]
+) -> tuple[Device, tuple[UnitTiming, ...]]:
+    """A device on the unit that is asked for, or on the faster of several, with what that was chosen by."""
+
+    def open_unit(unit: str) -> Device:
+        return _open_device(replace(study.options, device=budget.device, unit=unit), stages, note)
+
+    if len(study.options.units) == 1:
+        return open_unit(study.options.unit), ()
+    device, choice = choose_unit(study, stages, budget, open_unit, note)
+    return device, choice.timed
 
 
 def _open_device(options: SearchOptions, stages: Stages, note: Callable[[str], None]) -> Device:
@@ -219,4 +234,5 @@ def summarise_device(place: Place) -> DeviceSummary:
         target=device.machine.code,
         threads=place.threads,
         provenance=device.provenance,
+        units=place.units,
     )

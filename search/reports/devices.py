@@ -35,6 +35,7 @@ def devices_document(result: SearchResult) -> list[dict[str, Any]]:
     return [
         asdict(device)
         | {
+            "runs_on": device.runs_on,
             "budget_ms": budget.budget_ms,
             "predictor": predictor_document(result.options.latency_from, outlook),
             "prediction_error": error,

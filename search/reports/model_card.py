@@ -77,7 +77,7 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
     task, device = result.task, result.device
     low, high = winner["latency"]["interval_ms"]
     facts = [
-        ("device", f"{_plain(device.title)}, {device.unit}, {device.threads} threads"),
+        ("device", f"{_plain(device.title)}, {device.runs_on}"),
         ("budget", f"{result.options.budget_ms:g} ms"),
         (
             "latency",
@@ -100,6 +100,9 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
         dev = winner["dev"]
         told = f"{dev['score']:.3f} ± {dev['standard_error']:.3f} (standard error; read once)"
         facts.insert(4, (f"dev, {task.measures[1]}", told))
+    for each in device.units:
+        told = f"{each.architecture} in {each.median_ms:.2f} ms{'' if each.within else ', beyond the budget'}"
+        facts.append((f"largest scaled teacher in time, {each.unit}", told))
     return [(_plain(name), value) for name, value in facts]
 
 
@@ -108,7 +111,7 @@ def _further(result: SearchResult, entry: dict[str, Any]) -> str:
     latency, timing = entry["winner"]["latency"], entry["winner"]["timing"]
     low, high = latency["interval_ms"]
     return (
-        f"| also on {_plain(entry['title'])}, {entry['unit']}, {entry['threads']} threads | budget "
+        f"| also on {_plain(entry['title'])}, {entry['runs_on']} | budget "
         f"{entry['budget_ms']:g} ms; {timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile "
         f"{timing['p90_ms']:.2f} ms (**{timing['provenance']}**); predicted{source_mark(result)} "
         f"{latency['predicted_ms']:.2f} ms, 90% "

@@ -89,7 +89,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "schema": SCHEMA,
         "pocketbert": program_version(),
         "options": asdict(result.options),
-        "device": asdict(result.device),
+        "device": asdict(result.device) | {"runs_on": result.device.runs_on},
         "devices": devices_document(result),
         "task": asdict(result.task),
         "teacher": _teacher(result),

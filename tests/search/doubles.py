@@ -159,8 +159,8 @@ class World:
     it, and ``slower_there`` the same of a device by name; ``failing`` are names of architectures that can't be
     distilled; ``attached`` is whether a phone is, but for those that are ``absent``; scores on dev grow by
     ``dev_slope`` where those on held-out examples grow by one. ``factors`` are how many times as long as the host's a
-    device's latencies are, by name, which its predictor knows. One run in four takes ``slowest`` times the median. The
-    process is killed within the first ``killed`` trainings, and in each of those of the architectures that are
+    device's latencies are, by name, which its predictor knows; on a GPU ``gpu_factor`` times that, and there are no
+    ``missing_units``. One run in four takes ``slowest`` times the median. The process is killed within the first ``killed`` trainings, and in each of those of the architectures that are
     ``killing``.
     """
 
@@ -187,6 +187,8 @@ class World:
     absent: tuple[str, ...] = ()
     slower_there: Mapping[str, float] = field(default_factory=dict)
     slowest: float = 1.05
+    gpu_factor: float = 1.0
+    missing_units: tuple[str, ...] = ()
     killed: int = 0
     killing: tuple[str, ...] = ()
 
@@ -226,12 +228,14 @@ class World:
         )
 
     def open_device(self, options: SearchOptions, simulated: bool) -> FakeDevice:
-        factor = self.factors.get(options.device, 1.0)
+        factor = self.factors.get(options.device, 1.0) * (self.gpu_factor if options.unit == "gpu" else 1.0)
         if simulated:
-            return FakeDevice(options, "simulated", factor)
+            return FakeDevice(options, "simulated", factor, options.unit)
+        if options.unit in self.missing_units:
+            raise DeviceError(f"no driver for the {options.unit}")
         if not self.attached or options.device in self.absent:
             raise DeviceError(f"{options.device} is not attached")
-        return FakeDevice(options, "measured", factor)
+        return FakeDevice(options, "measured", factor, options.unit)
 
     def predictor(self, device: FakeDevice, options: SearchOptions, threads: int, progress: Progress) -> FakePredictor:
         time.sleep(self.pause_s)
