@@ -160,8 +160,8 @@ class World:
     distilled; ``attached`` is whether a phone is, but for those that are ``absent``; scores on dev grow by
     ``dev_slope`` where those on held-out examples grow by one. ``factors`` are how many times as long as the host's a
     device's latencies are, by name, which its predictor knows; on a GPU ``gpu_factor`` times that, and there are no
-    ``missing_units``. One run in four takes ``slowest`` times the median. The process is killed within the first ``killed`` trainings, and in each of those of the architectures that are
-    ``killing``.
+    ``missing_units``. One run in four takes ``slowest`` times the median. The process is killed within the first
+    ``killed`` trainings, and in each of those of the architectures that are ``killing``.
     """
 
     log: Path
