@@ -183,3 +183,14 @@ def test_a_measured_cost_times_both_ways(tmp_path: Path, monkeypatch: pytest.Mon
     attention = [block for block in cost.known_ms if block.anchor == "attention"]
     assert any(fused.block.anchor in {"attention", "scores"} for fused in plan.blocks) and attention
     assert cost(attention[0]) == cost.known_ms[attention[0]]
+
+
+def test_an_encoder_is_planned_alike_for_processor_and_gpu() -> None:
+    """So that profiles and predictors of both count the same blocks."""
+    sampled = sample_architectures(SamplingRange(), 40, seed=1)
+    odd = [Architecture(1, 32, 2, 32, vocab_size=100, seq_len=8), Architecture(1, 1024, 16, 4096, seq_len=512)]
+    for architecture in (*(replace(each, layers=2) for each in sampled), *odd):
+        graph = simplify(architecture_graph(architecture))
+        by_cost = [plan_graph(graph, cost=cost) for cost in (roofline_ms, gpu_roofline_ms)]
+        first, second = ([fused.block for fused in plan.blocks] for plan in by_cost)
+        assert first == second
