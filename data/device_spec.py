@@ -58,7 +58,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A phone's GPU: fp32 peak in Gflop/s, memory bandwidth in GB/s, cost of one queued kernel in microseconds."""
+    """A phone's GPU: fp32 peak in Gflop/s, cost of one queued kernel in microseconds.
+
+    Bandwidths are in GB/s: of memory, and through the caches as images and as buffers. An image of one axis has at most
+    ``image_texels``.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -66,19 +70,28 @@ class Gpu:
     clock_mhz: Positive
     fp32_gflops: Positive
     memory_gbps: Positive
+    image_gbps: Positive
+    buffer_gbps: Positive
+    image_texels: PositiveInt
     launch_us: Positive
+
+    @property
+    def lanes(self) -> int:
+        """fp32 multiply-adds of a clock: the work-items that compute at once."""
+        return max(1, round(self.fp32_gflops * 1e3 / (2 * self.clock_mhz)))
 
 
 @dataclass(frozen=True)
 class Analytic:
     """Constants of the analytic model of a device that is not attached.
 
-    ``cpu_efficiency`` and ``gpu_efficiency`` are the shares of the fp32 peak that a large block reaches,
-    ``bandwidth_efficiency`` the share of the theoretical bandwidth; ``block_us`` is what each block costs before its
-    first tile (waking the threads, the barrier), ``model_us`` what each whole run costs; ``noise`` is the relative
-    standard deviation between runs. ``activation_gbps`` is the rate in GB/s at which activations pass from one block to
-    the next through the caches, ``raw_product`` the share of its speed that a matrix product keeps when it stores its
-    result before anything is applied to it, as without fusion; both have a second value for the GPU.
+    ``cpu_efficiency`` is the share of the fp32 peak that a large block reaches, ``gpu_efficiency`` the share that
+    kernels reach of the GPU's peak and of its bandwidth through the caches, ``bandwidth_efficiency`` the share of the
+    theoretical bandwidth of the processor's memory; ``block_us`` is what each block costs before its first tile (waking
+    the threads, the barrier), ``model_us`` what each whole run costs; ``noise`` is the relative standard deviation
+    between runs. ``activation_gbps`` is the rate in GB/s at which activations pass from one block to the next through
+    the caches, ``raw_product`` the share of its speed that a matrix product keeps when it stores its result before
+    anything is applied to it, as without fusion; both have a second value for the GPU.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -88,7 +101,7 @@ class Analytic:
     block_us: NotNegative
     model_us: NotNegative = 0.0
     noise: NotNegative = 0.01
-    gpu_efficiency: Share = 0.1
+    gpu_efficiency: Share = 0.4
     activation_gbps: Positive = 5.0
     raw_product: Share = 1.0
     gpu_activation_gbps: Positive = 5.0

@@ -5,9 +5,9 @@ It stands in for a phone that is not attached; every figure from it is marked ``
     block_us + max(makespan of its tiles over the cores,
                    bytes from DRAM / bandwidth + activation bytes / rate between blocks)
 
-where the cores take equal tiles as they become free, as the compiled runtime does. On the GPU the launch takes the
-place of ``block_us`` and one rate that of the cores. A matrix product that stores its result as it is (only plans
-without fusion have such) keeps a share of its speed. The constants and their sources stand in ``data/devices/*.toml``.
+where the cores take equal tiles as they become free, as the compiled runtime does. A matrix product that stores its
+result as it is (only plans without fusion have such) keeps a share of its speed. The GPU's time is that of the block's
+kernels (``gpu_latency.py``). The constants and their sources stand in ``data/devices/*.toml``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from data.errors import DeviceError
 from data.measurement import Provenance
 from data.progress import Progress, no_progress
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit
+from profiling.gpu_latency import gpu_block_ms
 
 if TYPE_CHECKING:
     from fusion import Machine, Runner, Target
@@ -123,12 +124,18 @@ class SimulatedDevice:
     def block_ms(self, block: Block, threads: int) -> float:
         """Time of one block without noise, milliseconds."""
         if self.unit == "gpu":
-            return _gpu_ms(block, self.spec.gpu, self._analytic)
+            return gpu_block_ms(block, self._gpu, self._analytic)
         tiles = tile_count(block)
         efficiency = self._analytic.cpu_efficiency * (self._analytic.raw_product if is_raw_product(block) else 1.0)
         speeds = np.array(self.spec.cores[:threads]) * efficiency * 1e9
         compute = makespan(block.cost.flops / tiles, tiles, speeds) * _MS_PER_S
         return self._analytic.block_us / 1e3 + max(compute, self._memory_ms(block))
+
+    @property
+    def _gpu(self) -> Gpu:
+        if self.spec.gpu is None:
+            raise DeviceError(f"device {self.spec.name} has no GPU")
+        return self.spec.gpu
 
     def _memory_ms(self, block: Block) -> float:
         """Weights always come from DRAM, since a whole model's do not fit; activations also from there beyond the
@@ -138,16 +145,6 @@ class SimulatedDevice:
         bytes_from_dram = block.cost.weight_bytes + max(0.0, activations - caches)
         dram_s = bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9)
         return (dram_s + activations / (self._analytic.activation_gbps * 1e9)) * _MS_PER_S
-
-
-def _gpu_ms(block: Block, gpu: Gpu | None, analytic: Analytic) -> float:
-    if gpu is None:
-        raise DeviceError("the device has no GPU")
-    efficiency = analytic.gpu_efficiency * (analytic.gpu_raw_product if is_raw_product(block) else 1.0)
-    compute = block.cost.flops / (gpu.fp32_gflops * efficiency * 1e9)
-    weights = block.cost.weight_bytes / (gpu.memory_gbps * analytic.bandwidth_efficiency * 1e9)
-    activations = activation_bytes(block) / (analytic.gpu_activation_gbps * 1e9)
-    return gpu.launch_us / 1e3 + max(compute, weights + activations) * _MS_PER_S
 
 
 def is_raw_product(block: Block) -> bool:

@@ -13,7 +13,7 @@ from data.errors import DeviceError
 from fusion.build.toolchain import DRIVER_SOURCES, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.emit.named import OPENCL
-from fusion.emit.opencl.family import FAMILIES, Family, Tile
+from fusion.emit.opencl.family import FAMILIES, Family, Tile, family_of
 from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table
 from fusion.emit.program import Program, place
 from fusion.planning.plan import Plan
@@ -149,8 +149,7 @@ class Gpu:
         """What the emitter knows of its kind."""
         if self.processor:
             return FAMILIES[f"cores{16 if self.width >= 16 else 8 if self.width >= 8 else 4}"]
-        told = f"{self.device} {self.vendor}".lower()
-        return next((FAMILIES[name] for name in ("adreno", "mali") if name in told), FAMILIES["other"])
+        return family_of(f"{self.device} {self.vendor}")
 
     @property
     def details(self) -> Mapping[str, str]:

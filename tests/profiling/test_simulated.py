@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.architecture import Architecture, preset
+from data.architecture import Architecture
 from data.device_spec import load_device
 from data.errors import InputError
 from fusion.block import Block, make_block
@@ -18,31 +17,16 @@ from fusion.planning.architecture_plan import architecture_plan
 from profiling import Round, Visit, open_device
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.simulated import SimulatedDevice, makespan
+from tests.benchmarks.table2 import MODELS, PUBLISHED, all_rows_ms
 
 GEMM = make_block("gemm", {"rows": 128, "inner": 768, "columns": 3072}, ("bias", "gelu"))
 
 
-# The published table 2: ms on the S20, batch 1, 128 tokens. The sizes are explained in data/devices/s20.toml.
-PUBLISHED = {
-    preset("distilbert"): {("cpu", False): 157, ("gpu", False): 237, ("cpu", True): 105, ("gpu", True): 86},
-    preset("bert-base"): {("cpu", False): 276, ("gpu", False): 412, ("cpu", True): 196, ("gpu", True): 147},
-    Architecture(28, 256, 4, 768): {("cpu", False): 89, ("gpu", False): 152, ("cpu", True): 49, ("gpu", True): 45},
-}
-FIGURES = [(model, *where, ms) for model, figures in PUBLISHED.items() for where, ms in figures.items()]
+FIGURES = [(MODELS[name], *where, ms) for name, figures in PUBLISHED.items() for where, ms in figures.items()]
 
 
 def blocks_of(model: Architecture, fuse: bool) -> list[Block]:
     return [fused.block for fused in architecture_plan(model, fuse=fuse).blocks]
-
-
-def all_rows_ms(device: SimulatedDevice, model: Architecture, fuse: bool = True) -> float:
-    """Time of a model whose last layer computes every row, as the published system does."""
-    three, two = (blocks_of(replace(model, layers=layers), fuse) for layers in (3, 2))
-    layer = sum(device.block_ms(block, 8) for block in three) - sum(device.block_ms(block, 8) for block in two)
-    embeddings = list(takewhile(lambda block: block.anchor != "gemm", two))
-    head = two[-2:] if fuse else two[-5:]  # pooler and classifier; apart: product, bias, tanh, product, bias
-    rest = sum(device.block_ms(block, 8) for block in [*embeddings, *head])
-    return rest + model.layers * layer
 
 
 @pytest.mark.parametrize(("model", "unit", "fuse", "published_ms"), FIGURES)
@@ -52,7 +36,7 @@ def test_s20_is_near_the_published_latencies(model: Architecture, unit: str, fus
 
 
 def test_sizes_have_the_published_work() -> None:
-    for model, gflops in zip(PUBLISHED, (10.9, 21.8, 4.6), strict=True):
+    for model, gflops in zip(MODELS.values(), (10.9, 21.8, 4.6), strict=True):
         encoder = model.layers * (4 * model.hidden**2 + 2 * model.hidden * model.intermediate)
         assert 2 * 128 * encoder / 1e9 == pytest.approx(gflops, rel=0.03)
 
@@ -67,8 +51,9 @@ def test_at_equal_work_many_small_operators_are_slower_and_fusion_helps_them_mor
     assert times[narrow, False] / times[narrow, True] > times[wide, False] / times[wide, True]
 
 
-def test_fusion_helps_all() -> None:
-    device = SimulatedDevice(load_device("s20"))
+@pytest.mark.parametrize("unit", ["cpu", "gpu"])
+def test_fusion_helps_all(unit: str) -> None:
+    device = SimulatedDevice(load_device("s20"), unit)
     for model in sample_architectures(SamplingRange(), 12, 0):
         apart, fused = (sum(device.block_ms(block, 8) for block in blocks_of(model, fuse)) for fuse in (False, True))
         assert apart > fused

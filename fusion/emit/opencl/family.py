@@ -51,6 +51,11 @@ class Family:
     image_from: int | None = None
 
 
+def family_of(told: str) -> Family:
+    """The family of a GPU whose driver or data sheet names it so."""
+    return next((FAMILIES[name] for name in ("adreno", "mali") if name in told.lower()), FAMILIES["other"])
+
+
 def _on_cores(width: int) -> Family:
     """Kernels run on a processor's cores, a group at a time: one work-item a group, as in C."""
     accumulators = 32 if width == 16 else 16

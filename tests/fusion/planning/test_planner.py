@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from fusion.emit.weights import write_weights
 from fusion.graph import Graph, Operator, TensorType, check, without_dead_code
 from fusion.planning.architecture_graph import architecture_graph
 from fusion.planning.architecture_plan import architecture_plan
-from fusion.planning.cost import roofline_ms
+from fusion.planning.cost import gpu_roofline_ms, roofline_ms
 from fusion.planning.plan import Plan, plan_graph
 from fusion.rewriting.rewrite import simplify
 from fusion.target import host_target, target_named
+from profiling.sampling import SamplingRange, sample_architectures
 from tests.fusion.interpreter import evaluate
 
 ROWS, WIDTH = 6, 8
