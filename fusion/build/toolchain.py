@@ -19,6 +19,7 @@ from data.errors import StoreError, ToolchainError
 from data.home import home
 from data.kept import read_sealed, seal
 from data.usable_processors import usable_processors
+from fusion.build import bionic
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
@@ -49,6 +50,20 @@ _LEAST_FREE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
+class _Product:
+    """What is made: its name in the cache, the compiler's triple and words for headers, and the linker's words.
+
+    ``linked_for`` is the linker's triple where zig links nothing for the compiler's.
+    """
+
+    name: str
+    triple: str
+    linking: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    linked_for: str | None = None
+
+
+@dataclass(frozen=True)
 class Toolchain:
     """Compiles and links for one target; equal content is never compiled twice.
 
@@ -67,9 +82,8 @@ class Toolchain:
 
     def executable(self, sources: Sequence[str]) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
-        return self._link(
-            sources, (*RUNTIME_SOURCES, *RUNNER_SOURCES), "runner", self.target.static_triple, ("-static",)
-        )
+        product = _Product("runner", self.target.static_triple, ("-static",))
+        return self._make(product, sources, (*RUNTIME_SOURCES, *RUNNER_SOURCES))
 
     def library(self, sources: Sequence[str]) -> Path:
         """A shared library of generated sources and the runtime.
@@ -77,53 +91,85 @@ class Toolchain:
         It is linked without a C library of its own: the process that loads it brings one. That spares building
         stubs for the target's, half a minute at the first use.
         """
-        return self._link(sources, RUNTIME_SOURCES, "model.so", self.target.shared_triple, _SHARED)
+        return self._make(_Product("model.so", self.target.shared_triple, _SHARED), sources, RUNTIME_SOURCES)
 
     def gpu_library(self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES) -> Path:
         """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
-        return self._link(sources, runtime, "gpu.so", self.target.shared_triple, _SHARED)
+        return self._make(_Product("gpu.so", self.target.shared_triple, _SHARED), sources, runtime)
 
     def gpu_executable(self, sources: Sequence[str]) -> Path:
         """An executable of generated tables, the GPU's runtime and the runner, which loads the driver when it runs."""
-        needed = (*GPU_SOURCES, *RUNNER_SOURCES)
-        return self._link(sources, needed, "gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
+        product = _Product("gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
+        return self._make(product, sources, (*GPU_SOURCES, *RUNNER_SOURCES))
 
-    def _link(
-        self, sources: Sequence[str], runtime: Sequence[str], name: str, triple: str, flags: tuple[str, ...]
-    ) -> Path:
+    def bionic_executable(self, sources: Sequence[str]) -> Path:
+        """As :meth:`gpu_executable`, for 64-bit phones, where the driver needs Android's own C library and loader.
+
+        Raises:
+            ToolchainError: the code calls what is not on the list of names that it may import.
+        """
+        stubs = [str(self._stub(library)) for library in bionic.FUNCTIONS]
+        headers = bionic.include_flags(RUNTIME, Path(str(metadata.distribution("ziglang").locate_file("ziglang"))))
+        triple = f"{self.target.machine}-linux-{bionic.ANDROID}"
+        product = _Product("bionic-runner", triple, (*bionic.LINK_FLAGS, *stubs), headers, self.target.static_triple)
+        try:
+            return self._make(product, sources, (*GPU_SOURCES, *RUNNER_SOURCES, *bionic.START_SOURCES))
+        except ToolchainError as error:
+            if name := bionic.refused_name(str(error)):
+                problem = (
+                    f"the runner for Android may not import {name}: it is not on the list in fusion/build/bionic.py"
+                )
+                raise ToolchainError(problem) from error
+            raise
+
+    def _make(self, product: _Product, sources: Sequence[str], runtime: Sequence[str]) -> Path:
         self.cache_dir.mkdir(parents=True, exist_ok=True)
-        kernel_flags, runtime_flags = self._kernel_flags(triple), self._runtime_flags(triple)
+        kernel_flags, runtime_flags = self._kernel_flags(product), self._runtime_flags(product)
         units = [(source, kernel_flags) for source in sources]
         units += [((RUNTIME / file).read_text(encoding="utf-8"), runtime_flags) for file in runtime]
+        flags = ["-target", product.linked_for or product.triple, *product.linking, *self.flags]
         key = _digest(
             self.version, *flags, *kernel_flags, *runtime_flags, _header_digest(), *(text for text, _ in units)
         )
-        result = self.cache_dir / f"{key}-{name}"
+        result = self.cache_dir / f"{key}-{product.name}"
         if read_sealed(result) is None:
             with ThreadPoolExecutor(max_workers=usable_processors().count) as pool:
                 objects = list(pool.map(lambda unit: self._object(*unit), units))
-            self._call(["-target", triple, *flags, *self.flags, *map(str, objects)], result)
+            self._call([*flags, *map(str, objects)], result)
         return result
 
     def _object(self, source: str, flags: Sequence[str]) -> Path:
         result = self.cache_dir / f"{_digest(self.version, *flags, _header_digest(), source)}.o"
+        self._compile(source, [*flags, "-I", str(RUNTIME), "-c"], result)
+        return result
+
+    def _stub(self, library: str) -> Path:
+        """A library of that name that exports what may be imported from it, and does nothing."""
+        flags = ["-target", self.target.static_triple, *bionic.STUB_FLAGS, f"-Wl,-soname,{library}"]
+        source = bionic.stub_source(library)
+        result = self.cache_dir / f"{_digest(self.version, *flags, source)}-{library}"
+        self._compile(source, flags, result)
+        return result
+
+    def _compile(self, source: str, flags: Sequence[str], result: Path) -> None:
+        """One source, unless its result is there already."""
         if read_sealed(result) is None:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.cache_dir) as folder:
                 file = Path(folder) / "unit.c"
                 file.write_text(source, encoding="utf-8")
-                self._call([*flags, "-I", str(RUNTIME), "-c", str(file)], result)
-        return result
+                self._call([*flags, str(file)], result)
 
-    def _kernel_flags(self, triple: str) -> tuple[str, ...]:
+    def _kernel_flags(self, product: _Product) -> tuple[str, ...]:
         target = self.target
         vector = f"-DPB_VECTOR_BYTES={target.vector_bytes}"
-        return ("-target", triple, f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
+        return (*_for(product), f"-mcpu={target.cpu}", *target.flags, vector, *_FLAGS, *self.flags)
 
-    def _runtime_flags(self, triple: str) -> tuple[str, ...]:
+    def _runtime_flags(self, product: _Product) -> tuple[str, ...]:
         """The runtime is compiled for every processor of the machine: it is what says that this one lacks something."""
         target = self.target
         needs = (f'-DPB_TARGET="{target.name}"', f'-DPB_NEEDS="{" ".join(target.needs)}"')
-        return ("-target", triple, f"-mcpu={target.baseline_cpu}", *needs, *_FLAGS, *self.flags)
+        return (*_for(product), f"-mcpu={target.baseline_cpu}", *needs, *_FLAGS, *self.flags)
 
     def _call(self, arguments: Sequence[str], result: Path) -> None:
         """Runs the compiler; the result appears whole or not at all."""
@@ -146,6 +192,10 @@ class Toolchain:
 def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
     """The compiler for a target, with its cache under the state directory unless told otherwise."""
     return Toolchain(target, cache_dir or home() / "compiled")
+
+
+def _for(product: _Product) -> tuple[str, ...]:
+    return ("-target", product.triple, *product.headers)
 
 
 @cache

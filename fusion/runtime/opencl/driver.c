@@ -17,6 +17,7 @@ static const char *const LIBRARIES[] = {
     "/vendor/lib64/egl/libGLES_mali.so",
     "libmali.so",
     "libOpenCL-pixel.so",
+    "sphal:libOpenCL-pixel.so",
 };
 
 /* A library of the vendor's name space, which plain dlopen does not reach on Android. */
@@ -32,14 +33,29 @@ static void *load_library(const char *name) {
   return dlopen(name, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* Pixel phones hand out the driver's functions through one of their own, once another was called. */
+typedef void *(*hand_out)(const char *name);
+
+static hand_out enable(void *library) {
+  void (*enabled)(void) = NULL;
+  hand_out give = NULL;
+  *(void **)&enabled = dlsym(library, "enableOpenCL");
+  if (!enabled) return NULL;
+  enabled();
+  *(void **)&give = dlsym(library, "loadOpenCLPointer");
+  return give;
+}
+
+static void *find_function(void *library, hand_out give, const char *name) {
+  void *found = give ? give(name) : NULL;
+  return found ? found : dlsym(library, name);
+}
+
 /* The driver's functions from a library; the name of the first that it lacks, or NULL. */
 static const char *find_functions(void *library, pb_cl *cl) {
-  /* Pixel phones hand out the rest through a function that has to be asked for first. */
-  void (*enable)(void) = NULL;
-  *(void **)&enable = dlsym(library, "enableOpenCL");
-  if (enable) enable();
-#define PB_FIND(function, result, arguments)                           \
-  *(void **)&cl->function = dlsym(library, "cl" #function);            \
+  const hand_out give = enable(library);
+#define PB_FIND(function, result, arguments)                              \
+  *(void **)&cl->function = find_function(library, give, "cl" #function); \
   if (!cl->function) return "cl" #function;
   PB_CL_FUNCTIONS(PB_FIND)
 #undef PB_FIND

@@ -268,6 +268,17 @@ def test_a_gpu_is_described_by_its_driver(log: Path) -> None:
     assert gpu.family.name == "adreno" and not gpu.processor and gpu.texels == 65536
 
 
+def test_functions_that_a_library_hands_out_itself_are_found(
+    log: Path, stand_in: Path, pixel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCKETBERT_OPENCL", str(pixel))
+    monkeypatch.setenv("STAND_IN", "/nowhere/libOpenCL.so")
+    with pytest.raises(DeviceError, match=r"libpixel.so \(lacks clGetPlatformIDs\)"):
+        host_gpu()
+    monkeypatch.setenv("STAND_IN", str(stand_in))
+    assert host_gpu().device == "Stand-in (Adreno 640)"
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
