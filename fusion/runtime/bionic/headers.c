@@ -1,6 +1,6 @@
 /* Android's own headers come with its NDK only: musl's, which zig brings, stand in for them. Sizes and constants of
-   musl that get into the compiled runtime are held here to those of bionic on 64-bit ARM (bits/pthread_types.h, sched.h,
-   dlfcn.h, and the kernel's own headers, which bionic takes over). All else comes by name only. */
+   musl that get into the compiled runtime are held here to those of bionic on 64-bit ARM (bits/pthread_types.h,
+   sched.h, dlfcn.h, and the kernel's own headers, which bionic takes over). All else comes by name only. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""What phones have and this machine lacks, for Android's runners under qemu: a loader with a C library, and a driver."""
+"""What phones have and this machine lacks: a loader that brings a C library, and a driver; for runners under qemu."""
 
 from __future__ import annotations
 
