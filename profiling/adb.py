@@ -1,5 +1,7 @@
 """A phone over adb: the runner is pushed to /data/local/tmp and started through ``taskset`` in the phone's shell.
 
+The processor has static runners; the GPU dynamic ones, which load its driver, and a folder for the kernels' binaries.
+
 Needs no root. Every call has a wall-clock limit on the phone's side (``timeout``) and on this one; a connection that
 breaks is waited for; every error of adb becomes one line that says what to do.
 """
@@ -22,8 +24,10 @@ from data.measurement import Provenance
 from data.processor import shared_flags
 from data.progress import Progress, no_progress
 from profiling import phone_readings as readings
-from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit, parse_round
+from profiling.kernels import BUILD_LIMIT_S, build_kernels
 from profiling.phone_choice import choose
+from profiling.phone_gpu import ask_gpu, describing_runner, kernels_setting
 from profiling.phone_identity import own_serial, refuse_other, refuse_unfit
 from profiling.phone_link import Finished, PhoneLink
 from profiling.phone_start import CANNOT_EXECUTE, make_executable, start_advice
@@ -57,30 +61,34 @@ Result = TypeVar("Result")
 class AdbDevice:
     """One attached phone. Made by :meth:`connect`; :meth:`close` removes what was pushed.
 
-    ``return_limit_s`` is how long a phone that went away is waited for, in seconds.
+    ``return_limit_s`` is how long a phone that went away is waited for, in seconds; ``unit`` is ``cpu`` or ``gpu``.
     """
 
-    def __init__(self, spec: DeviceSpec, link: PhoneLink, return_limit_s: float = RETURN_S) -> None:
+    def __init__(self, spec: DeviceSpec, link: PhoneLink, return_limit_s: float = RETURN_S, unit: str = "cpu") -> None:
         self.spec = spec
-        self.unit = "cpu"
+        self.unit = unit
         self.return_limit_s = return_limit_s
         self._link = link
         self._folder = f"{REMOTE_ROOT}/{_PREFIX}{_this_process()}-{uuid.uuid4().hex[:8]}"
         self._pushed: dict[str, str] = {}
         self._residency: readings.Residency = {}
         self._begun = False
+        self._built: set[str] = set()
 
     @classmethod
-    def connect(cls, spec: DeviceSpec, serial: str | None = None, allow_mismatch: bool = False) -> AdbDevice:
+    def connect(
+        cls, spec: DeviceSpec, serial: str | None = None, allow_mismatch: bool = False, unit: str = "cpu"
+    ) -> AdbDevice:
         """The phone with that serial number, or the only one attached.
 
         Raises:
             DeviceError: no adb, no phone, several phones and no serial, or one that is not ready, not 64-bit, that
                 translates ARM code, whose processor does not run the specification's target, or that is of another
-                model or chip than the specification's (unless ``allow_mismatch``).
+                model or chip than the specification's (unless ``allow_mismatch``); its GPU has no driver for adb's
+                programs.
         """
         title = f"device {spec.name}"
-        device = cls(spec, PhoneLink(choose(serial, title, spec), title))
+        device = cls(spec, PhoneLink(choose(serial, title, spec), title), unit=unit)
         refuse_unfit(device.properties, device.serial)
         if not allow_mismatch:
             refuse_other(spec, device.properties, device.serial)
@@ -89,7 +97,15 @@ class AdbDevice:
         except DeviceError as error:
             advice = 'set target = "aarch64-neon" in its file, or take --device attached'
             raise DeviceError(f"the phone {device.serial} cannot be measured as {title}: {error}; {advice}") from error
+        device._refuse_without_driver()
         return device
+
+    def _refuse_without_driver(self) -> None:
+        try:
+            self.machine  # noqa: B018 - a GPU is asked what it is
+        except DeviceError:
+            self.close()
+            raise
 
     @property
     def serial(self) -> str:
@@ -112,11 +128,16 @@ class AdbDevice:
         flags = shared_flags(self._link.script("cat /proc/cpuinfo", "cpuinfo"))
         return best_target(target_named(self.spec.target), flags)
 
-    @property
+    @cached_property
     def machine(self) -> Machine:
         from fusion import Processor
 
-        return Processor(self.target)
+        return Processor(self.target) if self.unit == "cpu" else self._persist(self._ask_gpu)
+
+    def _ask_gpu(self) -> Machine:
+        runner = describing_runner()
+        self._bring(runner)
+        return ask_gpu(self._link, f"{self._pushed[runner.binary_hash]}/runner")
 
     @property
     def own_serial(self) -> str:
@@ -134,21 +155,35 @@ class AdbDevice:
     @cached_property
     def _description(self) -> DeviceDescription:
         details = {name: self.properties.get(name, "") for name in _IDENTITY}
+        if self.unit == "gpu":
+            details |= {"unit": self.unit, "gpu": self.machine.name, **self.machine.details}
         cores = self._link.shell(["nproc", "--all"], check=False)
         identity = "|".join([*details.values(), cores, self.target.name])
+        processor = f"{details['ro.product.model']} ({details['ro.soc.model'] or details['ro.board.platform']})"
         return DeviceDescription(
             name=self.spec.name,
             fingerprint=f"{self.spec.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
-            processor=f"{details['ro.product.model']} ({details['ro.soc.model'] or details['ro.board.platform']})",
+            processor=processor if self.unit == "cpu" else f"{self.machine.name}, {processor}",
             cores=int(cores) if cores.isdecimal() else len(self.spec.cores),
             details={**details, "serial": self.serial},
         )
 
     def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
         self._persist(lambda: self._bring(runner))
+        if self.unit == "gpu" and runner.binary_hash not in self._built:
+            build_kernels(runner.programs, lambda program: self._run_once(program, runner), 1, progress)
+            self._built.add(runner.binary_hash)
+
+    def _run_once(self, program: str, runner: Runner) -> None:
+        """For its kernels' binaries, which the phone keeps until the end of the session."""
+        fill = runner.weights is None
+        work = Round((Visit(program, (), 0, 1),), 1, runner, fill_weights=fill, time_limit_s=BUILD_LIMIT_S)
+        self._persist(lambda: self._go_round_once(work))
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         """A phone that goes away and comes back in time begins the round anew."""
+        if self.unit == "gpu" and work.runner is not None:
+            self.prepare(work.runner)
         return self._persist(lambda: self._go_round_once(work))
 
     def state(self) -> DeviceState:
@@ -176,6 +211,7 @@ class AdbDevice:
             return  # the next session removes the folder of one that has ended
         finally:
             self._pushed.clear()
+            self._built.clear()
             self._begun = False
             _IN_USE.discard(self._folder)
 
@@ -216,9 +252,10 @@ class AdbDevice:
         self._bring(runner)
         folder = self._pushed[runner.binary_hash]
         self._link.push_content(work.lines.encode(), f"{folder}/{_ROUND_FILE}", 0o644, _PUSH_S)
+        settings = kernels_setting(self._folder) if self.unit == "gpu" else []
         mask = ["taskset", work.affinity] if work.affinity else []
         try:
-            output = self._output_of([*mask, *_on_phone(command, runner, folder)], work, folder)
+            output = self._output_of([*settings, *mask, *_on_phone(command, runner, folder)], work, folder)
         except DeviceError as error:
             if not isinstance(error, DeviceLostError):
                 self._end_programs(self._folder)

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from data.measurement import Provenance
 from data.progress import Progress, no_progress
 from data.usable_processors import usable_processors
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
-from profiling.kernels import build_kernels
+from profiling.kernels import build_kernels, run_here
 
 if TYPE_CHECKING:
     from fusion import Machine, Runner, Target
@@ -97,7 +97,8 @@ class HostDevice:
             raise DeviceError(f"the compiled runner {runner.executable} is missing or cannot be executed")
         if self.unit == "gpu" and runner.binary_hash not in self._built:
             at_once = usable_processors().count if self.machine.on_processor else 1
-            build_kernels(runner, self._environment, at_once, progress)
+            run = partial(run_here, runner=runner, environment=self._environment)
+            build_kernels(runner.programs, run, at_once, progress)
             self._built.add(runner.binary_hash)
 
     @property

@@ -10,14 +10,14 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from data.errors import DeviceError
-from fusion.build.toolchain import DRIVER_SOURCES, toolchain
+from fusion.build.toolchain import DRIVER_SOURCES, Toolchain, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.emit.named import OPENCL
 from fusion.emit.opencl.family import FAMILIES, Family, Tile, family_of
 from fusion.emit.opencl.program import OpenClEmitter, emit_gpu_table
 from fusion.emit.program import Program, place
 from fusion.planning.plan import Plan
-from fusion.target import Target, host_target
+from fusion.target import Target, host_target, target_named
 
 _DESCRIPTION_BYTES = 4096
 
@@ -119,7 +119,8 @@ class Gpu:
 
     ``library_name`` is the driver's own; ``group`` are the most work-items of a group, ``texels`` the most of an image
     of one axis, ``width`` the fp32 numbers of a vector of the device's, ``units`` how many it has. ``tiles`` are
-    those of products, by hash, that were chosen by timing; others have the first of their family.
+    those of products, by hash, that were chosen by timing; others have the first of their family. ``android`` is
+    whether it is a phone's, not this machine's.
     """
 
     device: str
@@ -133,6 +134,7 @@ class Gpu:
     texels: int
     units: int
     tiles: Mapping[str, Tile] = field(default_factory=lambda: MappingProxyType({}))
+    android: bool = False
 
     @property
     def name(self) -> str:
@@ -171,12 +173,21 @@ class Gpu:
         return place(plan, OpenClEmitter(self.family, self.texels, self.tiles), name)
 
     def library(self, program: Program[Any]) -> Path:
-        """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened."""
+        """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened.
+
+        Raises:
+            DeviceError: it is a phone's.
+        """
+        if self.android:
+            raise DeviceError(f"{self.name}: a phone's GPU has runners only, no library")
         return toolchain(host_target()).gpu_library([emit_gpu_table([program], self.family)])
 
     def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
         """Dynamic: it loads the driver when it runs."""
-        return toolchain(host_target(), cache_dir).gpu_executable([emit_gpu_table(programs, self.family)])
+        table = emit_gpu_table(programs, self.family)
+        if self.android:
+            return _android_toolchain(cache_dir).bionic_executable([table])
+        return toolchain(host_target(), cache_dir).gpu_executable([table])
 
 
 def host_gpu() -> Gpu:
@@ -191,10 +202,33 @@ def host_gpu() -> Gpu:
     told = text.value.decode(errors="replace")
     if failed:
         raise DeviceError(f"{told}; install one (Debian: pocl-opencl-icd), or name its library in POCKETBERT_OPENCL")
-    return _described(dict(line.split("=", 1) for line in told.splitlines()))
+    return described_gpu(told)
 
 
-def _described(told: Mapping[str, str]) -> Gpu:
+def describing_executable() -> Path:
+    """A runner without programs, for phones: with ``--describe`` it prints what :func:`described_gpu` takes."""
+    return _android_toolchain().bionic_executable([emit_gpu_table([], FAMILIES["other"])])
+
+
+def described_gpu(text: str, android: bool = False) -> Gpu:
+    """The GPU of which a driver said these lines ``key=value``.
+
+    Raises:
+        DeviceError: they are not what the runtime prints.
+    """
+    told = dict(line.partition("=")[::2] for line in text.splitlines())
+    try:
+        return _told_gpu(told, android)
+    except (KeyError, ValueError) as error:
+        raise DeviceError(f"a GPU's description was not understood: {text.strip()[:120]!r}") from error
+
+
+def _android_toolchain(cache_dir: Path | None = None) -> Toolchain:
+    """For what every 64-bit phone runs: the kernels are the driver's, the rest is not worth a level."""
+    return toolchain(target_named("aarch64-neon"), cache_dir)
+
+
+def _told_gpu(told: Mapping[str, str], android: bool) -> Gpu:
     return Gpu(
         device=told["name"],
         vendor=told["vendor"],
@@ -206,4 +240,5 @@ def _described(told: Mapping[str, str]) -> Gpu:
         group=int(told["group"]),
         texels=int(told["texels"]),
         units=int(told["units"]),
+        android=android,
     )

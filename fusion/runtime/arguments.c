@@ -32,10 +32,12 @@ static void usage(void) {
   printf("usage: runner PROGRAM [--weights FILE | --fill] [--threads N] [--warmup N] [--runs N] [--rotate BYTES]\n"
          "              [--affinity HEXMASK] [--input NAME=1,2,3 ...]\n"
          "       runner --round FILE [--weights FILE | --fill] [--threads N] [--affinity HEXMASK]\n"
+         "       runner --describe\n"
          "Runs a program, prints times in milliseconds and, with --input, its outputs as one JSON object; a number that\n"
          "is not finite is null there, and listed under non_finite. Inputs that are not given: attention_mask is 1,\n"
          "token_type_ids 0; without any --input, the ids are 0, or random with --fill. A round is a file, or standard\n"
-         "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed.\n"
+         "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed. --describe\n"
+         "prints the GPU that would be used in lines KEY=VALUE.\n"
          "Programs and their inputs:\n");
   for (int i = 0; i < pb_program_count; i++) {
     printf("  %s", pb_programs[i].name);
@@ -44,6 +46,13 @@ static void usage(void) {
     printf("\n");
   }
   if (fflush(stdout) || ferror(stdout)) pb_fail("cannot write the help: %s", strerror(errno));
+}
+
+static void describe(void) {
+  char text[4096];
+  if (pb_describe(text, sizeof text)) pb_fail("%s", text);
+  printf("%s", text);
+  if (fflush(stdout) || ferror(stdout)) pb_fail("cannot write the description: %s", strerror(errno));
 }
 
 long pb_read_number(const char *what, const char *text, long least, long most) {
@@ -85,6 +94,10 @@ pb_arguments pb_read_arguments(int count, char **words) {
   for (int i = 1; i < count; i++) {
     if (!strcmp(words[i], "--help")) {
       usage();
+      exit(0);
+    }
+    if (!strcmp(words[i], "--describe")) {
+      describe();
       exit(0);
     }
     if (!strcmp(words[i], "--fill")) a.fill = 1;

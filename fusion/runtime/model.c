@@ -74,6 +74,11 @@ static int run_tiles(void *context, int thread, int s, int tile) {
 
 const char *pb_block_hash(const pb_program *program, int step) { return program->steps[step].hash; }
 
+int pb_describe(char *text, size_t size) {
+  snprintf(text, size, "this runner is for the processor: it describes no GPU");
+  return 1;
+}
+
 int pb_launches(const pb_program *program) {
   (void)program; /* tiles are handed to threads of its own */
   return 0;

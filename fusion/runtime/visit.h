@@ -23,6 +23,9 @@ const char *pb_block_hash(const pb_program *program, int step);
 /* How many kernels one run hands to a driver; 0 on a processor. */
 int pb_launches(const pb_program *program);
 
+/* Lines `key=value` of the GPU that the runner would use. Returns 0, or 1 with one line in `text` of what is wrong. */
+int pb_describe(char *text, size_t size);
+
 /* As pb_open, for the programs of all visits: memory, threads and made-up weights are there once and serve them all;
    a file must hold the weights of each. It is open at the first visit. */
 pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size);

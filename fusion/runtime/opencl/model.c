@@ -25,6 +25,8 @@ struct pb_model {
 
 const char *pb_block_hash(const pb_program *program, int step) { return program->steps[step].hash; }
 
+int pb_describe(char *text, size_t size) { return pb_describe_gpu(text, size); }
+
 int pb_launches(const pb_program *program) { return pb_gpu_programs[program - pb_programs].launch_count; }
 
 /* Where binaries of kernels are kept: where POCKETBERT_KERNELS says, or else in a folder beside the weights. */

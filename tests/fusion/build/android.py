@@ -9,28 +9,12 @@ from pathlib import Path
 from fusion.build import bionic
 from fusion.build.toolchain import RUNTIME
 from fusion.target import target_named
+from tests.fusion.build.elf import Elf
 
 NATIVE = Path(__file__).parent / "native"
 TARGET = target_named("aarch64-neon")
 _ZIG = [sys.executable, "-m", "ziglang", "cc", "-target", TARGET.static_triple]
 _COMPILE = [*_ZIG, "-c", "-O1", "-fPIC", "-fno-builtin", "-fno-sanitize=all", "-Wall", "-Werror"]
-# What the driver takes from the C library besides; a vendor's may take anything.
-_OF_THE_DRIVER = ("atoi", "atoll", "strstr", "vfprintf")
-
-
-def make_sysroot(folder: Path) -> Path:
-    """A folder for qemu's ``-L``, with a loader where phones have theirs that is their C library as well."""
-    functions = [name for names in bionic.FUNCTIONS.values() for name in names]
-    variables = [name for names in bionic.VARIABLES.values() for name in names]
-    lines = [f"NAME({name})\n" for name in (*functions, *_OF_THE_DRIVER)]
-    (folder / "names.h").write_text("".join([*lines, *(f"VARIABLE({name})\n" for name in variables)]))
-    loader = folder / bionic.LOADER.lstrip("/")
-    loader.parent.mkdir(parents=True)
-    unit = folder / "linker64.o"
-    subprocess.run([*_COMPILE, "-I", str(folder), str(NATIVE / "linker64.c"), "-o", str(unit)], check=True)
-    # Without any other flag, as the static runner is linked: the C library for others takes minutes to build.
-    subprocess.run([*_ZIG, "-static", str(unit), "-o", str(loader)], check=True)
-    return folder
 
 
 def make_driver(folder: Path) -> Path:
@@ -40,3 +24,21 @@ def make_driver(folder: Path) -> Path:
     subprocess.run([*_COMPILE, "-I", str(RUNTIME), str(source), "-o", str(unit)], check=True)
     subprocess.run([*_ZIG, "-shared", "-nostdlib", str(unit), "-o", str(library)], check=True)
     return library
+
+
+def make_sysroot(folder: Path, driver: Path) -> Path:
+    """A folder for qemu's ``-L``, with a loader where phones have theirs, which is their C library as well.
+
+    It has what runners may import, and what the driver needs besides, as a vendor's may.
+    """
+    functions = {name for names in bionic.FUNCTIONS.values() for name in names} | Elf.of(driver).imported
+    variables = {name for names in bionic.VARIABLES.values() for name in names}
+    lines = [f"NAME({name})\n" for name in sorted(functions - variables)]
+    (folder / "names.h").write_text("".join([*lines, *(f"VARIABLE({name})\n" for name in sorted(variables))]))
+    loader = folder / bionic.LOADER.lstrip("/")
+    loader.parent.mkdir(parents=True)
+    unit = folder / "linker64.o"
+    subprocess.run([*_COMPILE, "-I", str(folder), str(NATIVE / "linker64.c"), "-o", str(unit)], check=True)
+    # Without any other flag, as the static runner is linked: the C library for others takes minutes to build.
+    subprocess.run([*_ZIG, "-static", str(unit), "-o", str(loader)], check=True)
+    return folder

@@ -62,12 +62,12 @@ def executable(runner: Path) -> Elf:
 
 
 @pytest.fixture(scope="module")
-def phone(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def phone(tmp_path_factory: pytest.TempPathFactory, driver: Path) -> list[str]:
     """How a program of the phone is run here."""
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("qemu-user-static is not installed")
-    return [emulator, "-L", str(make_sysroot(tmp_path_factory.mktemp("phone")))]
+    return [emulator, "-L", str(make_sysroot(tmp_path_factory.mktemp("phone"), driver))]
 
 
 @pytest.fixture(scope="module")

@@ -186,6 +186,7 @@ def _write_commands(folder: Path, cores: int) -> None:
 
 # Runs a command; one for aarch64 under qemu, as a phone's own processor would.
 _RUN = """\
+if [ "$1" = env ]; then export "$2"; shift 2; exec "$0" "$@"; fi
 if [ "$1" = taskset ]; then mask=$2; shift 2; exec {taskset} "$mask" "$0" "$@"; fi
 case "$1" in
 */*) if [ "$(od -An -tx1 -j18 -N1 "$1" 2>&1)" = " b7" ]; then exec {qemu} "$@"; fi ;;

@@ -35,7 +35,7 @@ class PhoneDouble:
     output and errors; ``refusal`` is why pushes fail; ``cut_push_at`` the bytes of a push after which it vanishes once;
     ``lose_bytes`` of each file do not arrive; ``locked`` never accepts the computer's key; ``silent`` accepts
     connections and says nothing. With a ``speed`` its runners take the time that it says, at a clock that its files and
-    its thermometer tell of.
+    its thermometer tell of. ``environment`` is what its programs find in theirs.
     """
 
     def __init__(self, description: Description, root: Path, locked: bool = False, silent: bool = False) -> None:
@@ -45,6 +45,7 @@ class PhoneDouble:
         self.cut_push_at: int | None = None
         self.lose_bytes = 0
         self.speed: Speed | None = None
+        self.environment: dict[str, str] = {}
         self.commands: list[str] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         self._connections: list[socket.socket] = []
@@ -185,7 +186,7 @@ class PhoneDouble:
     def _execute(self, line: str) -> Answer:
         """What ``sh -c`` makes of the command with the phone's paths and commands."""
         mapped = _MAPPED.sub(lambda found: f"{self.root}{found[0]}", line)
-        env = {"PATH": f"{self.root}/bin:/usr/bin:/bin", "LC_ALL": "C"}
+        env = {"PATH": f"{self.root}/bin:/usr/bin:/bin", "LC_ALL": "C", **self.environment}
         process = subprocess.Popen(
             ["sh", "-c", mapped],
             cwd=self.root,
