@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from profiling.device import Device, Round, Visit
 from tests.fusion.build.android import make_driver, make_sysroot
 from tests.profiling.adb_double.phone import PhoneDouble
 from tests.profiling.test_phones import Attach
+from tests.profiling.test_profiling_a_phone import small_command
+from tests.support import environment, run_in
 
 MODELS = [Architecture(layers, 64, 2, 96, vocab_size=50, seq_len=8) for layers in (1, 2)]
 
@@ -146,6 +149,16 @@ def test_several_phones_share_the_work_of_the_gpu(phone: PhoneDouble, attach: At
     assert fleet.unit == "gpu" and isinstance(fleet.machine, Gpu)
     fleet.close()
     assert not [path for each in (phone, second) for path in each.storage.iterdir()]
+
+
+def test_profile_device_as_a_command(phone: PhoneDouble, compiled: Path, tmp_path: Path) -> None:
+    command = [*small_command("--device", "s20", "--unit", "gpu"), "--threads", "1"]
+    done = run_in(tmp_path, command, environment(compiled), timeout=240)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["unit"], document["provenance"]) == ("gpu", "measured")
+    assert document["held_out"] and document["measured_blocks"] >= 10
+    assert list(phone.storage.iterdir()) == [] == phone.running()
 
 
 def test_a_description_that_is_none_is_refused() -> None:

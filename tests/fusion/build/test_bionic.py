@@ -17,6 +17,7 @@ import pytest
 from data.architecture import Architecture
 from data.errors import ToolchainError
 from fusion.build import bionic
+from fusion.build.machine import described_gpu
 from fusion.build.runner import visit_line
 from fusion.build.toolchain import Toolchain, toolchain
 from fusion.emit.opencl.family import FAMILIES
@@ -159,6 +160,13 @@ def test_it_shows_its_help(phone: list[str], runner: Path) -> None:
     done = started([*phone, str(runner), "--help"], None)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: runner") and all(f"  {model.name} " in done.stdout for model in MODELS)
+
+
+def test_it_describes_the_phones_gpu(phone: list[str], runner: Path, driver: Path) -> None:
+    done = started([*phone, str(runner), "--describe"], driver)
+    assert (done.returncode, done.stderr) == (0, "")
+    gpu = described_gpu(done.stdout, android=True)
+    assert (gpu.device, gpu.library_name, gpu.texels) == ("Stand-in (Adreno 640)", str(driver), TEXELS)
 
 
 def test_it_goes_round_programs_to_its_end(phone: list[str], runner: Path, driver: Path, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ BAD_WORDS = [
     (["--runs", "99999999999999999999"], "--runs takes a whole number"),
     (["--warmup", " 5"], "--warmup takes a whole number"),
     (["--runs"], "a value is missing after --runs"),
+    (["--describe"], "this runner is for the processor: it describes no GPU"),
     (["--frobnicate", "1"], "unknown option --frobnicate"),
     (["--rotate", "1000"], "--rotate is for --fill"),
     (["--fill"], "give either --weights FILE or --fill"),
