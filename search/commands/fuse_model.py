@@ -156,7 +156,8 @@ def _check_gpu(spec: DeviceSpec) -> None:
 
     if spec.kind != "host":
         raise InputError(
-            f"phones' GPUs are not driven yet: --unit gpu needs --device host, or take --device {spec.name} --unit cpu"
+            "phones' GPUs are timed by profile-device only: here --unit gpu needs --device host; or take "
+            f"--device {spec.name} --unit cpu"
         )
     problems = {
         "--threads": "is for --unit cpu: a GPU's driver has its own",
