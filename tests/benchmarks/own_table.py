@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.distillation.levels import EFFORTS
 from search.optimization.optimizer import propose, propose_cuts, trends_of
 from search.optimization.space import SearchSpace
 from search.real_stages import teacher_sizes
@@ -37,7 +38,7 @@ from tests.benchmarks.replayed_methods import Table
 SHOWN, HIDDEN = (1, 2, 4, 8, 12, 24), 0.2
 _FINALISTS = 2
 _FEWEST = 4  # different values of which a correlation says something
-_CUTS_EACH = 8
+_CUTS_EACH, _LOOKS = 8, 3
 
 
 @dataclass(frozen=True)
@@ -167,27 +168,40 @@ class Replayer:
         """Indices of what the method tries, in order."""
         if self.method.startswith("search"):
             rounds = int(self.method.partition("-")[2] or 0)
-            return self._searched(left, count, rounds, seed)
+            return self._searched(left, count, [_CUTS_EACH] * rounds, seed)
+        if self.method == "brief":
+            return self._searched(left, count, [EFFORTS["brief"].cuts], seed, looks=_LOOKS)
         architectures = [student.candidate.architecture for student in left]
         closeness = np.array([-np.log(student.trial.mean) for student in left])
         table = Table(self.space.encode(architectures), trends_of(self.space, architectures), closeness)
         chance = np.random.default_rng([seed, zlib.crc32(self.method.encode())])
         return replayed_methods.METHODS[self.method](table, count, chance)
 
-    def _searched(self, left: Sequence[Student], count: int, rounds: int, seed: int) -> list[int]:
-        """What ``search`` does: rounds of cuts, then one trial after another."""
+    def _searched(
+        self, left: Sequence[Student], count: int, rounds: Sequence[int], seed: int, looks: int = 0
+    ) -> list[int]:
+        """What ``search`` does: rounds of so many cuts, then one trial after another, with ``looks`` of what was cut
+        itself, the first so many of what is proposed being cut before."""
         places = {student.candidate: place for place, student in enumerate(left)}
         cuts: list[Cut] = []
-        for _ in range(rounds):
+        for number in rounds:
             done = {cut.architecture for cut in cuts}
             whole = [each for each in places if each.architecture not in done]
-            chosen = propose_cuts(self.space, whole, cuts, count=_CUTS_EACH, seed=seed + len(cuts))
+            chosen = propose_cuts(self.space, whole, cuts, count=number, seed=seed + len(cuts))
             cuts.extend(Cut(each.architecture, left[places[each]].cut) for each in chosen)
         trials: list[Trial] = []
         while len(trials) < count:
             tried = {trial.candidate for trial in trials}
             offered = [each for each in places if each not in tried]
-            (best,), proposer = propose(self.space, offered, trials, cuts=cuts, count=1, seed=seed)
+            found, proposer = propose(self.space, offered, trials, cuts=cuts, count=looks or 1, seed=seed)
+            done = {cut.architecture for cut in cuts}
+            if looks and found[0].architecture not in done:
+                new = [each for each in found if each.architecture not in done]
+                cuts.extend(Cut(each.architecture, left[places[each]].cut) for each in new)
+                known = {cut.architecture for cut in cuts}
+                own = [each for each in offered if each.architecture in known]
+                found, proposer = propose(self.space, own, trials, cuts=cuts, count=1, seed=seed)
+            best = found[0]
             shown = left[places[best]].trial
             trials.append(Trial(len(trials), best, proposer, status="finished", divergence=shown))
         return [places[trial.candidate] for trial in trials]

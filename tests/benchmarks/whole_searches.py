@@ -60,22 +60,42 @@ class Run:
     trials: int
     effort: Literal["brief", "full"]
     device: str
+    final_tokens: int
 
     @property
     def tokens(self) -> int:
         """What it learns from in all."""
-        effort = EFFORTS[self.effort]
-        return self.trials * effort.trial_tokens + effort.full_tokens
+        return self.trials * EFFORTS[self.effort].trial_tokens + self.final_tokens
 
 
-def stages_of(home_seed: int = 0) -> Stages:
-    """The real stages, whose teacher is that of one seed."""
+def stages_of(final_tokens: int, home_seed: int = 0) -> Stages:
+    """The real stages, whose teacher is that of one seed, and whose finals are of so many tokens."""
     stages = real_stages()
 
     def one_teacher(task: Task, options: SearchOptions, progress: Progress) -> Teacher:
         return stages.prepare_teacher(task, replace(options, seed=home_seed), progress)
 
-    return replace(stages, prepare_teacher=one_teacher)
+    def distil_full(
+        teacher: Teacher,
+        task: Task,
+        architecture: Architecture,
+        options: SearchOptions,
+        trial: Path,
+        folder: Path,
+        progress: Progress,
+    ) -> DistilledModel:
+        return distill(
+            teacher,
+            task,
+            architecture,
+            tokens=final_tokens,
+            seed=options.seed,
+            begin=trial,
+            out_dir=folder,
+            progress=progress,
+        )
+
+    return replace(stages, prepare_teacher=one_teacher, distil_full=distil_full)
 
 
 def make(run: Run, data: Path, out: Path, budget_ms: float, stages: Stages, go_on: Distill = distill) -> dict[str, Any]:
@@ -236,16 +256,18 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.125, help="of the teacher's latency: the budget")
     parser.add_argument("--trials", type=int, help="[default: those of the effort]")
     parser.add_argument("--effort", choices=["brief", "full"], default="brief")
+    parser.add_argument("--final-tokens", type=int, help="[default: those of the effort]")
     parser.add_argument("--device", default="s20")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    path, stages = given.out / _ROWS, stages_of()
+    final_tokens = given.final_tokens or EFFORTS[given.effort].full_tokens
+    path, stages = given.out / _ROWS, stages_of(final_tokens)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     for seed in map(int, given.seeds.split(",")):
         for task in given.tasks.split(","):
             for arm in given.arms.split(","):
                 trials = given.trials or DEFAULT_TRIALS[given.effort]
-                run = Run(task, seed, arm, given.share, trials, given.effort, given.device)
+                run = Run(task, seed, arm, given.share, trials, given.effort, given.device, final_tokens)
                 if any(row["run"] == asdict(run) for row in rows):
                     continue
                 budget_ms = given.share * teacher_ms(given.device, given.out, given.data, task, stages)

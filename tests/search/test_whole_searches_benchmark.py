@@ -26,7 +26,7 @@ def row(arm: Arm, seed: int, world: World, out: Path, learnt: list[int] | None =
         done: DistilledModel = world.distil("full", teacher, task, architecture, OPTIONS, given["out_dir"], no_progress)
         return done
 
-    run = Run("pairs", seed, arm, 0.6, 3, "brief", "host")
+    run = Run("pairs", seed, arm, 0.6, 3, "brief", "host", 250_000)
     return make(run, Path("."), out, 1.0, world.stages(), go_on)
 
 
