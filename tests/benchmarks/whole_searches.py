@@ -31,7 +31,7 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
 from search.optimization.optimizer import propose
-from search.options import SearchOptions
+from search.options import LatencySource, SearchOptions
 from search.passes.admission import Prospects
 from search.passes.bench import Bench
 from search.passes.cuts import pool_of
@@ -61,6 +61,12 @@ class Run:
     effort: Literal["brief", "full"]
     device: str
     final_tokens: int
+    latency_from: LatencySource = "fused"
+
+    @property
+    def name(self) -> str:
+        """The arm, and what its predictions come from where they are blind to fusion."""
+        return self.arm if self.latency_from == "fused" else f"{self.arm}, {self.latency_from}"
 
     @property
     def tokens(self) -> int:
@@ -109,9 +115,10 @@ def make(run: Run, data: Path, out: Path, budget_ms: float, stages: Stages, go_o
         finalists=1,
         effort=run.effort,
         seed=run.seed,
+        latency_from=run.latency_from,
     )
     started = time.monotonic()
-    folder = out / f"{run.task}-{run.seed}-{run.arm}"
+    folder = out / f"{run.task}-{run.seed}-{run.name.replace(', ', '-')}"
     with open_study(folder, options, resume=True) as study:
         found = _searched(study, stages) if run.arm == "search" else _by_rule(run, study, stages, go_on)
     return {"run": asdict(run), "budget_ms": budget_ms, **found, "seconds": round(time.monotonic() - started, 1)}
@@ -206,11 +213,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for task in dict.fromkeys(row["run"]["task"] for row in rows):
         own = [row for row in rows if row["run"]["task"] == task]
-        searched = {row["run"]["seed"]: row["dev"] for row in own if row["run"]["arm"] == "search"}
-        for arm in get_args(Arm):
-            found = [row for row in own if row["run"]["arm"] == arm]
-            if found:
-                lines.append(_line(task, arm, found, searched))
+        named: dict[str, list[dict[str, Any]]] = {}
+        for row in own:
+            named.setdefault(Run(**row["run"]).name, []).append(row)
+        searched = {row["run"]["seed"]: row["dev"] for row in named.get("search", [])}
+        arms = [*get_args(Arm), *sorted(set(named) - set(get_args(Arm)))]
+        lines += [_line(task, arm, named[arm], searched) for arm in arms if arm in named]
     return "\n".join(lines)
 
 
@@ -256,6 +264,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.125, help="of the teacher's latency: the budget")
     parser.add_argument("--trials", type=int, help="[default: those of the effort]")
     parser.add_argument("--effort", choices=["brief", "full"], default="brief")
+    parser.add_argument("--latency-from", choices=get_args(LatencySource), default="fused", help="of the arm search")
     parser.add_argument("--final-tokens", type=int, help="[default: those of the effort]")
     parser.add_argument("--device", default="s20")
     given = parser.parse_args()
@@ -267,7 +276,8 @@ def main() -> None:
         for task in given.tasks.split(","):
             for arm in given.arms.split(","):
                 trials = given.trials or DEFAULT_TRIALS[given.effort]
-                run = Run(task, seed, arm, given.share, trials, given.effort, given.device, final_tokens)
+                source: LatencySource = given.latency_from if arm == "search" else "fused"
+                run = Run(task, seed, arm, given.share, trials, given.effort, given.device, final_tokens, source)
                 if any(row["run"] == asdict(run) for row in rows):
                     continue
                 budget_ms = given.share * teacher_ms(given.device, given.out, given.data, task, stages)
