@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from data.errors import DeviceError
+from data.errors import DeviceError, StoreError
 from data.home import home
 from data.kept import read_sealed, replacing, seal
 from fusion.block import Block
@@ -30,8 +30,17 @@ _LIMIT_S = 600.0
 
 
 def kernels_folder() -> Path:
-    """The folder of kernels' binaries in the state directory."""
-    return home() / "weights" / "kernels"
+    """The folder of kernels' binaries in the state directory, made where it is missing: runners make no folders above.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    folder = home() / "weights" / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {folder}: {error.strerror}") from error
+    return folder
 
 
 @dataclass(frozen=True)
