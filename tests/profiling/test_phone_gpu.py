@@ -152,7 +152,7 @@ def test_several_phones_share_the_work_of_the_gpu(phone: PhoneDouble, attach: At
 
 
 def test_profile_device_as_a_command(phone: PhoneDouble, compiled: Path, tmp_path: Path) -> None:
-    command = [*small_command("--device", "s20", "--unit", "gpu"), "--threads", "1"]
+    command = small_command("--device", "s20", "--unit", "gpu")
     done = run_in(tmp_path, command, environment(compiled), timeout=240)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
