@@ -272,14 +272,17 @@ def given_options(*, but: Iterable[str] = ()) -> list[str]:
     return [name for name in written if name not in but]
 
 
-def check_threads(spec: DeviceSpec, threads: int | None) -> int:
+def check_threads(spec: DeviceSpec, threads: int | None, unit: str = "cpu") -> int:
     """The number of threads to use, with a line on standard error where it is not the one to expect.
 
     Raises:
-        InputError: more threads than cores, or than compiled models take.
+        InputError: more threads than cores, or than compiled models take; or some for a GPU.
     """
+    from data.errors import InputError
     from search.profiles.threads import choose_threads
 
+    if threads is not None and unit == "gpu":
+        raise InputError("--threads is for --unit cpu: a GPU's driver has its own")
     chosen = choose_threads(spec, threads, f"--threads {threads}")
     if chosen.note:
         click.echo(chosen.note, err=True)

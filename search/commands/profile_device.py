@@ -116,8 +116,8 @@ def main(
 
     spec = specification(device, serial)
     check_phone_options(spec, serial, allow_mismatch, simulated)
+    threads = check_threads(spec, threads, unit)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
-    threads = check_threads(spec, threads)
     try:
         reused = not again and load_predictor(opened, threads, seq_len, blocks) is not None
         job = profile_job(spec.name, opened.provenance, unit, threads, seq_len, reused, time_limit)

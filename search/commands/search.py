@@ -271,7 +271,7 @@ def check_devices(options: SearchOptions) -> None:
         for unit in options.units:
             if unit not in spec.units:
                 raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
-        check_threads(spec, options.threads)
+        check_threads(spec, options.threads, options.unit)
 
 
 if __name__ == "__main__":

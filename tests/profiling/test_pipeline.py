@@ -148,7 +148,7 @@ def test_profile_device_command(run_command: Callable[..., Completed]) -> None:
         (("--device", "s21"), 2, "Did you mean 's20'"),
         ((), 2, "--device"),
         (("--device", "host", "--threads", "9999"), 2, "cores"),
-        (("--device", "host", "--unit", "gpu"), 2, "no unit"),
+        (("--device", "host", "--unit", "gpu", "--threads", "1"), 2, "--threads is for --unit cpu"),
         (("--device", "host", "--time-limit", "soon"), 2, "duration"),
         (("--device", "host", "--simulated"), 2, "--simulated is of phones"),
     ],
