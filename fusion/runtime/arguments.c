@@ -36,8 +36,8 @@ static void usage(void) {
          "Runs a program, prints times in milliseconds and, with --input, its outputs as one JSON object; a number that\n"
          "is not finite is null there, and listed under non_finite. Inputs that are not given: attention_mask is 1,\n"
          "token_type_ids 0; without any --input, the ids are 0, or random with --fill. A round is a file, or standard\n"
-         "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed. --describe\n"
-         "prints the GPU that would be used in lines KEY=VALUE.\n"
+         "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed.\n"
+         "--describe prints lines KEY=VALUE of the GPU that would be used.\n"
          "Programs and their inputs:\n");
   for (int i = 0; i < pb_program_count; i++) {
     printf("  %s", pb_programs[i].name);

@@ -18,8 +18,8 @@ _Noreturn void pb_fail(const char *format, ...) __attribute__((format(printf, 1,
 /* Memory that is zero, or pb_fail. */
 void *pb_need(size_t count, size_t size);
 
-/* Reads the command line; pb_fail on the first word that is not understood. What asks for the help or for the device ends
-   the process with it. */
+/* Reads the command line; pb_fail on the first word that is not understood. Asked for its help or its GPU, the process
+   prints that and ends. */
 pb_arguments pb_read_arguments(int count, char **words);
 
 /* A whole number from `least` to `most`; pb_fail names what it is for. */
