@@ -29,15 +29,15 @@ def choose_unit(
     within the budget; of equals the faster one, and where nothing is within the budget the fastest.
 
     Raises:
-        DeviceError: no unit can be had.
+        DeviceError: no unit can be had, or not the one that was chosen before.
     """
+    name = f"unit-{budget.name}"
+    choice = study.load(name, UnitChoice)
     found, missing = _opened(study.options.units, open_unit)
-    if not found:
+    if not found or (choice and choice.unit not in found):
         raise DeviceError("; ".join(dict.fromkeys(missing.values())))
     for unit, problem in missing.items():
         note(f"--unit {study.options.unit}: {unit} is left out: {problem}")
-    name = f"unit-{budget.name}-{'-'.join(f'{unit}-{device.provenance}' for unit, device in found.items())}"
-    choice = study.load(name, UnitChoice)
     if choice is None:
         choice = _timed(study, stages, budget, found)
         study.save(name, choice)

@@ -46,12 +46,16 @@ def test_the_faster_unit_is_searched_and_the_report_says_why(tmp_path: Path, fac
 
 def test_a_search_that_goes_on_keeps_its_unit(tmp_path: Path) -> None:
     """Whatever a timing would say now."""
-    result, _ = searched(World(tmp_path / "log.txt", gpu_factor=0.4, all_fail=False), tmp_path / "out", BOTH)
+    kept = replace(BOTH, require_device=True)
+    result, _ = searched(World(tmp_path / "log.txt", gpu_factor=0.4), tmp_path / "out", kept)
     again = World(tmp_path / "again.txt", gpu_factor=9.0)
-    repeated, notes = searched(again, tmp_path / "out", BOTH)
+    repeated, notes = searched(again, tmp_path / "out", kept)
     assert repeated.device.unit == result.device.unit == "gpu"
     assert [line for line in again.log_lines() if line.startswith("time")] == []
     assert not any("runs models on its" in note for note in notes)
+    lost = World(tmp_path / "lost.txt", missing_units=("gpu",))
+    with pytest.raises(DeviceError, match="no driver for the gpu"):
+        searched(lost, tmp_path / "out", kept)
 
 
 def test_a_unit_that_cannot_be_had_is_left_out_and_named(tmp_path: Path) -> None:
