@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +20,21 @@ PRODUCT = make_block("gemm", {"rows": 16, "inner": 8, "columns": 32}, ("bias",))
 ROWS = make_block("rowwise", {"rows": 16, "columns": 32}, ("gelu",))
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state home for all tests, so that the runner is compiled once; choices are made anew in each."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def choose(stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Tile | None, int]]:
+def choose(
+    stand_in: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[Tile | None, int]]:
     """The tile that is chosen for the product on the stand-in, and how many kernels were launched to find it."""
     log = tmp_path / "log"
     monkeypatch.setenv("POCKETBERT_OPENCL", str(stand_in))
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("POCKETBERT_HOME", str(compiled))
+    shutil.rmtree(compiled / "tiles", ignore_errors=True)
     monkeypatch.setenv("STAND_IN_LOG", str(log))
 
     def chosen() -> tuple[Tile | None, int]:
