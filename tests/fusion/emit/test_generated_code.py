@@ -89,7 +89,7 @@ FUNCTIONS = '#include "vector.h"\n' + "".join(
 
 
 def test_vector_functions_keep_their_stated_errors(tmp_path: Path) -> None:
-    library = ctypes.CDLL(str(Toolchain(Processor(host_target()), tmp_path).library([FUNCTIONS, emit_table([])])))
+    library = ctypes.CDLL(str(Toolchain(host_target(), tmp_path).library([FUNCTIONS, emit_table([])])))
     # Every fp32 in a fine grid, and the edges.
     x = np.concatenate([np.linspace(-87, 88, 1 << 18), np.linspace(-5, 5, 1 << 18), np.zeros(16)]).astype(np.float32)
 

@@ -73,7 +73,7 @@ def test_several_budgets_go_on_as_printed(search: Search, world: World, monkeypa
 
     monkeypatch.setattr(World, "stages", lambda self: replace(stages, distil_full=interrupted))
     stopped = search(world, "--budget", "1ms,0.7ms", "--trials", "5", "--out", "run")
-    assert stopped.exit_code == 130
+    assert stopped.exit_code == 130, stopped.stderr
     printed = stopped.stderr.splitlines()[-1].split("go on with: ")[1]
     monkeypatch.setattr(World, "stages", shared)
     monkeypatch.setattr("search.real_stages.real_stages", world.stages)
@@ -331,7 +331,7 @@ def test_trials_run_on_a_ray_cluster_that_is_started_for_them(
 
     monkeypatch.setattr("search.execution.on_ray.RayExecutor.next_outcome", interrupt)
     stopped = search(world, "--executor", "ray", "--trial-cores", "1", "--out", "run")
-    assert stopped.exit_code == 130
+    assert stopped.exit_code == 130, stopped.stderr
     assert stopped.stderr.splitlines()[-1].endswith("--resume --executor ray --trial-cores 1")
 
 
