@@ -24,8 +24,8 @@ from data.measurement import Provenance
 from data.processor import shared_flags
 from data.progress import Progress, no_progress
 from profiling import phone_readings as readings
-from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit, parse_round
-from profiling.kernels import BUILD_LIMIT_S, build_kernels
+from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
+from profiling.kernels import build_kernels
 from profiling.phone_choice import choose
 from profiling.phone_gpu import ask_gpu, describing_runner, kernels_setting
 from profiling.phone_identity import own_serial, refuse_other, refuse_unfit
@@ -171,14 +171,8 @@ class AdbDevice:
     def prepare(self, runner: Runner, progress: Progress = no_progress) -> None:
         self._persist(lambda: self._bring(runner))
         if self.unit == "gpu" and runner.binary_hash not in self._built:
-            build_kernels(runner.programs, lambda program: self._run_once(program, runner), 1, progress)
+            build_kernels(runner, lambda work: self._persist(lambda: self._go_round_once(work)), 1, progress)
             self._built.add(runner.binary_hash)
-
-    def _run_once(self, program: str, runner: Runner) -> None:
-        """For its kernels' binaries, which the phone keeps until the end of the session."""
-        fill = runner.weights is None
-        work = Round((Visit(program, (), 0, 1),), 1, runner, fill_weights=fill, time_limit_s=BUILD_LIMIT_S)
-        self._persist(lambda: self._go_round_once(work))
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
         """A phone that goes away and comes back in time begins the round anew."""

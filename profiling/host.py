@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from data.measurement import Provenance
 from data.progress import Progress, no_progress
 from data.usable_processors import usable_processors
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, parse_round
-from profiling.kernels import build_kernels, run_here
+from profiling.kernels import build_kernels
 
 if TYPE_CHECKING:
     from fusion import Machine, Runner, Target
@@ -97,8 +97,7 @@ class HostDevice:
             raise DeviceError(f"the compiled runner {runner.executable} is missing or cannot be executed")
         if self.unit == "gpu" and runner.binary_hash not in self._built:
             at_once = usable_processors().count if self.machine.on_processor else 1
-            run = partial(run_here, runner=runner, environment=self._environment)
-            build_kernels(runner.programs, run, at_once, progress)
+            build_kernels(runner, self._printed, at_once, progress)
             self._built.add(runner.binary_hash)
 
     @property
@@ -109,18 +108,26 @@ class HostDevice:
         return {**os.environ, KERNELS_VARIABLE: str(kernels_folder())} if self.unit == "gpu" else dict(os.environ)
 
     def go_round(self, work: Round) -> tuple[RawSamples, ...]:
-        command = work.command("-")
         if work.runner is not None and self.unit == "gpu":
             self.prepare(work.runner)
         began, switches = monotonic(), _preemptions()
-        done = _finished(command, work, self._environment)
+        printed = self._printed(work)
+        during = max(0, _preemptions() - switches - _STARTING_PREEMPTIONS)
+        rate = during / max(monotonic() - began, 1e-3)
+        return tuple(replace(raw, preemptions_per_s=rate) for raw in parse_round(printed, work))
+
+    def _printed(self, work: Round) -> str:
+        """What the runner's process printed.
+
+        Raises:
+            DeviceError: it could not be started, ended too late, or with another status than zero.
+        """
+        done = _finished(work.command("-"), work, self._environment)
         if done.returncode:
             said = done.stderr.strip().splitlines()
             reason = said[-1] if said else "without a message"
             raise DeviceError(f"{work.at(done.stdout.count(_END))} ended with status {done.returncode}: {reason}")
-        during = max(0, _preemptions() - switches - _STARTING_PREEMPTIONS)
-        rate = during / max(monotonic() - began, 1e-3)
-        return tuple(replace(raw, preemptions_per_s=rate) for raw in parse_round(done.stdout, work))
+        return done.stdout
 
     def state(self) -> DeviceState:
         return DeviceState(clock_mhz=_clock_mhz(), temperature_c=_temperature_c(), load=os.getloadavg()[0])

@@ -210,7 +210,9 @@ def distil_short(
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
-    return _distil(teacher, task, architecture, options, EFFORTS[options.effort].trial_tokens, None, folder, progress)
+    return distil_for(
+        teacher, task, architecture, options, EFFORTS[options.effort].trial_tokens, None, folder, progress
+    )
 
 
 def distil_full(
@@ -224,10 +226,12 @@ def distil_full(
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
-    return _distil(teacher, task, architecture, options, EFFORTS[options.effort].full_tokens, trial, folder, progress)
+    return distil_for(
+        teacher, task, architecture, options, EFFORTS[options.effort].full_tokens, trial, folder, progress
+    )
 
 
-def _distil(
+def distil_for(
     teacher: Teacher,
     task: Task,
     architecture: Architecture,
@@ -237,6 +241,7 @@ def _distil(
     folder: Path,
     progress: Progress,
 ) -> DistilledModel:
+    """A student that learns from so many tokens, from the one of a trial on where ``begin`` names it."""
     from search.distillation.distillation import distill
 
     return distill(

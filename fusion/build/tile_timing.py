@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from data.errors import DeviceError, StoreError
 from data.home import home
@@ -19,8 +20,7 @@ from fusion.build.machine import Gpu
 from fusion.build.runner import link_runner, visit_line
 from fusion.emit.opencl.family import Tile
 from fusion.emit.opencl.product import tiles_of
-from fusion.emit.opencl.program import OpenClEmitter
-from fusion.emit.program import block_plan, place
+from fusion.emit.program import Program, block_plan
 
 # Where runners on this machine keep binaries of kernels: the folder that models opened in this process use as well.
 KERNELS_VARIABLE = "POCKETBERT_KERNELS"
@@ -45,20 +45,17 @@ def kernels_folder() -> Path:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """The tiles of one product, with what tells whether a choice among them still holds."""
+    """The tiles of one product, and a program of each."""
 
     block: Block
     tiles: tuple[Tile, ...]
-    sources: tuple[str, ...]
+    programs: tuple[Program[Any], ...]
 
     def kept_at(self, gpu: Gpu) -> Path:
         """Where the choice is kept: under another name for another device, driver or code."""
-        told = "\0".join((repr(sorted(gpu.details.items())), gpu.device, *self.sources))
+        sources = [unit.source for program in self.programs for unit in program.units]
+        told = "\0".join((repr(sorted(gpu.details.items())), gpu.device, *sources))
         return home() / "tiles" / f"{self.block.hash}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-
-    def program(self, place_in_list: int) -> str:
-        """What the runner calls a tile's program."""
-        return f"{self.block.hash} {place_in_list}"
 
 
 def timed_tiles(gpu: Gpu, blocks: Iterable[Block]) -> Mapping[str, Tile]:
@@ -83,9 +80,11 @@ def timed_tiles(gpu: Gpu, blocks: Iterable[Block]) -> Mapping[str, Tile]:
 
 
 def _candidates(gpu: Gpu, block: Block) -> _Candidates:
-    tiles = tiles_of(block, gpu.family, gpu.texels)[:MOST_TILES]
-    emitters = [OpenClEmitter(gpu.family, gpu.texels, {block.hash: tile}) for tile in tiles]
-    return _Candidates(block, tiles, tuple(emitter.unit(block).source for emitter in emitters))
+    tiles, plan = tiles_of(block, gpu.family, gpu.texels)[:MOST_TILES], block_plan(block)
+    programs = (
+        replace(gpu, tiles={block.hash: tile}).place(plan, f"{block.hash} {index}") for index, tile in enumerate(tiles)
+    )
+    return _Candidates(block, tiles, tuple(programs))
 
 
 def _kept(path: Path, count: int) -> int | None:
@@ -107,20 +106,14 @@ def _times_ms(gpu: Gpu, products: Sequence[_Candidates]) -> list[list[float]]:
     """Of each product the least time of each of its tiles, milliseconds; all in turn in one process."""
     if not products:
         return []
-    programs = [
-        place(
-            block_plan(each.block), OpenClEmitter(gpu.family, gpu.texels, {each.block.hash: tile}), each.program(index)
-        )
-        for each in products
-        for index, tile in enumerate(each.tiles)
-    ]
+    programs = [program for each in products for program in each.programs]
     runner = link_runner(programs, gpu)
     visits = "".join(visit_line(program.name, 1, _RUNS, 0) for program in programs) * _VISITS
     least: dict[str, float] = {}
     for result in _visited(runner.round_command("-", threads=1), visits):
         name, fastest = str(result["program"]), min(result["samples_ms"])
         least[name] = min(fastest, least.get(name, fastest))
-    return [[least[each.program(index)] for index in range(len(each.tiles))] for each in products]
+    return [[least[program.name] for program in each.programs] for each in products]
 
 
 def _visited(command: Sequence[str], visits: str) -> list[dict[str, list[float]]]:

@@ -37,7 +37,7 @@ from search.passes.bench import Bench
 from search.passes.cuts import pool_of
 from search.passes.setting import find_devices, hold_out, load_task, prepare_teacher, search_space
 from search.pipeline import run_search
-from search.real_stages import real_stages
+from search.real_stages import distil_for, real_stages
 from search.records import Admission, Candidate
 from search.stages import Stages
 from search.study import Study, open_study
@@ -90,16 +90,7 @@ def stages_of(final_tokens: int, home_seed: int = 0) -> Stages:
         folder: Path,
         progress: Progress,
     ) -> DistilledModel:
-        return distill(
-            teacher,
-            task,
-            architecture,
-            tokens=final_tokens,
-            seed=options.seed,
-            begin=trial,
-            out_dir=folder,
-            progress=progress,
-        )
+        return distil_for(teacher, task, architecture, options, final_tokens, trial, folder, progress)
 
     return replace(stages, prepare_teacher=one_teacher, distil_full=distil_full)
 
