@@ -19,6 +19,11 @@ Mark = Literal["clock dropped", "hot", "unsteady", "wide interval", "few cores",
 PREEMPTIONS = "preemptions_per_s"
 
 
+def runs_on(unit: str, threads: int) -> str:
+    """A unit for people, and of a processor the number of threads: a GPU's are its driver's own matter."""
+    return f"{unit}, {threads} threads" if unit == "cpu" else unit
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Raw timings of one visit to a block or to a whole model, with all that is needed to judge them later.

@@ -103,7 +103,7 @@ class HostDevice:
     @property
     def _environment(self) -> dict[str, str]:
         """Where the GPU's runners find binaries of kernels."""
-        from fusion.build.tile_timing import KERNELS_VARIABLE, kernels_folder
+        from fusion.build.runner import KERNELS_VARIABLE, kernels_folder
 
         return {**os.environ, KERNELS_VARIABLE: str(kernels_folder())} if self.unit == "gpu" else dict(os.environ)
 

@@ -45,6 +45,6 @@ def ask_gpu(link: PhoneLink, path: str) -> Machine:
 
 def kernels_setting(folder: str) -> list[str]:
     """The words before a runner's command that have it keep kernels' binaries in a folder of the session's."""
-    from fusion.build.tile_timing import KERNELS_VARIABLE
+    from fusion.build.runner import KERNELS_VARIABLE
 
     return ["env", f"{KERNELS_VARIABLE}={folder}/kernels"]

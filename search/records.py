@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from data.architecture import Architecture
+from data.measurement import runs_on
 from data.tasks import Kind
 from search.latencies import Prediction, Provenance, TimedOnEach, Timing, largest_share
 from search.options import LatencySource
@@ -286,8 +287,8 @@ class DeviceSummary:
 
     @property
     def runs_on(self) -> str:
-        """The unit, and of a processor the number of threads: a GPU's are its driver's own matter."""
-        return f"{self.unit}, {self.threads} threads" if self.unit == "cpu" else self.unit
+        """The unit, and of a processor the number of threads."""
+        return runs_on(self.unit, self.threads)
 
     @property
     def attached(self) -> bool:

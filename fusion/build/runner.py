@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from data.architecture import Architecture
-from data.errors import DeviceError, InputError
+from data.errors import DeviceError, InputError, StoreError
+from data.home import home
 from fusion.block import Block
 from fusion.build.machine import Machine
 from fusion.emit.program import Program, block_plan
 from fusion.planning.architecture_plan import architecture_plan
 
 Result = dict[str, Any]
+# Where runners on this machine keep binaries of kernels: the folder that models opened in this process use as well.
+KERNELS_VARIABLE = "POCKETBERT_KERNELS"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,20 @@ class Runner:
         words = [str(self.executable), "--round", file, "--threads", str(threads)]
         words += ["--fill"] if fill_weights or self.weights is None else ["--weights", str(self.weights)]
         return words + (["--affinity", affinity] if affinity else [])
+
+
+def kernels_folder() -> Path:
+    """The folder of kernels' binaries in the state directory, made where it is missing: runners make no folders above.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    folder = home() / "weights" / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {folder}: {error.strerror}") from error
+    return folder
 
 
 def visit_line(program: str, warmup: int, runs: int, rotate_bytes: int) -> str:

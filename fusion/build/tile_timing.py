@@ -12,35 +12,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from data.errors import DeviceError, StoreError
+from data.errors import DeviceError
 from data.home import home
 from data.kept import read_sealed, replacing, seal
 from fusion.block import Block
 from fusion.build.machine import Gpu
-from fusion.build.runner import link_runner, visit_line
+from fusion.build.runner import KERNELS_VARIABLE, kernels_folder, link_runner, visit_line
 from fusion.emit.opencl.family import Tile
 from fusion.emit.opencl.product import tiles_of
 from fusion.emit.program import Program, block_plan
 
-# Where runners on this machine keep binaries of kernels: the folder that models opened in this process use as well.
-KERNELS_VARIABLE = "POCKETBERT_KERNELS"
 # At most so many tiles are timed for a product, this often, each visit after a warm-up.
 MOST_TILES, _VISITS, _RUNS = 12, 3, 5
 _LIMIT_S = 600.0
-
-
-def kernels_folder() -> Path:
-    """The folder of kernels' binaries in the state directory, made where it is missing: runners make no folders above.
-
-    Raises:
-        StoreError: it cannot be made.
-    """
-    folder = home() / "weights" / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make {folder}: {error.strerror}") from error
-    return folder
 
 
 @dataclass(frozen=True)

@@ -273,12 +273,9 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
         )
 
 
-def _threads(device: Device, threads: int) -> str:
-    """A GPU's are its driver's own matter."""
-    return f", {threads} threads" if device.unit == "cpu" else ""
-
-
 def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str, str]]:
+    from data.measurement import runs_on
+
     predictor, errors, remainder = outcome.predictor, outcome.predictor.errors, outcome.predictor.remainder
     statistic, quality = predictor.statistic, outcome.quality
     marked = "" if predictor.provenance == "measured" else f" ({predictor.provenance})"
@@ -287,7 +284,7 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
         f"at least {quality.visits} to each model, in {quality.rounds} rounds" if quality.rounds else "stored earlier"
     )
     return (
-        ("device", f"{device.describe().processor}, {device.unit}{_threads(device, threads)}{marked}"),
+        ("device", f"{device.describe().processor}, {runs_on(device.unit, threads)}{marked}"),
         ("fingerprint", device.describe().fingerprint),
         ("distinct blocks measured", f"{predictor.measured_blocks}{marked}, inside of whole models"),
         ("visits", visits),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import StoreError
+from data.measurement import runs_on
 from search.reports.figures import ACCENT, QUIET, WARM, PointNames, figure, plain_log_scale
 from search.reports.pages import render_page
 
@@ -56,7 +57,7 @@ def render_profile(
         "profile.html",
         device=device.spec,
         description=device.describe(),
-        unit=device.unit,
+        runs_on=runs_on(device.unit, predictor.origin.threads),
         predictor=predictor,
         statistic=predictor.statistic,
         interval=predictor.relative_interval(),

@@ -12,7 +12,7 @@ from data.errors import DeviceError
 from data.progress import ProgressEvent
 from data.store import MeasurementStore
 from fusion import build_model_suite, plan_architecture
-from fusion.build.tile_timing import kernels_folder
+from fusion.build.runner import kernels_folder
 from profiling import open_device
 from profiling.device import Device
 from profiling.items import compiler_for
