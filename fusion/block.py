@@ -29,7 +29,7 @@ Anchor = Literal[
 ]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
-# Of a number of activations and matrices, by precision; constants of epilogues and sums are fp32 always.
+# Of a number of activations and matrices, by precision; residual sums, constants of epilogues and sums are fp32 always.
 PRECISION_BYTES = MappingProxyType({"fp32": FLOAT_BYTES, "fp16": 2})
 
 
@@ -58,7 +58,8 @@ class Block:
     reduce: rows, columns, tokens of a mask, and where they differ result_rows, result_columns); ``epilogue`` names what
     is applied to the anchor's result, in order (``bias``, ``gelu``, ``residual``, ``layer_norm`` ...); ``attributes``
     are constants baked into the code, among them ``columns1``: the width of the tensor of which operand 1 is some
-    columns. Two models that hold an equal block share its code and its measurement.
+    columns, and with precision ``fp16`` ``fp32_tensors``: which operands, by their places, and whether the ``result``,
+    are fp32 all the same. Two models that hold an equal block share its code and its measurement.
     """
 
     anchor: str
@@ -167,9 +168,20 @@ def attribute_numbers(text: object) -> tuple[int, ...]:
     return tuple(int(number) for number in str(text).split(",") if number)
 
 
+RESULT = "result"
+# The attribute of blocks in half precision that names what is fp32 all the same.
+FP32_TENSORS = "fp32_tensors"
+
+
 def number_bytes(block: Block | None) -> int:
-    """Bytes of a number of a block's activations; of fp32 without a block."""
+    """Bytes of a number of a block's matrix or tables; of fp32 without a block."""
     return PRECISION_BYTES[block.precision] if block else FLOAT_BYTES
+
+
+def tensor_number_bytes(block: Block, tensor: int | str) -> int:
+    """Bytes of a number of an operand, by its place, or of ``RESULT``."""
+    single = str(dict(block.attributes).get(FP32_TENSORS, "")).split(",")
+    return FLOAT_BYTES if str(tensor) in single else number_bytes(block)
 
 
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from data.errors import ModelError
-from fusion.block import Block, number_bytes
+from fusion.block import FLOAT_BYTES, RESULT, Block, number_bytes, tensor_number_bytes
 from fusion.emit.arena import lay_out, result_type, tensor_bytes, wiring_of
 from fusion.emit.c_text import c_string
 from fusion.emit.emitter import Emitter, Unit
@@ -80,21 +80,21 @@ class Program(Generic[AnyUnit]):
 
     @property
     def number_bytes(self) -> int:
-        """Bytes of a number of its activations."""
+        """Bytes of a number of its matrices."""
         return number_bytes(self.steps[0].unit.block) if self.steps else number_bytes(None)
 
 
 def place(plan: Plan, emitter: Emitter[AnyUnit], name: str = "model") -> Program[AnyUnit]:
     """Lays a plan out in memory, all of whose blocks have one precision."""
     units = {block: emitter.unit(block) for block in {fused.block for fused in plan.blocks}}
-    size = next((number_bytes(fused.block) for fused in plan.blocks), number_bytes(None))
-    sizes = {name: tensor_bytes(type_, size) for name, type_ in plan.graph.types.items()}
+    numbers = _number_bytes(plan)
+    sizes = {name: tensor_bytes(type_, numbers.get(name, FLOAT_BYTES)) for name, type_ in plan.graph.types.items()}
     offsets, arena_bytes = lay_out(wiring_of(plan), sizes)
     steps, weight_offset = [], 0
     for fused in plan.blocks:
         if len(fused.inputs) > MAX_INPUTS:
             raise ModelError(f"block {fused.block.name} reads {len(fused.inputs)} tensors; kernels take {MAX_INPUTS}")
-        inputs = tuple(_place(plan, offsets, source, size) for source in fused.inputs)
+        inputs = tuple(_place(plan, offsets, source, numbers) for source in fused.inputs)
         weight_bytes = emitter.weight_bytes(fused.block)
         steps.append(Step(fused, units[fused.block], inputs, offsets[fused.output], weight_offset, weight_bytes))
         weight_offset += weight_bytes
@@ -106,12 +106,22 @@ def place(plan: Plan, emitter: Emitter[AnyUnit], name: str = "model") -> Program
         tuple(steps),
         tuple(_input_port(source, graph.types[source], offsets[source], limits) for source in graph.inputs),
         tuple(
-            _output_port(plan, offsets, result, name, size)
+            _output_port(plan, offsets, result, name, numbers)
             for result, name in zip(graph.outputs, graph.output_names or graph.outputs, strict=True)
         ),
         arena_bytes,
         weight_offset,
     )
+
+
+def _number_bytes(plan: Plan) -> dict[str, int]:
+    """Bytes of a number of each tensor that a block makes or reads."""
+    read = {
+        plan.viewed(name): tensor_number_bytes(fused.block, place)
+        for fused in plan.blocks
+        for place, name in enumerate(fused.inputs)
+    }
+    return read | {fused.output: tensor_number_bytes(fused.block, RESULT) for fused in plan.blocks}
 
 
 def block_plan(block: Block) -> Plan:
@@ -173,11 +183,11 @@ def _outer_columns(block: Block, operand: int, type_: TensorType) -> int:
     return int(dict(block.attributes).get(f"columns{operand}", type_.columns))
 
 
-def _place(plan: Plan, offsets: Mapping[str, int], name: str, size: int) -> int:
+def _place(plan: Plan, offsets: Mapping[str, int], name: str, numbers: Mapping[str, int]) -> int:
     if name not in plan.views:
         return offsets[name]
     view = plan.views[name]
-    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * size
+    return offsets[view.source] + (view.row * _stride(plan, name) + view.column) * numbers[view.source]
 
 
 def _stride(plan: Plan, name: str) -> int:
@@ -205,11 +215,11 @@ def _input_port(name: str, type_: TensorType, offset: int, limits: Mapping[str, 
     return Port(name, rows, 1, 1, limits.get(name, _INT_LIMIT), offset)
 
 
-def _output_port(plan: Plan, offsets: Mapping[str, int], result: str, name: str, size: int) -> Port:
+def _output_port(plan: Plan, offsets: Mapping[str, int], result: str, name: str, numbers: Mapping[str, int]) -> Port:
     type_ = plan.graph.types[result]
     if type_.dtype != "float32":
         raise ModelError(f"output {name!r} holds {type_.dtype}; only fp32 outputs are given")
-    return Port(name, type_.rows, type_.columns, _stride(plan, result), 0, _place(plan, offsets, result, size))
+    return Port(name, type_.rows, type_.columns, _stride(plan, result), 0, _place(plan, offsets, result, numbers))
 
 
 def port_rows(ports: Sequence[Port]) -> str:

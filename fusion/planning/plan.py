@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from data.errors import ModelError
-from fusion.block import FLOAT_BYTES, Block
+from fusion.block import FLOAT_BYTES, FP32_TENSORS, RESULT, Block
 from fusion.graph import MAPPING_TYPES, Graph, Operator, TensorType, check
 from fusion.planning.cost import roofline_ms
 from fusion.planning.expand_attention import attention_parts, expand_attention, scores_type
@@ -75,9 +75,32 @@ class Plan:
 
 
 def with_precision(plan: Plan, precision: str) -> Plan:
-    """The plan with its blocks in a precision."""
-    blocks = tuple(replace(fused, block=replace(fused.block, precision=precision)) for fused in plan.blocks)
+    """The plan with its blocks in a precision.
+
+    In half precision residual sums and outputs stay fp32: what is rounded in a sum that all layers add to is never made
+    up for, while what else is rounded stays small beside it.
+    """
+    if precision == "fp32":
+        return plan
+    single = _residual_sums(plan) | {plan.viewed(name) for name in plan.graph.outputs}
+    blocks = tuple(replace(fused, block=_in_precision(plan, fused, precision, single)) for fused in plan.blocks)
     return replace(plan, blocks=blocks)
+
+
+def _residual_sums(plan: Plan) -> set[str]:
+    """What is added to a block's result, and what comes of it."""
+    sums: set[str] = set()
+    for fused in plan.blocks:
+        if count := fused.block.epilogue.count("residual"):
+            sums |= {fused.output, *map(plan.viewed, fused.inputs[-count:])}
+    return sums
+
+
+def _in_precision(plan: Plan, fused: FusedBlock, precision: str, single: set[str]) -> Block:
+    names = [str(place) for place, name in enumerate(fused.inputs) if plan.viewed(name) in single]
+    names += [RESULT] if fused.output in single else []
+    attributes = dict(fused.block.attributes) | ({FP32_TENSORS: ",".join(names)} if names else {})
+    return replace(fused.block, attributes=tuple(sorted(attributes.items())), precision=precision)
 
 
 def _moved_bytes(type_: TensorType) -> int:

@@ -146,6 +146,30 @@ def test_every_tile_and_both_ways_to_the_weights_give_the_product(name: str, gpu
     assert_close(made.reshape(wanted.shape), wanted, "fp16")
 
 
+def test_small_parts_of_a_residual_sum_are_not_lost_in_half(gpu: Gpu) -> None:
+    """Numbers of 65 to 125 to which a four thousandth is added 64 times: half cannot tell any of the sums apart."""
+    width, times = 32, 64
+    constants = {"table": np.linspace(65, 125, 20 * width, dtype=np.float32).reshape(20, width)}
+    constants["w"] = np.eye(width, dtype=np.float32) / 4096
+    operators = [Operator("gather", ("table", "input_ids"), "x0", (), "x0")]
+    for time in range(times):
+        operators.append(Operator("matmul", (f"x{time}", "w"), f"y{time}", (), f"y{time}"))
+        operators.append(Operator("add", (f"y{time}", f"x{time}"), f"x{time + 1}", (), f"x{time + 1}"))
+    types = {
+        "input_ids": TensorType((1, 5), "int64"),
+        "table": TensorType((20, width)),
+        "w": TensorType((width, width)),
+    }
+    types |= {operator.output: TensorType((1, 5, width)) for operator in operators}
+    graph = Graph(("input_ids",), (f"x{times}",), tuple(operators), types, constants)
+    ids = np.array([[0, 3, 7, 12, 19]])
+    half = with_precision(plan_graph(graph), "fp16")
+    assert {fused.block.precision for fused in half.blocks} == {"fp16"}
+    (wanted,), (made,) = evaluate(graph, {"input_ids": ids}), run_plan(half, ids, gpu.family)
+    # The table is half, which is a two thousandth; all that was added is a sixty-fourth.
+    assert np.abs(made.reshape(wanted.shape) / wanted - 1).max() < 1e-3
+
+
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_kernels_keep_the_rules_of_drivers(family: Family, precision: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fusion.block import Block
+from fusion.block import RESULT, Block
 from fusion.emit.layout import round_up, row_stride
 from fusion.emit.opencl.family import TEXEL, Family, Tile
-from fusion.emit.opencl.kernel import OpenClUnit, epilogue_of, make_kernel, matrix_bytes, operand_stride, padded
+from fusion.emit.opencl.kernel import OpenClUnit, access, epilogue_of, make_kernel, matrix_bytes, operand_stride, padded
 from fusion.emit.opencl.rows import row_function
 
 
@@ -75,10 +75,10 @@ class _Loops:
     def beginning(self) -> str:
         """Pointers to the rows of activations, beyond the last one to the last, and to the weights; sums of zero."""
         rows, stride = self.block.sizes["rows"], operand_stride(self.block, 0, self.block.sizes["inner"])
-        text = ""
+        text, number = "", access(self.block, 0).number
         for row in range(self.tile.rows):
             at = f"min(row + {row}, {rows - 1})" if rows % self.tile.rows else f"(row + {row})"
-            text += f"  global const pb_number *a{row} = in0 + {at} * {stride};\n"
+            text += f"  global const {number} *a{row} = in0 + {at} * {stride};\n"
         if self.tile.panels:
             start = f"column * {self.block.sizes['inner']}"
             text += f"  global const pb_number *b = (global const pb_number *)weights + {start};\n"
@@ -101,8 +101,9 @@ class _Loops:
         return text
 
     def _loads(self, depth: int) -> str:
-        load = "float4 x{0} = pb_load4(a{0} + k)" if depth == TEXEL else "float x{0} = pb_load1(a{0} + k)"
-        return "".join(f"    const {load.format(row)};\n" for row in range(self.tile.rows))
+        source = access(self.block, 0)
+        type_, load = ("float4", source.load4) if depth == TEXEL else ("float", source.load1)
+        return "".join(f"    const {type_} x{row} = {load(f'a{row} + k')};\n" for row in range(self.tile.rows))
 
     def _step(self, step: int, depth: int) -> str:
         """One number of each row, times one row of weights."""
@@ -134,7 +135,7 @@ class _Loops:
                 f"    pb_vec x = s{row}_{vector};\n"
             )
             inner = "".join(f"      {statement}\n" for statement in statements)
-            inner += f"      pb_store(x, out + r * {row_stride(columns)} + n);\n"
+            inner += f"      {access(self.block, RESULT).store('x', f'out + r * {row_stride(columns)} + n')}\n"
             condition = f"if ({' && '.join(checks)}) " if checks else ""
             text += f"    {condition}{{\n{inner}    }}\n  }}\n"
         return text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from fusion.block import Block, attribute_numbers, result_size
+from fusion.block import RESULT, Block, attribute_numbers, result_size
 from fusion.emit.layout import row_stride
 from fusion.emit.opencl.family import Family
-from fusion.emit.opencl.kernel import OpenClUnit, make_kernel, operand_stride, padded
+from fusion.emit.opencl.kernel import OpenClUnit, access, make_kernel, operand_stride, padded
 
 _FUNCTIONS = {"sum": "total + x", "max": "fmax(total, x)", "min": "fmin(total, x)"}
 
@@ -20,6 +20,7 @@ def emit_view(block: Block, family: Family) -> OpenClUnit:
     sizes = attribute_numbers(attributes["sizes"]) or (block.sizes["rows"] * columns,)
     perm = attribute_numbers(attributes["perm"]) or (0,)
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    place = f"out + r * {row_stride(result_columns)} + n"
     # The place of a number in the result, taken apart from the last axis that is written to the first.
     steps = "".join(
         f"  at += rest % {sizes[axis]} * {strides[axis]};\n  rest /= {sizes[axis]};\n" for axis in reversed(perm)
@@ -29,7 +30,7 @@ def emit_view(block: Block, family: Family) -> OpenClUnit:
         f"  if (n >= {result_columns} || r >= {result_rows}) return;\n"
         f"  int rest = r * {result_columns} + n, at = 0;\n{steps}"
         f"  const int from = at / {columns} * {operand_stride(block, 0, columns)} + at % {columns};\n"
-        f"  pb_store1(pb_load1(in0 + from), out + r * {row_stride(result_columns)} + n);\n"
+        f"  {access(block, RESULT).store1(access(block, 0).load1('in0 + from'), place)}\n"
     )
     return _unit(block, 1, body, (result_columns, result_rows))
 
@@ -40,13 +41,13 @@ def emit_concat(block: Block, family: Family) -> OpenClUnit:
     text, first = "", 0
     for index, width in enumerate(attribute_numbers(dict(block.attributes)["widths"])):
         source = f"in{index} + r * {operand_stride(block, index, width)} + n - {first}"
-        text += f"  {'else ' if index else ''}if (n < {first + width}) x = pb_load1({source});\n"
+        text += f"  {'else ' if index else ''}if (n < {first + width}) x = {access(block, index).load1(source)};\n"
         first += width
     body = (
         f"  const int n = get_global_id(0), r = get_global_id(1);\n"
         f"  if (n >= {columns} || r >= {rows}) return;\n"
         f"  float x = 0.0f;\n{text}"
-        f"  pb_store1(x, out + r * {row_stride(columns)} + n);\n"
+        f"  {access(block, RESULT).store1('x', f'out + r * {row_stride(columns)} + n')}\n"
     )
     return _unit(block, 1, body, (columns, rows))
 
@@ -63,24 +64,25 @@ def emit_top(block: Block, family: Family) -> OpenClUnit:
     sign = "" if int(attributes["largest"]) else "-"
     order = f"{columns - 1} - i" if int(attributes["last"]) else "i"
     later = "n >= before" if int(attributes["last"]) else "n <= before"
-    found = "(float)before" if int(attributes["indices"]) else "pb_load1(row + before)"
+    source = access(block, 0)
+    found = "(float)before" if int(attributes["indices"]) else source.load1("row + before")
     body = (
         f"  const int r = get_global_id(0);\n  if (r >= {rows}) return;\n"
-        f"  global const pb_number *row = in0 + r * {operand_stride(block, 0, columns)};\n"
+        f"  global const {source.number} *row = in0 + r * {operand_stride(block, 0, columns)};\n"
         f"  int before = -1;\n"
         f"  for (int k = 0; k < {count}; k++) {{\n"
         f"    int best = -1;\n"
         f"    for (int i = 0; i < {columns}; i++) {{\n"
         f"      const int n = {order};\n"
-        f"      const float a = {sign}pb_load1(row + n);\n"
+        f"      const float a = {sign}{source.load1('row + n')};\n"
         f"      if (before >= 0) {{ /* after the one before, in the order that is asked for */\n"
-        f"        const float b = {sign}pb_load1(row + before);\n"
+        f"        const float b = {sign}{source.load1('row + before')};\n"
         f"        if (a > b || (a == b && {later})) continue;\n"
         f"      }}\n"
-        f"      if (best < 0 || a > {sign}pb_load1(row + best)) best = n;\n"
+        f"      if (best < 0 || a > {sign}{source.load1('row + best')}) best = n;\n"
         f"    }}\n"
         f"    before = best < 0 ? 0 : best;\n"
-        f"    pb_store1({found}, out + r * {row_stride(count)} + k);\n"
+        f"    {access(block, RESULT).store1(found, f'out + r * {row_stride(count)} + k')}\n"
         f"  }}\n"
     )
     return _unit(block, 1, body, (rows, 1))
@@ -96,11 +98,11 @@ def emit_pool(block: Block, family: Family) -> OpenClUnit:
         f"{_tables(block)}"
         f"  pb_vec total = pb_splat(0.0f);\n"
         f"  for (int r = 0; r < {rows}; r++) {{\n"
-        f"    pb_vec x = pb_load(in0 + r * {operand_stride(block, 0, columns)} + n);\n"
+        f"    pb_vec x = {access(block, 0).load(f'in0 + r * {operand_stride(block, 0, columns)} + n')};\n"
         f"{_scaled(block, 'mask[r] != 0')}"
         f"    total = r ? {join} : x;\n"
         f"  }}\n"
-        f"  pb_store(total, out + n);\n"
+        f"  {access(block, RESULT).store('total', 'out + n')}\n"
     )
     return _unit(block, family.width, body, (-(-columns // family.width), 1))
 
@@ -112,9 +114,9 @@ def emit_mask_rows(block: Block, family: Family) -> OpenClUnit:
         f"  const int n = get_global_id(0) * {family.width}, r = get_global_id(1);\n"
         f"  if (n >= {columns} || r >= {rows}) return;\n"
         f"{_tables(block)}"
-        f"  pb_vec x = pb_load(in0 + r * {operand_stride(block, 0, columns)} + n);\n"
+        f"  pb_vec x = {access(block, 0).load(f'in0 + r * {operand_stride(block, 0, columns)} + n')};\n"
         f"{_scaled(block, 'mask[r] != 0' if rows == block.sizes['tokens'] else '0')}"
-        f"  pb_store(x, out + r * {row_stride(columns)} + n);\n"
+        f"  {access(block, RESULT).store('x', f'out + r * {row_stride(columns)} + n')}\n"
     )
     return _unit(block, family.width, body, (-(-columns // family.width), rows))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fusion.block import Block
+from fusion.block import RESULT, Block
 from fusion.emit.layout import row_stride
 from fusion.emit.opencl.family import Family
 from fusion.emit.opencl.kernel import (
     Epilogue,
     Kernel,
     OpenClUnit,
+    access,
     cl_float,
     epilogue_of,
     group_along,
@@ -49,7 +50,7 @@ def _window_kernels(block: Block, family: Family, epilogue: Epilogue, width: int
         f"  if (at >= 0 && at < {rows})\n"
         f"    x = pb_load1((global const pb_number *)weights + ((global const int *)in0)[at] * {width} + n % {part});\n"
         f"{_lines(epilogue.statements, 2)}"
-        f"  pb_store1(x, out + r * {row_stride(columns)} + n);\n"
+        f"  {access(block, RESULT).store1('x', f'out + r * {row_stride(columns)} + n')}\n"
     )
     operands = 1 + block.epilogue.count("residual")
     kernel = make_kernel(block, "", 1, body, (columns, rows), operands=operands)
@@ -59,7 +60,7 @@ def _window_kernels(block: Block, family: Family, epilogue: Epilogue, width: int
 def emit_rowwise(block: Block, family: Family) -> OpenClUnit:
     """``out[r] = epilogue(in[r])``."""
     columns = block.sizes["columns"]
-    value = f"pb_load(in0 + r * {operand_stride(block, 0, columns)} + n)"
+    value = access(block, 0).load(f"in0 + r * {operand_stride(block, 0, columns)} + n")
     return OpenClUnit(block, row_kernels(block, family, columns, value, epilogue_of(block, columns, 0)))
 
 
@@ -83,7 +84,7 @@ def row_kernels(block: Block, family: Family, columns: int, value: str, epilogue
     operands = block.operand_count
     write = (
         f"    pb_vec x = {value};\n{_lines(epilogue.statements, 4)}"
-        f"    pb_store(x, out + r * {row_stride(columns)} + n);\n"
+        f"    {access(block, RESULT).store('x', f'out + r * {row_stride(columns)} + n')}\n"
     )
     if not epilogue.row_function:
         body = (
@@ -110,7 +111,7 @@ def _row_kernel(
     shared = f"  local float shared[{items}];\n" if items > 1 else ""
     body = (
         f"  const int lane = get_local_id(0), r = get_group_id(1);\n{shared}{made}"
-        f"  global pb_number *row = out + r * {row_stride(columns)};\n"
+        f"  global {access(block, RESULT).number} *row = out + r * {row_stride(columns)};\n"
         f"{_ROW_FUNCTIONS[epilogue.row_function](block, family, columns, epilogue)}"
     )
     size = (items, block.sizes["rows"])
@@ -151,60 +152,64 @@ def _step(family: Family) -> int:
 
 
 def _layer_norm(block: Block, family: Family, columns: int, epilogue: Epilogue) -> str:
-    epsilon = cl_float(float(dict(block.attributes).get("epsilon", 0.0)))
+    row, epsilon = access(block, RESULT), cl_float(float(dict(block.attributes).get("epsilon", 0.0)))
     scale = f"(global const float *)weights + {epilogue.scale} + n"
     shift = f"(global const float *)weights + {epilogue.scale + padded(columns)} + n"
-    vector = "(pb_load(row + n) - mean) * factor"
+    vector, single = (f"({load('row + n')} - mean) * factor" for load in (row.load, row.load1))
     squares = _each(
         family,
         columns,
-        "{ const pb_vec d = pb_load(row + n) - mean; squares += d * d; }",
-        "{ const float d = pb_load1(row + n) - mean; rest += d * d; }",
+        f"{{ const pb_vec d = {row.load('row + n')} - mean; squares += d * d; }}",
+        f"{{ const float d = {row.load1('row + n')} - mean; rest += d * d; }}",
     )
     result = _each(
         family,
         columns,
-        f"pb_store({vector} * pb_load_constant({scale}) + pb_load_constant({shift}), row + n);",
-        f"pb_store1({vector.replace('pb_load', 'pb_load1')} * *({scale}) + *({shift}), row + n);",
+        row.store(f"{vector} * pb_load_constant({scale}) + pb_load_constant({shift})", "row + n"),
+        row.store1(f"{single} * *({scale}) + *({shift})", "row + n"),
     )
+    sums = _each(family, columns, f"sums += {row.load('row + n')};", f"rest += {row.load1('row + n')};")
     return (
         "  pb_vec sums = pb_splat(0.0f), squares = pb_splat(0.0f);\n  float rest = 0.0f;\n"
-        f"{_each(family, columns, 'sums += pb_load(row + n);', 'rest += pb_load1(row + n);')}"
+        f"{sums}"
         f"  const float mean = pb_total(pb_sum(sums) + rest) / {columns};\n  rest = 0.0f;\n{squares}"
         f"  const float factor = 1.0f / sqrt(pb_total(pb_sum(squares) + rest) / {columns} + {epsilon});\n{result}"
     )
 
 
 def _l2_norm(block: Block, family: Family, columns: int, epilogue: Epilogue) -> str:
-    attributes = dict(block.attributes)
+    row, attributes = access(block, RESULT), dict(block.attributes)
     inside, floor, outside = (cl_float(float(attributes[name])) for name in ("inside", "floor", "outside"))
     squares = _each(
         family,
         columns,
-        "{ const pb_vec x = pb_load(row + n); squares += x * x; }",
-        "{ const float x = pb_load1(row + n); rest += x * x; }",
-    )
-    result = _each(
-        family,
-        columns,
-        "pb_store(pb_load(row + n) / norm, row + n);",
-        "pb_store1(pb_load1(row + n) / norm, row + n);",
+        f"{{ const pb_vec x = {row.load('row + n')}; squares += x * x; }}",
+        f"{{ const float x = {row.load1('row + n')}; rest += x * x; }}",
     )
     return (
         f"  pb_vec squares = pb_splat(0.0f);\n  float rest = 0.0f;\n{squares}"
-        f"  const float norm = fmax(sqrt(pb_total(pb_sum(squares) + rest) + {inside}), {floor}) + {outside};\n{result}"
+        f"  const float norm = fmax(sqrt(pb_total(pb_sum(squares) + rest) + {inside}), {floor}) + {outside};\n"
+        f"{_in_place(block, family, columns, '{} / norm', '{} / norm')}"
     )
 
 
-def _exponentials(family: Family, columns: int) -> str:
-    """``most``, the largest of a row, and ``sum``, of the exponentials of what its numbers are below it."""
-    largest = _each(family, columns, "top = fmax(top, pb_load(row + n));", "first = fmax(first, pb_load1(row + n));")
-    sums = _each(
+def _in_place(block: Block, family: Family, columns: int, vector: str, single: str) -> str:
+    """C that replaces each number of the row by what is made of it, in vectors and one by one."""
+    row = access(block, RESULT)
+    return _each(
         family,
         columns,
-        "sums += pb_exp(pb_load(row + n) - most);",
-        "rest += pb_exp1(pb_load1(row + n) - most);",
+        row.store(vector.format(row.load("row + n")), "row + n"),
+        row.store1(single.format(row.load1("row + n")), "row + n"),
     )
+
+
+def _exponentials(block: Block, family: Family, columns: int) -> str:
+    """``most``, the largest of a row, and ``sum``, of the exponentials of what its numbers are below it."""
+    row = access(block, RESULT)
+    vector, single = row.load("row + n"), row.load1("row + n")
+    largest = _each(family, columns, f"top = fmax(top, {vector});", f"first = fmax(first, {single});")
+    sums = _each(family, columns, f"sums += pb_exp({vector} - most);", f"rest += pb_exp1({single} - most);")
     return (
         f"  pb_vec top = pb_splat(-FLT_MAX), sums = pb_splat(0.0f);\n  float first = -FLT_MAX, rest = 0.0f;\n{largest}"
         f"  const float most = pb_most(fmax(pb_largest(top), first));\n{sums}"
@@ -213,23 +218,13 @@ def _exponentials(family: Family, columns: int) -> str:
 
 
 def _row_softmax(block: Block, family: Family, columns: int, epilogue: Epilogue) -> str:
-    result = _each(
-        family,
-        columns,
-        "pb_store(pb_exp(pb_load(row + n) - most) / sum, row + n);",
-        "pb_store1(pb_exp1(pb_load1(row + n) - most) / sum, row + n);",
-    )
-    return _exponentials(family, columns) + result
+    result = _in_place(block, family, columns, "pb_exp({} - most) / sum", "pb_exp1({} - most) / sum")
+    return _exponentials(block, family, columns) + result
 
 
 def _row_log_softmax(block: Block, family: Family, columns: int, epilogue: Epilogue) -> str:
-    result = _each(
-        family,
-        columns,
-        "pb_store(pb_load(row + n) - most - shift, row + n);",
-        "pb_store1(pb_load1(row + n) - most - shift, row + n);",
-    )
-    return f"{_exponentials(family, columns)}  const float shift = log(sum);\n{result}"
+    result = _in_place(block, family, columns, "{} - most - shift", "{} - most - shift")
+    return f"{_exponentials(block, family, columns)}  const float shift = log(sum);\n{result}"
 
 
 _ROW_FUNCTIONS = {

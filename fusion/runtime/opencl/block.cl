@@ -38,7 +38,12 @@ typedef PB_JOIN(float, PB_WIDTH) pb_vec;
 #define pb_load4(p) vload4(0, p)
 #define pb_store1(x, p) (*(p) = (x))
 #endif
-/* Constants of an epilogue are fp32 whatever the rest is kept as. */
+/* Residual sums, a model's outputs and constants of an epilogue are fp32 whatever the rest is kept as. */
+#define pb_load_single(p) PB_LOAD_FLOATS(p)
+#define pb_store_single(x, p) PB_STORE_FLOATS(x, p)
+#define pb_load_single1(p) (*(p))
+#define pb_load_single4(p) vload4(0, p)
+#define pb_store_single1(x, p) (*(p) = (x))
 #define pb_load_constant(p) PB_LOAD_FLOATS(p)
 #define pb_splat(x) ((pb_vec)(x))
 

@@ -39,7 +39,7 @@ typedef struct {
   int kernel_count;
   const pb_launch *launches;
   int launch_count;
-  int number_bytes; /* of activations and matrices: 4 of fp32, 2 of half */
+  int number_bytes; /* of matrices and tables: 4 of fp32, 2 of half */
   int flush_every;  /* after so many launches what is enqueued is handed to the device; 0: at the end */
 } pb_gpu_program;
 

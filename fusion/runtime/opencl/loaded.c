@@ -138,7 +138,7 @@ static int allocate(pb_loaded *m, char *error, size_t size) {
   for (int i = 0; enough && i < p->input_count; i++)
     enough = (m->ids[i] = calloc((size_t)p->inputs[i].rows, sizeof **m->ids)) != NULL;
   for (int i = 0; enough && i < p->output_count; i++)
-    enough = (m->results[i] = calloc((size_t)p->outputs[i].rows * p->outputs[i].stride, m->gpu->number_bytes)) != NULL;
+    enough = (m->results[i] = calloc((size_t)p->outputs[i].rows * p->outputs[i].stride, sizeof(float))) != NULL;
   if (!enough) snprintf(error, size, "not enough memory");
   return !enough;
 }

@@ -14,7 +14,7 @@ typedef struct {
   cl_mem *weights; /* one a step; NULL where it has none */
   cl_mem *images;
   int32_t **ids;  /* one an input */
-  char **results; /* one an output */
+  float **results; /* one an output */
   cl_event *events;
   long bytes; /* of all buffers */
 } pb_loaded;

@@ -44,42 +44,23 @@ static int enqueue(const running *r, int profiled) {
   return 0;
 }
 
-static float from_half(uint16_t half) {
-  const uint32_t sign = (uint32_t)(half >> 15) << 31, exponent = half >> 10 & 31, fraction = half & 1023;
-  union {
-    uint32_t bits;
-    float value;
-  } number;
-  if (exponent == 31) number.bits = sign | 0x7f800000u | fraction << 13;
-  else if (exponent) number.bits = sign | (exponent + 112) << 23 | fraction << 13;
-  else {
-    number.value = (float)fraction / (1 << 24);
-    number.bits |= sign;
-  }
-  return number.value;
-}
-
-static void give_out(int number_bytes, const pb_port *port, const char *from, float *to) {
+static void give_out(const pb_port *port, const float *from, float *to) {
   for (int row = 0; row < port->rows; row++)
-    for (int column = 0; column < port->columns; column++) {
-      const long at = (long)row * port->stride + column;
-      to[(long)row * port->columns + column] =
-          number_bytes == 2 ? from_half(((const uint16_t *)from)[at]) : ((const float *)from)[at];
-    }
+    for (int column = 0; column < port->columns; column++)
+      to[(long)row * port->columns + column] = from[(long)row * port->stride + column];
 }
 
 /* Reads wait for all that was enqueued before. */
 static int copy_out(const running *r, float *const *outputs) {
   const pb_program *p = r->loaded->program;
-  const int number_bytes = r->loaded->gpu->number_bytes;
   for (int i = 0; i < p->output_count; i++) {
     const pb_port *port = &p->outputs[i];
     const size_t numbers = (size_t)(port->rows - 1) * port->stride + port->columns;
     cl_int code = r->device->driver.cl.EnqueueReadBuffer(r->device->queue, r->loaded->arena, CL_TRUE,
-                                                         (size_t)port->offset, numbers * number_bytes,
+                                                         (size_t)port->offset, numbers * sizeof(float),
                                                          r->loaded->results[i], 0, NULL, NULL);
     if (code != CL_SUCCESS) return refused(r, code, "the run");
-    give_out(number_bytes, port, r->loaded->results[i], outputs[i]);
+    give_out(port, r->loaded->results[i], outputs[i]);
   }
   return refused(r, r->device->driver.cl.Finish(r->device->queue), "the run");
 }
