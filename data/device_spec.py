@@ -150,8 +150,13 @@ class DeviceSpec:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Units that it may have; whether this machine has a GPU's driver is found out by opening it."""
-        return ("cpu", "gpu") if self.gpu or self.kind == "host" else ("cpu",)
+        """Units that it may have; whether there is a driver for its GPU is found out by opening it."""
+        return ("cpu", "gpu")
+
+    @property
+    def simulated_units(self) -> tuple[str, ...]:
+        """Units of the analytic model."""
+        return ("cpu", "gpu") if self.gpu else ("cpu",)
 
     @cached_property
     def cores(self) -> tuple[float, ...]:

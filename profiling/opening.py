@@ -35,12 +35,11 @@ def open_device(
             None takes the best that it has.
 
     Raises:
-        InputError: the unit is not one of the device's, a phone is named twice, or the instruction set is
+        InputError: there is no such unit, a phone is named twice, or the instruction set is
             unknown, beyond this machine, or asked of a phone or a GPU.
-        DeviceError: no such phone is attached, its GPU has no driver, or the specification cannot be simulated.
+        DeviceError: no such phone is attached, its GPU has no driver, or the unit cannot be simulated.
     """
-    asked = unit == "gpu" and spec.kind == "android" and not simulated  # the phone's driver says what there is
-    if unit not in spec.units and not asked:
+    if unit not in spec.units:
         raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
     if instructions is not None and (simulated or spec.kind != "host" or unit == "gpu"):
         chosen_for = f"{spec.name}'s GPU" if unit == "gpu" else spec.name

@@ -46,8 +46,9 @@ class SimulatedDevice:
     def __init__(self, spec: DeviceSpec, unit: str = "cpu", seed: int = 0) -> None:
         if spec.analytic is None or spec.memory is None or not spec.clusters:
             raise DeviceError(f"device {spec.name} cannot be simulated: its file has no [analytic] table")
-        if unit not in spec.units:
-            raise DeviceError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
+        if unit not in spec.simulated_units:
+            known = ", ".join(spec.simulated_units)
+            raise DeviceError(f"device {spec.name}'s analytic model has no unit {unit!r}: it has {known}")
         self.spec = spec
         self.unit = unit
         self._analytic: Analytic = spec.analytic

@@ -236,7 +236,7 @@ def check(options: SearchOptions, stages: Stages) -> None:
 
     Raises:
         InputError: unknown device or teacher, a device named twice, a teacher that is too small or has too few
-            positions, more threads than cores, general text that cannot be read, or a unit that there is not yet.
+            positions, more threads than cores, or general text that cannot be read.
         DataFileError: the values of --space are beyond the teacher's, or give no architecture.
         StoreError: the measurement store is damaged or cannot be opened.
     """
@@ -254,7 +254,7 @@ def check(options: SearchOptions, stages: Stages) -> None:
 
 
 def check_devices(options: SearchOptions) -> None:
-    """Each device is known, named once, and has the unit and the threads.
+    """Each device is known, named once, and has the threads.
 
     Raises:
         InputError: one is not, or has not.
@@ -268,9 +268,6 @@ def check_devices(options: SearchOptions) -> None:
         if spec.name in names:
             raise InputError(f"--also {budget}: {spec.name} has a budget already: name each device once")
         names.append(spec.name)
-        for unit in options.units:
-            if unit not in spec.units:
-                raise InputError(f"device {spec.name} has no unit {unit!r}: it has {', '.join(spec.units)}")
         check_threads(spec, options.threads, options.unit)
 
 

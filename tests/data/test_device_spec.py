@@ -47,7 +47,8 @@ def test_users_own_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(PHONE)
     spec = load_device(path)
-    assert (spec.name, spec.default_threads, spec.units, len(spec.cores)) == ("mine", 4, ("cpu",), 4)
+    told = (spec.name, spec.default_threads, spec.units, spec.simulated_units, len(spec.cores))
+    assert told == ("mine", 4, ("cpu", "gpu"), ("cpu",), 4)
 
 
 def test_unknown_name_offers_the_nearest() -> None:

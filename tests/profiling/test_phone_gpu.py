@@ -10,7 +10,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.device_spec import load_device
-from data.errors import DeviceError, InputError
+from data.errors import DeviceError
 from data.progress import ProgressEvent
 from fusion import Runner, build_model_suite, plan_architecture
 from fusion.build.machine import Gpu, described_gpu
@@ -134,11 +134,11 @@ def test_trouble_with_the_driver_names_program_and_kernel(phone: PhoneDouble) ->
 def test_any_phone_may_have_a_gpu_but_not_every_model_of_one(phone: PhoneDouble) -> None:
     """Specifications of phones that described themselves know of no GPU; their drivers do."""
     spec = replace(load_device("s20"), gpu=None)
-    assert spec.units == ("cpu",)
+    assert (spec.units, spec.simulated_units) == (("cpu", "gpu"), ("cpu",))
     device = open_device(spec, unit="gpu")
     assert isinstance(device, AdbDevice) and isinstance(device.machine, Gpu)
     device.close()
-    with pytest.raises(InputError, match="has no unit 'gpu'"):
+    with pytest.raises(DeviceError, match=r"analytic model has no unit 'gpu': it has cpu$"):
         open_device(spec, unit="gpu", simulated=True)
 
 
