@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.architecture import Architecture
-from data.measurement import Measurement
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
-from search.latencies import Timing
 from search.options import SearchOptions
 from search.profiles.latency_sources import latency_sources
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality
+from search.profiles.on_device import (
+    block_shares,
+    compile_model,
+    export_compiled,
+    time_architectures,
+    time_model,
+)
+from search.records import DevScore, Divergence, PredictorQuality
 from search.stages import Stages
 
 if TYPE_CHECKING:
     from data.tasks import Task
-    from fusion import Runner
     from profiling import Device
     from search.distillation.distillation import DistilledModel
     from search.profiles.latency_sources import SourcePredictor
     from search.teachers.teacher import Teacher
     from surrogate import DevicePredictor
-
-# Enough for the shares of blocks, which are not compared with the budget.
-_SHARE_WARMUP, _SHARE_RUNS = 10, 30
 
 
 @dataclass(frozen=True)
@@ -284,77 +284,3 @@ def export_onnx(checkpoint: Path, onnx: Path, seq_len: int) -> Path:
     from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 
     return checkpoint_to_onnx(checkpoint, onnx, seq_len)
-
-
-def compile_model(device: Device, source: Path, seq_len: int, threads: int) -> Any:
-    """For this machine, on the device's unit where the device is this machine: what is compared with ONNX Runtime."""
-    from fusion import compile_model
-
-    unit = device.unit if device.spec.kind == "host" else "cpu"
-    return compile_model(source, seq_len=seq_len, threads=threads, unit=unit)
-
-
-def time_architectures(
-    device: Device, architectures: Sequence[Architecture], threads: int, since: str, progress: Progress
-) -> tuple[Timing, ...]:
-    """Times each architecture with random weights; visits after ``since`` that the store has are not made again."""
-    from data.store import MeasurementStore
-    from profiling.session import measure_models
-
-    with MeasurementStore.open() as store:
-        rows = measure_models(device, architectures, threads=threads, store=store, since=since, progress=progress)
-    signatures = [architecture.to_json() for architecture in architectures]
-    return tuple(Timing.of([row for row in rows if row.signature == signature]) for signature in signatures)
-
-
-def time_model(device: Device, compiled: Any, architecture: Architecture, threads: int, since: str) -> Timing:
-    """Times the model now, unless the store has a timing of the very same binary taken after ``since``.
-
-    That is the case when an earlier run was killed between the measurement and its record in the study.
-    """
-    from data.store import MeasurementStore
-    from profiling.session import CONFIRMING_ROUNDS, measure_model
-
-    runner = compiled.runner(device.machine) if device.needs_runner else None
-    with MeasurementStore.open() as store:
-        rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
-        known = _known(rows, runner, architecture.to_json(), since)
-        if len(known) >= CONFIRMING_ROUNDS:
-            return Timing.of(known[-CONFIRMING_ROUNDS:])
-        if runner is not None:
-            device.prepare(runner)
-        return Timing.of(measure_model(device, runner, architecture, threads=threads, store=store))
-
-
-def _known(rows: list[Measurement], runner: Runner | None, signature: str, since: str) -> list[Measurement]:
-    """The rows of this very binary and architecture that were taken after ``since``."""
-    if runner is None:
-        return []
-    from profiling.session import is_since
-
-    same = [row for row in rows if row.binary_hash == runner.binary_hash and row.signature == signature]
-    return [row for row in same if is_since(row, since)]
-
-
-def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShare, ...]:
-    """Where the latency goes, from a run of its own; equal blocks are taken together, the longest first."""
-    from profiling import Round, Visit
-
-    runner = compiled.runner(device.machine) if device.needs_runner else None
-    visit = Visit("model", tuple(compiled.blocks), _SHARE_WARMUP, _SHARE_RUNS)
-    (raw,) = device.go_round(Round((visit,), threads, runner))
-    times: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    for block_hash, milliseconds in raw.block_ms:
-        times[block_hash] += milliseconds  # type: ignore[assignment]  # a Counter adds floats as well
-        counts[block_hash] += 1
-    blocks = {block.hash: block for block in compiled.blocks}
-    return tuple(
-        BlockShare(blocks[name].name, blocks[name].anchor, counts[name], total) for name, total in times.most_common()
-    )
-
-
-def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
-    from fusion import export_compiled as export
-
-    export(compiled, folder, device.machine)

@@ -23,7 +23,8 @@ from search.commands._options import Command, console, emit_json, run_command
 from search.commands.standard_output import write_out
 from search.options import SearchOptions
 from search.passes.bench import now
-from search.real_stages import compile_model, open_device, time_model
+from search.profiles.on_device import compile_model, time_model
+from search.real_stages import open_device
 from search.study import atomic_write
 from tests.benchmarks.provenance import ROOT, provenance
 

@@ -21,8 +21,8 @@ from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.agreement import max_difference, random_inputs
 from profiling.session import CONFIRMING_ROUNDS, CONFIRMING_RUNS
 from search.options import SearchOptions
+from search.profiles.on_device import block_shares, time_architectures, time_model
 from search.real_stages import (
-    block_shares,
     export_onnx,
     latency_sources,
     learned,
@@ -32,8 +32,6 @@ from search.real_stages import (
     predictor,
     quality,
     teacher_sizes,
-    time_architectures,
-    time_model,
     untrained_student,
 )
 from tests.fusion.models import export
