@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +23,11 @@ from fusion.emit.opencl.product import tiles_of
 from fusion.emit.program import Program, block_plan
 
 # At most so many tiles are timed for a product, this often, each visit after a warm-up.
-MOST_TILES, _VISITS, _RUNS = 12, 3, 5
-_LIMIT_S = 600.0
+MOST_TILES, VISITS, RUNS = 12, 3, 5
+LIMIT_S = 600.0
+
+# The least time of each program on a GPU, milliseconds, by name.
+TimePrograms = Callable[[Gpu, Sequence[Program[Any]]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,27 @@ class _Candidates:
         return home() / "tiles" / f"{self.block.hash}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
-def timed_tiles(gpu: Gpu, blocks: Iterable[Block]) -> Mapping[str, Tile]:
+def time_here(gpu: Gpu, programs: Sequence[Program[Any]]) -> Mapping[str, float]:
+    """The least time of each program on this machine's GPU, milliseconds; all in turn in one process.
+
+    Raises:
+        DeviceError: the driver does not build or run one of them.
+        ToolchainError: the runner around them is not compiled.
+    """
+    runner = link_runner(programs, gpu)
+    visits = "".join(visit_line(program.name, 1, RUNS, 0) for program in programs) * VISITS
+    least: dict[str, float] = {}
+    for result in _visited(runner.round_command("-", threads=1), visits):
+        name, fastest = str(result["program"]), min(result["samples_ms"])
+        least[name] = min(fastest, least.get(name, fastest))
+    return least
+
+
+def timed_tiles(gpu: Gpu, blocks: Iterable[Block], time_programs: TimePrograms = time_here) -> Mapping[str, Tile]:
     """The fastest tile of each product among the blocks, by its hash.
 
-    At most twelve of its family's tiles are compiled and timed, unless that was done before on this device, with this
-    driver and this code; a damaged entry is timed again. What has one tile only is left out.
+    At most twelve of its family's tiles are compiled and timed, all products' in turn, unless that was done before on
+    this device, with this driver and this code; a damaged entry is timed again. What has one tile only is left out.
 
     Raises:
         DeviceError: the driver does not build or run one of them.
@@ -56,7 +75,9 @@ def timed_tiles(gpu: Gpu, blocks: Iterable[Block]) -> Mapping[str, Tile]:
     several = [found for block in products.values() if len((found := _candidates(gpu, block)).tiles) > 1]
     chosen = {each.block.hash: _kept(each.kept_at(gpu), len(each.tiles)) for each in several}
     new = [each for each in several if chosen[each.block.hash] is None]
-    for each, times_ms in zip(new, _times_ms(gpu, new), strict=True):
+    least_ms = time_programs(gpu, [program for each in new for program in each.programs]) if new else {}
+    for each in new:
+        times_ms = [least_ms[program.name] for program in each.programs]
         best = min(range(len(times_ms)), key=times_ms.__getitem__)
         _keep(each.kept_at(gpu), best, times_ms)
         chosen[each.block.hash] = best
@@ -86,25 +107,11 @@ def _keep(path: Path, best: int, times_ms: Sequence[float]) -> None:
         seal(partial)
 
 
-def _times_ms(gpu: Gpu, products: Sequence[_Candidates]) -> list[list[float]]:
-    """Of each product the least time of each of its tiles, milliseconds; all in turn in one process."""
-    if not products:
-        return []
-    programs = [program for each in products for program in each.programs]
-    runner = link_runner(programs, gpu)
-    visits = "".join(visit_line(program.name, 1, _RUNS, 0) for program in programs) * _VISITS
-    least: dict[str, float] = {}
-    for result in _visited(runner.round_command("-", threads=1), visits):
-        name, fastest = str(result["program"]), min(result["samples_ms"])
-        least[name] = min(fastest, least.get(name, fastest))
-    return [[least[program.name] for program in each.programs] for each in products]
-
-
 def _visited(command: Sequence[str], visits: str) -> list[dict[str, list[float]]]:
     environment = {**os.environ, KERNELS_VARIABLE: str(kernels_folder())}
     try:
         done = subprocess.run(
-            command, input=visits, capture_output=True, text=True, timeout=_LIMIT_S, check=False, env=environment
+            command, input=visits, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceError(f"tiles cannot be timed on the GPU: {error}") from error

@@ -14,7 +14,7 @@ from search.latencies import Timing
 from search.records import BlockShare
 
 if TYPE_CHECKING:
-    from fusion import Runner
+    from fusion import Machine, Runner
     from profiling import Device
 
 # Enough for the shares of blocks, which are not compared with the budget.
@@ -50,7 +50,7 @@ def time_model(device: Device, compiled: Any, architecture: Architecture, thread
     from data.store import MeasurementStore
     from profiling.session import CONFIRMING_ROUNDS, measure_model
 
-    runner = compiled.runner(device.machine) if device.needs_runner else None
+    runner = _runner(device, compiled)
     with MeasurementStore.open() as store:
         rows = store.measurements(fingerprint=device.describe().fingerprint, subject="model", threads=threads)
         known = _known(rows, runner, architecture.to_json(), since)
@@ -75,7 +75,7 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
     """Where the latency goes, from a run of its own; equal blocks are taken together, the longest first."""
     from profiling import Round, Visit
 
-    runner = compiled.runner(device.machine) if device.needs_runner else None
+    runner = _runner(device, compiled)
     visit = Visit("model", tuple(compiled.blocks), _SHARE_WARMUP, _SHARE_RUNS)
     (raw,) = device.go_round(Round((visit,), threads, runner))
     times: Counter[str] = Counter()
@@ -92,4 +92,15 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
 def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
     from fusion import export_compiled as export
 
-    export(compiled, folder, device.machine)
+    export(compiled, folder, _machine(device, compiled))
+
+
+def _runner(device: Device, compiled: Any) -> Runner | None:
+    return compiled.runner(_machine(device, compiled)) if device.needs_runner else None
+
+
+def _machine(device: Device, compiled: Any) -> Machine:
+    """What a model of a search's own is compiled for: a phone's GPU with the tiles that are the fastest there."""
+    from profiling.tiles import tuned
+
+    return tuned(device, compiled.blocks) if device.needs_runner else device.machine

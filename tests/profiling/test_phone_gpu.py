@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from data.architecture import Architecture
 from data.device_spec import load_device
 from data.errors import DeviceError
 from data.progress import ProgressEvent
-from fusion import Runner, build_model_suite, plan_architecture
+from fusion import Runner, build_model_suite, make_block, plan_architecture
 from fusion.build.machine import Gpu, described_gpu
+from fusion.emit.opencl.product import tiles_of
 from profiling import open_device
 from profiling.adb import AdbDevice
 from profiling.device import Device, Round, Visit
+from profiling.tiles import tuned
 from tests.fusion.build.android import make_driver, make_sysroot
 from tests.profiling.adb_double.phone import PhoneDouble
 from tests.profiling.test_phones import Attach
@@ -100,6 +103,27 @@ def test_kernels_are_built_before_rounds_and_kept_beside_the_runner(phone: Phone
         assert not affinity or {raw.cpus for raw in samples} == {(0,)}
     assert "CreateProgramWithSource" not in log.read_text().splitlines()
     assert {path.name for path in kernels.iterdir()} == kept
+    device.close()
+    assert list(phone.storage.iterdir()) == [] == phone.running()
+
+
+def test_tiles_are_timed_on_the_phone_once_for_its_driver(phone: PhoneDouble, compiled: Path, tmp_path: Path) -> None:
+    product = make_block("gemm", {"rows": 16, "inner": 8, "columns": 32}, ("bias",))
+    shutil.rmtree(compiled / "tiles", ignore_errors=True)
+    device = opened()
+    assert isinstance(device.machine, Gpu) and len(tiles_of(product, device.machine.family, 65536)) > 2
+    chosen = set()
+    for slow in ("read_only image1d_buffer_t", "weights + column;"):
+        phone.environment["STAND_IN_SLOW"] = slow
+        machine = tuned(device, [product])
+        assert isinstance(machine, Gpu) and list(machine.tiles) == [product.hash]
+        chosen.add(machine.tiles[product.hash].image)
+        before = len(phone.commands)
+        assert tuned(device, [product]) == machine and len(phone.commands) == before
+        shutil.rmtree(compiled / "tiles")
+    assert chosen == {False, True}
+    (kernels,) = phone.storage.glob("pocketbert-*/kernels")
+    assert any(kernels.iterdir())
     device.close()
     assert list(phone.storage.iterdir()) == [] == phone.running()
 
