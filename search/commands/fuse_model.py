@@ -53,7 +53,7 @@ Examples:
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     show_default=True,
-    help="Of activations and matrices: fp16 keeps them as half, with --unit gpu; sums stay fp32.",
+    help="Of activations and matrices: half with --unit gpu; sums, residuals and outputs stay fp32.",
 )
 @click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
