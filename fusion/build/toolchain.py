@@ -23,7 +23,7 @@ from fusion.build import bionic
 from fusion.target import Target
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
-_COMMON_SOURCES = ("programs.c", "weights.c")
+_COMMON_SOURCES = ("programs.c", "weights.c", "source.c", "checksum.c")
 RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", *_COMMON_SOURCES)
 DRIVER_SOURCES = ("opencl/driver.c",)
 GPU_SOURCES = (
@@ -51,7 +51,7 @@ _LEAST_FREE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class _Product:
-    """What is made: its name in the cache, the compiler's triple and words for headers, and the linker's words.
+    """What is made: its name in the cache, the compiler's triple and other words, and the linker's words.
 
     ``linked_for`` is the linker's triple where zig links nothing for the compiler's.
     """
@@ -59,7 +59,7 @@ class _Product:
     name: str
     triple: str
     linking: tuple[str, ...]
-    headers: tuple[str, ...] = ()
+    compiling: tuple[str, ...] = ()
     linked_for: str | None = None
 
 
@@ -108,16 +108,34 @@ class Toolchain:
         Raises:
             ToolchainError: the code calls what is not on the list of names that it may import.
         """
+        runtime = (*GPU_SOURCES, *RUNNER_SOURCES, *bionic.START_SOURCES)
+        return self._for_bionic("bionic-runner", bionic.EXECUTABLE_FLAGS, sources, runtime)
+
+    def bionic_library(self, sources: Sequence[str], name: str, runtime: Sequence[str] = RUNTIME_SOURCES) -> Path:
+        """A shared library ``lib<name>.so`` for apps: generated sources and files of the runtime's folder.
+
+        It exports what these give default visibility, as ``PB_API`` does, and nothing else.
+
+        Raises:
+            ToolchainError: as :meth:`bionic_executable`.
+        """
+        file = f"lib{name}.so"
+        flags = (*bionic.LIBRARY_FLAGS, f"-Wl,-soname,{file}")
+        return self._for_bionic(file, flags, sources, (*runtime, *bionic.HEADER_SOURCES))
+
+    def _for_bionic(self, name: str, linking: Sequence[str], sources: Sequence[str], runtime: Sequence[str]) -> Path:
         stubs = [str(self._stub(library)) for library in bionic.FUNCTIONS]
-        headers = bionic.include_flags(RUNTIME, Path(str(metadata.distribution("ziglang").locate_file("ziglang"))))
+        compiler = Path(str(metadata.distribution("ziglang").locate_file("ziglang")))
+        compiling = bionic.compile_flags(self.target.machine, RUNTIME, compiler)
         triple = f"{self.target.machine}-linux-{bionic.ANDROID}"
-        product = _Product("bionic-runner", triple, (*bionic.LINK_FLAGS, *stubs), headers, self.target.static_triple)
+        product = _Product(name, triple, (*linking, *stubs), compiling, self.target.static_triple)
         try:
-            return self._make(product, sources, (*GPU_SOURCES, *RUNNER_SOURCES, *bionic.START_SOURCES))
+            return self._make(product, sources, runtime)
         except ToolchainError as error:
-            if name := bionic.refused_name(str(error)):
+            if refused := bionic.refused_name(str(error)):
+                what = "library" if name.endswith(".so") else "runner"
                 problem = (
-                    f"the runner for Android may not import {name}: it is not on the list in fusion/build/bionic.py"
+                    f"the {what} for Android may not import {refused}: it is not on the list in fusion/build/bionic.py"
                 )
                 raise ToolchainError(problem) from error
             raise
@@ -195,7 +213,7 @@ def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
 
 
 def _for(product: _Product) -> tuple[str, ...]:
-    return ("-target", product.triple, *product.headers)
+    return ("-target", product.triple, *product.compiling)
 
 
 @cache

@@ -133,10 +133,11 @@ static void release(pb_model *m) {
   free(m);
 }
 
-static int take_weights(pb_model *m, const pb_visit *visits, int count, const char *weights, char *error, size_t size) {
+static int take_weights(pb_model *m, const pb_visit *visits, int count, const pb_source *weights, char *error,
+                        size_t size) {
   if (!weights) return pb_weights_fill(&m->weights, visits, count, error, size);
   return !pb_are_one_program(visits, count, error, size) ||
-         pb_weights_map(&m->weights, visits[0].program, weights, error, size);
+         pb_weights_open(&m->weights, visits[0].program, weights, error, size);
 }
 
 /* The first run reads the copy behind all that the visit before has read, which may be in a cache still. */
@@ -155,10 +156,10 @@ int pb_turn_to(pb_model *m, const pb_visit *visit) {
   return 0;
 }
 
-pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size) {
+pb_model *pb_open_round(const pb_visit *visits, int count, pb_opening opening, char *error, size_t size) {
   if (pb_processor_lacks(error, size)) return NULL;
-  if (threads < 1 || threads > PB_MAX_THREADS) {
-    snprintf(error, size, "threads must be 1 to %d, not %d", PB_MAX_THREADS, threads);
+  if (opening.threads < 1 || opening.threads > PB_MAX_THREADS) {
+    snprintf(error, size, "threads must be 1 to %d, not %d", PB_MAX_THREADS, opening.threads);
     return NULL;
   }
   pb_model *m = pb_allocate(sizeof *m);
@@ -167,8 +168,8 @@ pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, 
     return NULL;
   }
   const pb_program most = largest_of(visits, count);
-  m->threads = threads;
-  int failed = allocate_memory(m, &most, error, size) || take_weights(m, visits, count, weights, error, size);
+  m->threads = opening.threads;
+  int failed = allocate_memory(m, &most, error, size) || take_weights(m, visits, count, opening.weights, error, size);
   if (!failed) begin_visit(m, &visits[0]);
   if (failed || start_threads(m, error, size)) {
     release(m);

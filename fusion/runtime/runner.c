@@ -142,7 +142,9 @@ int main(int count, char **words) {
   int visit_count;
   pb_visit *visits = read_visits(&a, &visit_count);
   char error[512];
-  pb_model *model = pb_open_round(visits, visit_count, a.weights, a.threads, error, sizeof error);
+  const pb_source file = {.kind = PB_FROM_PATH, .path = a.weights};
+  const pb_opening opening = {a.weights ? &file : NULL, a.threads, NULL};
+  pb_model *model = pb_open_round(visits, visit_count, opening, error, sizeof error);
   if (!model) pb_fail("%s", error);
   for (int i = 0; i < visit_count; i++) make_visit(&a, model, &visits[i], pb_now_ms() - started);
   pb_close(model);

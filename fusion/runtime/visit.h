@@ -17,6 +17,9 @@ extern const int pb_program_count;
 /* The program of that name, or NULL. */
 const pb_program *pb_find_program(const char *name);
 
+/* The same, with one line in `error` where there is none. */
+const pb_program *pb_find_named(const char *name, char *error, size_t size);
+
 /* The hash of a step's block. */
 const char *pb_block_hash(const pb_program *program, int step);
 
@@ -26,9 +29,16 @@ int pb_launches(const pb_program *program);
 /* Lines `key=value` of the GPU that the runner would use. Returns 0, or 1 with one line in `text` of what is wrong. */
 int pb_describe(char *text, size_t size);
 
+/* What a model is opened with, beside its programs. */
+typedef struct {
+  const pb_source *weights; /* NULL: they are made up */
+  int threads;
+  const char *kernels; /* as pb_open_from has it, or NULL */
+} pb_opening;
+
 /* As pb_open, for the programs of all visits: memory, threads and made-up weights are there once and serve them all;
-   a file must hold the weights of each. It is open at the first visit. */
-pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size);
+   a source must hold the weights of each. It is open at the first visit. */
+pb_model *pb_open_round(const pb_visit *visits, int count, pb_opening opening, char *error, size_t size);
 
 /* Turns a model that was opened for it to a visit: its program, with activations of zero. Nothing may run meanwhile.
    Returns 0, or PB_FAILED, of which pb_message tells more. */

@@ -1,16 +1,17 @@
-/* Weights: a file is mapped as it is, so that processes share it; for timing alone they are made up. */
+/* Weights: those of a source are read where they lie; for timing alone they are made up. */
 #define _GNU_SOURCE
 #include "weights.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "checksum.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+/* The header, as fusion/emit/weights.py writes it. */
+#define PB_WEIGHTS_VERSION 2
 #define PB_HEADER_BYTES 64
+#define PB_VERSION_OFFSET 8
 #define PB_ID_OFFSET 16
+#define PB_CHECKSUM_OFFSET 56
 #define PB_PERIOD_BYTES (1 << 16)
 
 /* Memory in whole cache lines. */
@@ -25,44 +26,60 @@ void *pb_allocate(size_t bytes) {
   return memory ? memset(memory, 0, bytes) : NULL;
 }
 
-/* Whether the file begins as the program's weights do and has their length. */
-static int check_file(int file, const pb_program *program, size_t bytes, const char *path, char *error, size_t size) {
-  char header[PB_HEADER_BYTES];
-  ssize_t got = pread(file, header, sizeof header, 0);
-  if (got < 0) {
-    snprintf(error, size, "cannot read the weights %s: %s", path, strerror(errno));
-    return 1;
-  }
-  off_t held = lseek(file, 0, SEEK_END);
-  if (held < 0 || (size_t)held != bytes) {
-    snprintf(error, size, "the weights %s have %lld bytes, the program needs %zu", path, (long long)held, bytes);
-    return 1;
-  }
-  if (memcmp(header, "PBWEIGHT", 8) || strncmp(header + PB_ID_OFFSET, program->id, PB_HEADER_BYTES - PB_ID_OFFSET)) {
-    snprintf(error, size, "%s holds the weights of another program", path);
-    return 1;
-  }
+static int refuse(const pb_source *source, const char *problem, char *error, size_t size) {
+  char place[PB_PLACE_BYTES];
+  pb_tell_place(source, place);
+  snprintf(error, size, "the weights %s are %s", place, problem);
+  return 1;
+}
+
+static uint64_t number_at(const char *header) {
+  uint64_t number;
+  memcpy(&number, header, sizeof number);
+  return number;
+}
+
+/* What is wrong with a header of this program's weights; NULL where nothing is. The checksum is not computed. */
+static const char *problem_of(const char *header, const pb_program *program) {
+  char id[PB_CHECKSUM_OFFSET - PB_ID_OFFSET] = {0};
+  snprintf(id, sizeof id, "%s", program->id);
+  if (memcmp(header, "PBWEIGHT", PB_VERSION_OFFSET)) return "of another program";
+  if (number_at(header + PB_VERSION_OFFSET) != PB_WEIGHTS_VERSION) return "of another version";
+  if (memcmp(header + PB_ID_OFFSET, id, sizeof id)) return "of another program";
+  return number_at(header + PB_CHECKSUM_OFFSET) > UINT32_MAX ? "damaged: there is no such checksum" : NULL;
+}
+
+/* The bytes of a program's weights with their header, which is the program's. */
+static int take_checked(pb_bytes *bytes, const pb_program *program, const pb_source *source, char *error, size_t size) {
+  if (pb_bytes_take(bytes, source, PB_HEADER_BYTES + (size_t)program->weight_bytes, error, size)) return 1;
+  const char *problem = problem_of(bytes->start, program);
+  if (!problem) return 0;
+  refuse(source, problem, error, size);
+  pb_bytes_release(bytes);
+  return 1;
+}
+
+int pb_weights_open(pb_weights *weights, const pb_program *program, const pb_source *source, char *error, size_t size) {
+  pb_bytes bytes;
+  if (take_checked(&bytes, program, source, error, size)) return 1;
+  *weights = (pb_weights){.base = bytes.start + PB_HEADER_BYTES, .held = bytes, .copies = 1};
+  weights->bytes = PB_HEADER_BYTES + (size_t)program->weight_bytes;
   return 0;
 }
 
-int pb_weights_map(pb_weights *weights, const pb_program *program, const char *path, char *error, size_t size) {
-  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* does not wait for the other end of a pipe */
-  if (file < 0) {
-    snprintf(error, size, "cannot open the weights %s: %s", path, strerror(errno));
-    return 1;
-  }
-  size_t bytes = PB_HEADER_BYTES + (size_t)program->weight_bytes;
-  int failed = check_file(file, program, bytes, path, error, size);
-  void *mapping = failed ? MAP_FAILED : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);
-  if (!failed && mapping == MAP_FAILED) snprintf(error, size, "cannot map the weights %s: %s", path, strerror(errno));
-  close(file);
-  if (mapping == MAP_FAILED) return 1;
-  *weights = (pb_weights){(char *)mapping + PB_HEADER_BYTES, mapping, bytes, 0, 1};
-  return 0;
+int pb_verify(const char *name, const pb_source *source, char *error, size_t size) {
+  const pb_program *program = pb_find_named(name, error, size);
+  pb_bytes bytes;
+  if (!program || take_checked(&bytes, program, source, error, size)) return 1;
+  const uint64_t written = number_at(bytes.start + PB_CHECKSUM_OFFSET);
+  const int damaged = written != pb_checksum(bytes.start + PB_HEADER_BYTES, (size_t)program->weight_bytes);
+  if (damaged) refuse(source, "damaged: their checksum is another", error, size);
+  pb_bytes_release(&bytes);
+  return damaged;
 }
 
 void pb_weights_turn(pb_weights *weights, const pb_visit *visit) {
-  if (weights->mapping) return;
+  if (weights->held.start) return;
   const long stride = (visit->program->weight_bytes + PB_ALIGNMENT - 1) / PB_ALIGNMENT * PB_ALIGNMENT;
   weights->copies = stride && visit->rotate_bytes / stride > 1 ? visit->rotate_bytes / stride : 1;
   weights->stride = stride;
@@ -88,17 +105,17 @@ int pb_weights_fill(pb_weights *weights, const pb_visit *visits, int count, char
     pb_weights_turn(weights, &visits[i]);
     if (weights->bytes > most) most = weights->bytes;
   }
-  weights->base = reserve(most);
-  if (!weights->base) {
+  weights->base = weights->made = reserve(most);
+  if (!weights->made) {
     snprintf(error, size, "not enough memory for %zu bytes of weights", most);
     return 1;
   }
-  fill(weights->base, most);
+  fill(weights->made, most);
   return 0;
 }
 
 void pb_weights_free(pb_weights *weights) {
-  if (weights->mapping) munmap(weights->mapping, weights->bytes);
-  else free(weights->base);
+  pb_bytes_release(&weights->held);
+  free(weights->made);
   *weights = (pb_weights){0};
 }

@@ -63,14 +63,14 @@ static void fill_halves(char *base, size_t bytes) {
   }
 }
 
-/* Weights go to the device from the mapped file, or made up, and are not held beside. */
-static int load_weights(pb_loaded *m, const pb_device *d, const char *path, char *error, size_t size) {
+/* Weights go to the device from their source, or made up, and are not held beside. */
+static int load_weights(pb_loaded *m, const pb_device *d, const pb_source *source, char *error, size_t size) {
   const pb_visit visit = {m->program, 0, 0, 0};
   pb_weights weights = {0};
-  int bad = path ? pb_weights_map(&weights, m->program, path, error, size)
-                 : pb_weights_fill(&weights, &visit, 1, error, size);
+  int bad = source ? pb_weights_open(&weights, m->program, source, error, size)
+                   : pb_weights_fill(&weights, &visit, 1, error, size);
   if (bad) return 1;
-  if (!path && m->gpu->number_bytes == 2) fill_halves(weights.base, weights.bytes);
+  if (!source && m->gpu->number_bytes == 2) fill_halves(weights.made, weights.bytes);
   bad = take_weights(m, d, weights.base, error, size);
   pb_weights_free(&weights);
   return bad;
@@ -176,8 +176,8 @@ void pb_unload(pb_loaded *m, const pb_device *d) {
   *m = (pb_loaded){0};
 }
 
-int pb_load(pb_loaded *m, const pb_device *d, const pb_program *program, const char *weights, const char *kernels,
-            char *error, size_t size) {
+int pb_load(pb_loaded *m, const pb_device *d, const pb_program *program, const pb_source *weights,
+            const char *kernels, char *error, size_t size) {
   *m = (pb_loaded){.program = program, .gpu = &pb_gpu_programs[program - pb_programs]};
   if (!allocate(m, error, size) &&
       !pb_kernels_build(&m->built, &d->driver, d->context, m->gpu, kernels, error, size) &&

@@ -19,9 +19,9 @@ typedef struct {
   long bytes; /* of all buffers */
 } pb_loaded;
 
-/* Builds the program's kernels, or takes them from the folder `kernels` (may be NULL); brings the weights of a file, or
-   made-up ones where it is NULL; sets all arguments. Returns 0, or 1 with one line in `error` and nothing loaded. */
-int pb_load(pb_loaded *loaded, const pb_device *device, const pb_program *program, const char *weights,
+/* Builds the program's kernels, or takes them from the folder `kernels` (may be NULL); brings the weights of a source,
+   or made-up ones where it is NULL; sets all arguments. Returns 0, or 1 with one line in `error` and nothing loaded. */
+int pb_load(pb_loaded *loaded, const pb_device *device, const pb_program *program, const pb_source *weights,
             const char *kernels, char *error, size_t size);
 
 void pb_unload(pb_loaded *loaded, const pb_device *device);

@@ -14,7 +14,8 @@
 struct pb_model {
   pb_device device;
   pb_loaded loaded;
-  char *weights;       /* the file, or NULL */
+  int made_up;         /* the weights, which then have no source */
+  pb_source weights;   /* with a path of the model's own */
   char *kernels;       /* the folder of their binaries, or NULL */
   double device_share; /* of the wall time of the last pb_time */
   pthread_mutex_t turn;
@@ -29,17 +30,20 @@ int pb_describe(char *text, size_t size) { return pb_describe_gpu(text, size); }
 
 int pb_launches(const pb_program *program) { return pb_gpu_programs[program - pb_programs].launch_count; }
 
-/* Where binaries of kernels are kept: where POCKETBERT_KERNELS says, or else in a folder beside the weights. */
-static char *kernels_folder(const char *weights) {
-  const char *named = getenv("POCKETBERT_KERNELS"), *slash = weights ? strrchr(weights, '/') : NULL;
+/* Where binaries of kernels are kept: the folder that was named, or where POCKETBERT_KERNELS says, or else a folder
+   beside the weights' file. */
+static char *kernels_folder(const pb_opening *opening) {
+  const char *named = opening->kernels ? opening->kernels : getenv("POCKETBERT_KERNELS");
+  const char *file = opening->weights && opening->weights->kind == PB_FROM_PATH ? opening->weights->path : NULL;
+  const char *slash = file ? strrchr(file, '/') : NULL;
   char *folder = NULL;
   if (named && *named) return strdup(named);
-  if (!weights || asprintf(&folder, "%.*skernels", slash ? (int)(slash - weights) + 1 : 0, weights) < 0) return NULL;
+  if (!file || asprintf(&folder, "%.*skernels", slash ? (int)(slash - file) + 1 : 0, file) < 0) return NULL;
   return folder;
 }
 
 /* What a GPU's model does not do is refused. */
-static int is_possible(const pb_visit *visits, int count, const char *weights, char *error, size_t size) {
+static int is_possible(const pb_visit *visits, int count, const pb_source *weights, char *error, size_t size) {
   for (int i = 0; i < count; i++)
     if (visits[i].rotate_bytes) {
       snprintf(error, size, "a GPU has one copy of the weights: no bytes to rotate over");
@@ -52,26 +56,38 @@ static void release(pb_model *m) {
   pb_unload(&m->loaded, &m->device);
   pb_device_close(&m->device);
   pthread_mutex_destroy(&m->turn);
-  free(m->weights);
+  free((char *)m->weights.path);
   free(m->kernels);
   free(m);
 }
 
+/* Keeps what a later turn loads the weights from. Returns whether there was memory. */
+static int keep_source(pb_model *m, const pb_source *weights) {
+  if (!weights) return 1;
+  m->weights = *weights;
+  m->weights.path = NULL;
+  if (weights->kind != PB_FROM_PATH || !weights->path) return 1;
+  return (m->weights.path = strdup(weights->path)) != NULL;
+}
+
+static int load(pb_model *m, const pb_program *program, char *error, size_t size) {
+  return pb_load(&m->loaded, &m->device, program, m->made_up ? NULL : &m->weights, m->kernels, error, size);
+}
+
 /* The driver's threads are its own matter. */
-pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, int threads, char *error, size_t size) {
-  (void)threads;
-  if (!is_possible(visits, count, weights, error, size)) return NULL;
+pb_model *pb_open_round(const pb_visit *visits, int count, pb_opening opening, char *error, size_t size) {
+  if (!is_possible(visits, count, opening.weights, error, size)) return NULL;
   pb_model *m = calloc(1, sizeof *m);
-  if (!m || (weights && !(m->weights = strdup(weights)))) {
+  if (!m || !keep_source(m, opening.weights)) {
     snprintf(error, size, "not enough memory");
     free(m);
     return NULL;
   }
-  m->kernels = kernels_folder(weights);
+  m->made_up = !opening.weights;
+  m->kernels = kernels_folder(&opening);
   m->process = getpid();
   pthread_mutex_init(&m->turn, NULL);
-  if (pb_device_open(&m->device, error, size) ||
-      pb_load(&m->loaded, &m->device, visits[0].program, weights, m->kernels, error, size)) {
+  if (pb_device_open(&m->device, error, size) || load(m, visits[0].program, error, size)) {
     release(m);
     return NULL;
   }
@@ -81,8 +97,7 @@ pb_model *pb_open_round(const pb_visit *visits, int count, const char *weights, 
 int pb_turn_to(pb_model *m, const pb_visit *visit) {
   if (m->loaded.program == visit->program) return 0;
   pb_unload(&m->loaded, &m->device);
-  const int bad = pb_load(&m->loaded, &m->device, visit->program, m->weights, m->kernels, m->message, sizeof m->message);
-  return bad ? PB_FAILED : 0;
+  return load(m, visit->program, m->message, sizeof m->message) ? PB_FAILED : 0;
 }
 
 /* A driver's threads do not survive a fork: in a child the model says so. Returns 0 with the turn held. */

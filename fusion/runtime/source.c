@@ -1,0 +1,108 @@
+/* Where weights come from. Files are mapped, so that processes share them; a descriptor stays the caller's, and so does
+   the place in its file where the caller reads. */
+#define _GNU_SOURCE
+#include "source.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PB_MOST_PAGE (1 << 16) /* bytes: mappings begin at multiples of the page, whichever that is */
+
+void pb_tell_place(const pb_source *source, char text[PB_PLACE_BYTES]) {
+  if (source->kind == PB_FROM_PATH) snprintf(text, PB_PLACE_BYTES, "%s", source->path);
+  else if (source->kind == PB_FROM_DESCRIPTOR) snprintf(text, PB_PLACE_BYTES, "of descriptor %d", source->descriptor);
+  else snprintf(text, PB_PLACE_BYTES, "in memory");
+}
+
+static int refuse(const pb_source *source, const char *verb, const char *problem, char *error, size_t size) {
+  char place[PB_PLACE_BYTES];
+  pb_tell_place(source, place);
+  snprintf(error, size, "cannot %s the weights %s: %s", verb, place, problem);
+  return 1;
+}
+
+static int check_length(const pb_source *source, int64_t held, size_t count, char *error, size_t size) {
+  char place[PB_PLACE_BYTES];
+  if (held >= 0 && (uint64_t)held == count) return 0;
+  pb_tell_place(source, place);
+  snprintf(error, size, "the weights %s have %lld bytes, the program needs %zu", place, (long long)held, count);
+  return 1;
+}
+
+/* Whether the file has a byte at that offset: -1 with one line in `error` where it cannot be read at all. */
+static int has_byte(const pb_source *source, int file, int64_t offset, char *error, size_t size) {
+  char byte;
+  const ssize_t got = pread(file, &byte, 1, (off_t)offset);
+  if (got < 0) refuse(source, "read", strerror(errno), error, size);
+  return (int)got;
+}
+
+/* Whether the file reaches from the offset on to the last of the bytes: what is mapped beyond its end cannot be read. */
+static int check_reach(const pb_source *source, int file, int64_t offset, size_t count, char *error, size_t size) {
+  if (offset < 0 || count > (size_t)INT64_MAX || offset > INT64_MAX - (int64_t)count)
+    return refuse(source, "read", "there is no such offset", error, size);
+  const int reaches = has_byte(source, file, offset + (int64_t)count - 1, error, size);
+  return reaches ? reaches < 0 : refuse(source, "read", "the file ends before they do", error, size);
+}
+
+static int map(pb_bytes *bytes, const pb_source *source, int file, int64_t offset, size_t count, char *error,
+               size_t size) {
+  const size_t before = (size_t)(offset % PB_MOST_PAGE);
+  if (check_reach(source, file, offset, count, error, size)) return 1;
+  void *mapping = mmap(NULL, before + count, PROT_READ, MAP_PRIVATE, file, (off_t)(offset - (int64_t)before));
+  if (mapping == MAP_FAILED) return refuse(source, "map", strerror(errno), error, size);
+  *bytes = (pb_bytes){(const char *)mapping + before, mapping, before + count, NULL};
+  return 0;
+}
+
+/* Opening does not wait for the other end of a pipe. */
+static int map_path(pb_bytes *bytes, const pb_source *source, size_t count, char *error, size_t size) {
+  const int file = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return refuse(source, "open", strerror(errno), error, size);
+  const int failed = has_byte(source, file, 0, error, size) < 0 ||
+                     check_length(source, lseek(file, 0, SEEK_END), count, error, size) ||
+                     map(bytes, source, file, 0, count, error, size);
+  close(file);
+  return failed;
+}
+
+static int take(pb_bytes *bytes, const pb_source *source, size_t count, char *error, size_t size) {
+  if (source && source->kind == PB_FROM_PATH && source->path) return map_path(bytes, source, count, error, size);
+  if (source && source->kind == PB_FROM_DESCRIPTOR)
+    return check_length(source, source->length, count, error, size) ||
+           map(bytes, source, source->descriptor, source->offset, count, error, size);
+  if (source && source->kind == PB_FROM_MEMORY && source->memory) {
+    *bytes = (pb_bytes){(const char *)source->memory, NULL, 0, NULL};
+    return check_length(source, source->length, count, error, size);
+  }
+  snprintf(error, size, "no weights: the source names no path, descriptor or memory");
+  return 1;
+}
+
+/* Kernels read fp32 numbers, which no vector needs at more than a multiple of 4. */
+static int align(pb_bytes *bytes, size_t count, char *error, size_t size) {
+  if (!((uintptr_t)bytes->start % sizeof(float))) return 0;
+  char *copy = malloc(count);
+  if (copy) memcpy(copy, bytes->start, count);
+  else snprintf(error, size, "not enough memory for %zu bytes of weights", count);
+  pb_bytes_release(bytes);
+  *bytes = (pb_bytes){copy, NULL, 0, copy};
+  return !copy;
+}
+
+int pb_bytes_take(pb_bytes *bytes, const pb_source *source, size_t count, char *error, size_t size) {
+  *bytes = (pb_bytes){0};
+  if (!take(bytes, source, count, error, size) && !align(bytes, count, error, size)) return 0;
+  *bytes = (pb_bytes){0};
+  return 1;
+}
+
+void pb_bytes_release(pb_bytes *bytes) {
+  if (bytes->mapping) munmap(bytes->mapping, bytes->mapped);
+  free(bytes->copy);
+  *bytes = (pb_bytes){0};
+}
