@@ -25,6 +25,7 @@ __all__ = [
     "build_model_suite",
     "build_suite",
     "compile_model",
+    "export_android",
     "export_compiled",
     "host_target",
     "host_target_named",
@@ -46,3 +47,10 @@ def export_compiled(model: CompiledModel, directory: Path, machine: Machine | No
     from fusion import export
 
     return export.export_compiled(model, directory, machine)
+
+
+def export_android(model: CompiledModel, directory: Path, name: str = "model", gpu_family: str | None = None) -> Path:
+    """Writes a compiled model as what goes into an app: :func:`fusion.android_export.export_android`."""
+    from fusion import android_export
+
+    return android_export.export_android(model, directory, name, gpu_family)

@@ -159,17 +159,20 @@ class CompiledModel:
 
     def runner(self, machine: Machine | None = None) -> Runner:
         """A runner with its weights, for this machine or another; its program is called ``model``."""
-        machine = machine or self.machine
-        program = self.program if machine == self.machine else machine.place(self.plan)
-        return link_runner([program], machine, weights=self._weights(program))
+        program = self.program_for(machine)
+        return link_runner([program], machine or self.machine, weights=self._weights(program))
+
+    def program_for(self, machine: Machine | None = None) -> Program[Any]:
+        """The program, called ``model``, as it is laid out for this machine or another."""
+        return self.program if machine in (None, self.machine) else machine.place(self.plan)
 
     def library(self) -> Path:
         """The compiled shared library in the cache."""
         return self.machine.library(self.program)
 
-    def weights(self) -> Path:
-        """The packed weights file in the cache."""
-        return self._weights(self.program)
+    def weights(self, machine: Machine | None = None) -> Path:
+        """The packed weights file in the cache, for this machine or another."""
+        return self._weights(self.program_for(machine))
 
     @property
     def source_names(self) -> dict[str, str]:

@@ -27,7 +27,7 @@ INNER = {
         "planning",
         "emit",
         "build",
-        {"compiled", "export"},
+        {"compiled", "export", "android_export"},
         "compare",
         {"__init__"},
     ),

@@ -65,8 +65,9 @@ _LINK_FLAGS = (
     "-Wl,--as-needed",
 )
 EXECUTABLE_FLAGS = ("-pie", f"-Wl,--dynamic-linker={LOADER}", *_LINK_FLAGS)
-# A name that no stub library has ends the link of a library, too. Symbols for debuggers go, section headers stay.
-LIBRARY_FLAGS = ("-shared", "-Wl,-z,defs", "-s", *_LINK_FLAGS)
+# A name that no stub library has ends the link of a library, too. An app may have several models: each calls its own
+# functions of the same names. Symbols for debuggers go, section headers stay.
+LIBRARY_FLAGS = ("-shared", "-Wl,-z,defs", "-Wl,-Bsymbolic", "-s", *_LINK_FLAGS)
 
 
 def stub_source(library: str) -> str:

@@ -54,6 +54,10 @@ class Machine(Protocol):
         """The plan, laid out in memory."""
         ...
 
+    def sources(self, programs: Sequence[Program[Any]]) -> list[str]:
+        """C of the programs, to be compiled with the runtime."""
+        ...
+
     def library(self, program: Program[Any]) -> Path:
         """The compiled shared library in the cache."""
         ...
@@ -98,19 +102,18 @@ class Processor:
         """In C."""
         return build_program(plan, self.target, name)
 
+    def sources(self, programs: Sequence[Program[Any]]) -> list[str]:
+        """Each distinct block's code once, and the table of the programs."""
+        units = {unit.block.hash: unit.source for program in programs for unit in program.units}
+        return [*(units[name] for name in sorted(units)), emit_table(programs)]
+
     def library(self, program: Program[Any]) -> Path:
         """Kernels and runtime."""
-        return toolchain(self.target).library(_sources([program]))
+        return toolchain(self.target).library(self.sources([program]))
 
     def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
         """Static: it runs wherever the processor is."""
-        return toolchain(self.target, cache_dir).executable(_sources(programs))
-
-
-def _sources(programs: Sequence[Program[Any]]) -> list[str]:
-    """Each distinct block's code once, and the table of the programs."""
-    units = {unit.block.hash: unit.source for program in programs for unit in program.units}
-    return [*(units[name] for name in sorted(units)), emit_table(programs)]
+        return toolchain(self.target, cache_dir).executable(self.sources(programs))
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,10 @@ class Gpu:
         """In OpenCL."""
         return place(plan, OpenClEmitter(self.family, self.texels, self.tiles), name)
 
+    def sources(self, programs: Sequence[Program[Any]]) -> list[str]:
+        """The table of the programs, with the sources of their kernels."""
+        return [emit_gpu_table(programs, self.family)]
+
     def library(self, program: Program[Any]) -> Path:
         """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened.
 
@@ -180,14 +187,13 @@ class Gpu:
         """
         if self.android:
             raise DeviceError(f"{self.name}: a phone's GPU has runners only, no library")
-        return toolchain(host_target()).gpu_library([emit_gpu_table([program], self.family)])
+        return toolchain(host_target()).gpu_library(self.sources([program]))
 
     def executable(self, programs: Sequence[Program[Any]], cache_dir: Path | None = None) -> Path:
         """Dynamic: it loads the driver when it runs."""
-        table = emit_gpu_table(programs, self.family)
         if self.android:
-            return _android_toolchain(cache_dir).bionic_executable([table])
-        return toolchain(host_target(), cache_dir).gpu_executable([table])
+            return _android_toolchain(cache_dir).bionic_executable(self.sources(programs))
+        return toolchain(host_target(), cache_dir).gpu_executable(self.sources(programs))
 
 
 def host_gpu() -> Gpu:

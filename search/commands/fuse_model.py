@@ -33,6 +33,7 @@ Examples:
   fuse-model deep-narrow --bench --compare onnxruntime     time a preset with random weights beside ONNX Runtime
   fuse-model ./my-checkpoint --seq-len 64 --export out     library, header, static runner and weights
   fuse-model bert.onnx --device s20 --export out           the same for a phone
+  fuse-model bert.onnx --export-android app/src/main --name sentiment  libraries and weights for an Android app
   fuse-model bert-base --unit gpu --precision fp16 --tune --bench  on this machine's GPU, by its OpenCL driver
 """
 
@@ -77,6 +78,18 @@ Examples:
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, help="Rounds of the benchmark.")
 @click.option("--export", "export_dir", type=click.Path(path_type=Path), help="Write the compiled model here.")
+@click.option(
+    "--export-android",
+    "android_dir",
+    type=click.Path(path_type=Path),
+    help="Write what an Android app needs here: jniLibs, assets and include, as in app/src/main.",
+)
+@click.option("--name", default="model", show_default=True, help="Of the app's library libNAME.so and NAME.weights.")
+@click.option(
+    "--gpu-family",
+    type=click.Choice(["adreno", "mali", "other"]),
+    help="Phones' GPUs that --export-android makes kernels for, with --unit gpu.  [default: other, for any]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @run_command
 def main(
@@ -96,10 +109,14 @@ def main(
     litert_python: str | None,
     rounds: int,
     export_dir: Path | None,
+    android_dir: Path | None,
+    name: str,
+    gpu_family: str | None,
     as_json: bool,
 ) -> None:
     from data.device_spec import load_device
-    from fusion import export_compiled
+    from fusion import export_android, export_compiled
+    from fusion.build.android import checked_name
     from fusion.compare.engines import EngineSettings
     from fusion.importing.input_names import parse_renames
 
@@ -108,6 +125,8 @@ def main(
     engines = _engines(compare)
     _check(spec, unit, precision, bool(engines) or unfused or fusion_cost == "measured")
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
+    checked_name(name)
+    _check_app(android_dir is not None, unit)
     settings = EngineSettings(check_threads(spec, threads), litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
@@ -118,6 +137,8 @@ def main(
         if export_dir is not None:
             export_compiled(compiled, export_dir)
             document["export"] = str(export_dir)
+        if android_dir is not None:
+            document["export_android"] = str(export_android(compiled, android_dir, name, gpu_family))
         if bench or engines or unfused:
             twin = _compile(files, spec, settings.threads, renames, kind, fuse=False) if unfused else None
             document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
@@ -178,6 +199,17 @@ def _check_ignored(times: bool, converts: bool, no_fusion: bool) -> None:
     for name, problem in problems.items():
         if problem and name in given:
             raise click.UsageError(f"{name} {problem}.")
+
+
+def _check_app(exports: bool, unit: str) -> None:
+    """Refuse what only an app's library has, where none is asked for."""
+    problems = {
+        "--name": "" if exports else "belongs to --export-android",
+        "--gpu-family": "" if exports and unit == "gpu" else "belongs to --export-android with --unit gpu",
+    }
+    for option, problem in problems.items():
+        if problem and option in given_options():
+            raise click.UsageError(f"{option} {problem}.")
 
 
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:

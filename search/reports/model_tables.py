@@ -17,8 +17,9 @@ def show_model(console: Console, document: Mapping[str, Any]) -> None:
     _show_blocks(console, summary)
     if "bench" in document:
         _show_bench(console, document["bench"])
-    if "export" in document:
-        console.print(f"written to {document['export']}", markup=False, soft_wrap=True)
+    for written in ("export", "export_android"):
+        if written in document:
+            console.print(f"written to {document[written]}", markup=False, soft_wrap=True)
 
 
 def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
