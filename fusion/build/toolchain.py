@@ -25,10 +25,9 @@ from fusion.target import Target
 RUNTIME = Path(__file__).parents[1] / "runtime"
 _COMMON_SOURCES = ("programs.c", "weights.c", "source.c", "checksum.c")
 RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", *_COMMON_SOURCES)
-DRIVER_SOURCES = ("opencl/driver.c",)
+DRIVER_SOURCES = ("opencl/driver.c", "opencl/description.c")
 GPU_SOURCES = (
-    *(f"opencl/{name}.c" for name in ("model", "loaded", "running", "kernels", "device")),
-    *DRIVER_SOURCES,
+    *(f"opencl/{name}.c" for name in ("model", "loaded", "running", "kernels", "device", "driver")),
     *_COMMON_SOURCES,
 )
 RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")

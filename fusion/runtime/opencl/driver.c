@@ -153,7 +153,7 @@ const char *pb_cl_error(cl_int code) {
   }
 }
 
-int pb_describe_gpu(char *text, size_t size) {
+int pb_driver_describe(char *text, size_t size) {
   pb_driver driver;
   if (pb_driver_find(&driver, text, size)) return 1;
   const int processor = (pb_driver_number(&driver, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) != 0;

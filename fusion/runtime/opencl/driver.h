@@ -25,6 +25,6 @@ const char *pb_cl_error(cl_int code);
 
 /* Lines `key=value` of the device, for choosing code: name, vendor, driver, version, library, processor (1 where kernels
    run on a processor's cores), width, group, texels, units. Returns as pb_driver_find. */
-PB_API int pb_describe_gpu(char *text, size_t size);
+int pb_driver_describe(char *text, size_t size);
 
 #endif

@@ -26,7 +26,7 @@ struct pb_model {
 
 const char *pb_block_hash(const pb_program *program, int step) { return program->steps[step].hash; }
 
-int pb_describe(char *text, size_t size) { return pb_describe_gpu(text, size); }
+int pb_describe(char *text, size_t size) { return pb_driver_describe(text, size); }
 
 int pb_launches(const pb_program *program) { return pb_gpu_programs[program - pb_programs].launch_count; }
 

@@ -1,28 +1,31 @@
-"""What phones have and this machine lacks: a loader that brings a C library, and a driver; for runners under qemu."""
+"""What phones have and this machine lacks: a loader that brings a C library, and a driver; for runners under qemu, and
+for libraries of apps, which stand-ins load on the emulator's machine as well."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fusion.build import bionic
+from fusion.build.android import ABIS
 from fusion.build.toolchain import RUNTIME
 from fusion.target import target_named
 from tests.fusion.build.elf import Elf
 
 NATIVE = Path(__file__).parent / "native"
 TARGET = target_named("aarch64-neon")
-_ZIG = [sys.executable, "-m", "ziglang", "cc", "-target", TARGET.static_triple]
-_COMPILE = [*_ZIG, "-c", "-O1", "-fPIC", "-fno-builtin", "-fno-sanitize=all", "-Wall", "-Werror"]
+_COMPILE = ("-c", "-O1", "-fPIC", "-fno-builtin", "-fno-sanitize=all", "-Wall", "-Werror")
 
 
-def make_driver(folder: Path) -> Path:
+def make_driver(folder: Path, abi: str = "arm64-v8a") -> Path:
     """The driver that stands in for one, for a phone."""
     unit, library = folder / "driver.o", folder / "libdriver.so"
-    source = NATIVE / "opencl_stand_in.c"
-    subprocess.run([*_COMPILE, "-I", str(RUNTIME), str(source), "-o", str(unit)], check=True)
-    subprocess.run([*_ZIG, "-shared", "-nostdlib", str(unit), "-o", str(library)], check=True)
+    _zig(abi, [*_COMPILE, "-I", str(RUNTIME), str(NATIVE / "opencl_stand_in.c"), "-o", str(unit)])
+    _zig(abi, ["-shared", "-nostdlib", str(unit), "-o", str(library)])
     return library
 
 
@@ -31,14 +34,45 @@ def make_sysroot(folder: Path, driver: Path) -> Path:
 
     It has what runners may import, and what the driver needs besides, as a vendor's may.
     """
-    functions = {name for names in bionic.FUNCTIONS.values() for name in names} | Elf.of(driver).imported
+    loader = folder / bionic.LOADER.lstrip("/")
+    loader.parent.mkdir(parents=True)
+    _link_loader(NATIVE / "linker64.c", "arm64-v8a", driver, folder, loader)
+    return folder
+
+
+def make_app(folder: Path, abi: str, driver: Path | None = None) -> list[str]:
+    """The command of a program for an ABI that loads an app's library and runs its model: see native/app.c."""
+    program = _link_loader(NATIVE / "app.c", abi, driver, folder, folder / "app")
+    if abi == "x86_64":
+        return [str(program)]
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None:
+        pytest.skip("qemu-user-static is not installed")
+    return [emulator, str(program)]
+
+
+def make_bionic_names(folder: Path) -> Path:
+    """A folder for the loader of this machine, with libraries of bionic's names around its own C library."""
+    for library in bionic.FUNCTIONS:
+        words = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{library}", "-o", str(folder / library)]
+        subprocess.run([*words, str(NATIVE / "bionic_names.c")], check=True, timeout=60)
+    return folder
+
+
+def _link_loader(source: Path, abi: str, driver: Path | None, folder: Path, program: Path) -> Path:
+    """A static program that hands out its own C library under bionic's names."""
+    functions = {name for names in bionic.FUNCTIONS.values() for name in names}
+    functions |= Elf.of(driver).imported if driver is not None else set()
     variables = {name for names in bionic.VARIABLES.values() for name in names}
     lines = [f"NAME({name})\n" for name in sorted(functions - variables)]
     (folder / "names.h").write_text("".join([*lines, *(f"VARIABLE({name})\n" for name in sorted(variables))]))
-    loader = folder / bionic.LOADER.lstrip("/")
-    loader.parent.mkdir(parents=True)
-    unit = folder / "linker64.o"
-    subprocess.run([*_COMPILE, "-I", str(folder), str(NATIVE / "linker64.c"), "-o", str(unit)], check=True)
+    unit = folder / f"{source.stem}.o"
+    _zig(abi, [*_COMPILE, "-I", str(folder), "-I", str(RUNTIME), str(source), "-o", str(unit)])
     # Without any other flag, as the static runner is linked: the C library for others takes minutes to build.
-    subprocess.run([*_ZIG, "-static", str(unit), "-o", str(loader)], check=True)
-    return folder
+    _zig(abi, ["-static", str(unit), "-o", str(program)])
+    return program
+
+
+def _zig(abi: str, words: list[str]) -> None:
+    triple = target_named(ABIS[abi]).static_triple
+    subprocess.run([sys.executable, "-m", "ziglang", "cc", "-target", triple, *words], check=True, timeout=300)

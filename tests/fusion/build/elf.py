@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-AARCH64, SHARED = 183, 3
+X86_64, AARCH64, SHARED = 62, 183, 3
 LOAD, DYNAMIC, INTERPRETER, THREAD_LOCAL, READ_ONLY_LATER = 1, 2, 3, 7, 0x6474E552
 EXECUTABLE, WRITABLE = 1, 2
 NEEDED, HASH, STRINGS, SYMBOLS, TEXT_RELOCATIONS, FLAGS, RELR = 1, 4, 5, 6, 22, 30, 36
+INIT, FINI, NAME, RUN_PATH = 12, 13, 14, 29
 INIT_ARRAY, FINI_ARRAY, PREINIT_ARRAY = 25, 26, 32
 GNU_HASH, FLAGS_1, ANDROID_RELR, VERSIONS_NEEDED = 0x6FFFFEF5, 0x6FFFFFFB, 0x6FFFE000, 0x6FFFFFFE
 TEXT_RELOCATIONS_FLAG, PIE_FLAG = 4, 0x08000000
+SYMBOLIC_FLAG = 2
+# Sections that strip takes away.
+SYMBOL_TABLE = 2
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ class Elf:
         return found
 
     @property
+    def end(self) -> int:
+        """Where the section headers end, which linkers write last."""
+        return self._header[5] + self._header[10] * self._header[11]
+
+    @property
     def interpreter(self) -> str:
         (segment,) = self.of_kind(INTERPRETER)
         return self.content[segment.offset : segment.offset + segment.file_bytes].rstrip(b"\0").decode()
@@ -100,16 +109,28 @@ class Elf:
         return [self._text(offset) for offset in self.values(NEEDED)]
 
     @property
+    def name(self) -> str:
+        """What a library calls itself."""
+        (offset,) = self.values(NAME)
+        return self._text(offset)
+
+    @property
     def imported(self) -> set[str]:
         """Names of dynamic symbols that are defined elsewhere."""
+        return {name for name, section in self._symbols if not section}
+
+    @property
+    def exported(self) -> set[str]:
+        """Names of dynamic symbols that are defined here."""
+        return {name for name, section in self._symbols if section}
+
+    @cached_property
+    def _symbols(self) -> list[tuple[str, int]]:
+        """Name and section of each dynamic symbol; the section of one that is defined elsewhere is 0."""
         (hashes,), (symbols,) = self.values(HASH), self.values(SYMBOLS)
         (count,) = struct.unpack_from("<I", self.content, self._place(hashes) + 4)
-        found = set()
-        for i in range(1, count):
-            name, _, _, section = struct.unpack_from("<IBBH", self.content, self._place(symbols) + 24 * i)
-            if not section:
-                found.add(self._text(name))
-        return found
+        rows = [struct.unpack_from("<IBBH", self.content, self._place(symbols) + 24 * i) for i in range(1, count)]
+        return [(self._text(name), section) for name, _, _, section in rows]
 
     def _place(self, address: int) -> int:
         """The byte of the file that lies at an address."""
