@@ -25,7 +25,8 @@ def make_driver(folder: Path, abi: str = "arm64-v8a") -> Path:
     """The driver that stands in for one, for a phone."""
     unit, library = folder / "driver.o", folder / "libdriver.so"
     _zig(abi, [*_COMPILE, "-I", str(RUNTIME), str(NATIVE / "opencl_stand_in.c"), "-o", str(unit)])
-    _zig(abi, ["-shared", "-nostdlib", str(unit), "-o", str(library)])
+    pages = [f"-Wl,-z,{which}-page-size={bionic.SEGMENT_ALIGNMENT}" for which in ("max", "common")]
+    _zig(abi, ["-shared", "-nostdlib", *pages, str(unit), "-o", str(library)])
     return library
 
 
@@ -42,7 +43,7 @@ def make_sysroot(folder: Path, driver: Path) -> Path:
 
 def make_app(folder: Path, abi: str, driver: Path | None = None) -> list[str]:
     """The command of a program for an ABI that loads an app's library and runs its model: see native/app.c."""
-    program = _link_loader(NATIVE / "app.c", abi, driver, folder, folder / "app")
+    program = _link_loader(NATIVE / "app.c", abi, driver, folder, folder / "program")
     if abi == "x86_64":
         return [str(program)]
     emulator = shutil.which("qemu-aarch64-static")
