@@ -15,9 +15,9 @@ from fusion.emit.model_header import model_header
 
 
 def export_android(model: CompiledModel, directory: Path, name: str = "model", gpu_family: str | None = None) -> Path:
-    """What goes into an app's ``src/main``: ``jniLibs/ABI/libNAME.so`` for arm64-v8a and x86_64, ``assets/NAME.weights``
-    for both, and in ``include/`` what C++ of the app includes: ``pocketbert.h``, and ``NAME.h`` with the model's names
-    and sizes.
+    """What goes into an app's ``src/main``: ``jniLibs/ABI/libNAME.so`` for arm64-v8a and x86_64, for both of them
+    ``assets/NAME.weights``, and in ``include/`` what C++ of the app includes: ``pocketbert.h``, and ``NAME.h`` with the
+    model's names and sizes.
 
     A model that was compiled for the GPU has kernels for a ``gpu_family`` (``adreno``, ``mali`` or ``other``, for any);
     else it runs on the processor. Files that are there are replaced.

@@ -71,8 +71,9 @@ def phones_gpu(family: str) -> Gpu:
 def app_libraries(
     program: Program[Any], machine: Machine, name: str, cache_dir: Path | None = None
 ) -> Mapping[str, bytes]:
-    """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU. They
-    read the same weights.
+    """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU.
+
+    All of them read the same weights, those of the program.
 
     Raises:
         InputError: the name is none for a library.

@@ -7,7 +7,7 @@ listed here stand in for those of the phone, so that no other name can be import
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,9 +20,9 @@ LOADER = "/system/bin/linker64"
 # Bytes: Android 15 has machines with pages of so many; smaller pages take the same file.
 SEGMENT_ALIGNMENT = 1 << 14
 
-# By library: bionic's libc.map.txt, libdl.map.txt and libm.map.txt have all of them on 64-bit ARM and x86-64 at API level
-# 23. The second and third line of libc's and those of libm are what the compiler may call by itself, or make of other
-# calls.
+# By library: bionic's libc.map.txt, libdl.map.txt and libm.map.txt have all of them on 64-bit ARM and x86-64 at API
+# level 23. The second and third line of libc's and those of libm are what the compiler may call by itself, or make of
+# other calls.
 FUNCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         library: tuple(names.split())
@@ -48,10 +48,9 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType({"libc.so": ("stderr", "stdin", "stdout")})
 
-# What writes to standard output or standard error, or may: an app's library has none of it.
-PRINTING: frozenset[str] = frozenset(
-    "fprintf fputc fputs printf putchar puts stderr stdin stdout".split()  # files of a name are written by fwrite
-)
+# What writes to standard output or standard error, or may: a library for apps imports none of it. (Files that it opens
+# itself are written by fwrite.)
+PRINTING = frozenset("fprintf fputc fputs printf putchar puts stderr stdin stdout".split())
 
 # Helpers of atomics come with the NDK, and run before anything else of a library. Zig passes the plain flag by.
 _INLINE_ATOMICS = ("-Xarch_host", "-mno-outline-atomics")
@@ -70,10 +69,11 @@ EXECUTABLE_FLAGS = ("-pie", f"-Wl,--dynamic-linker={LOADER}", *_LINK_FLAGS)
 LIBRARY_FLAGS = ("-shared", "-Wl,-z,defs", "-Wl,-Bsymbolic", "-s", *_LINK_FLAGS)
 
 
-def stub_source(library: str) -> str:
+def stub_source(library: str, without: Set[str] = frozenset()) -> str:
     """C of a library that exports what may be imported from it, and does nothing."""
-    functions = [f"void {name}(void) {{}}\n" for name in FUNCTIONS[library]]
-    return "".join([*functions, *(f"void *{name};\n" for name in VARIABLES.get(library, ()))])
+    functions = [f"void {name}(void) {{}}\n" for name in FUNCTIONS[library] if name not in without]
+    variables = [f"void *{name};\n" for name in VARIABLES.get(library, ()) if name not in without]
+    return "".join([*functions, *variables])
 
 
 def compile_flags(machine: str, runtime: Path, compiler: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -108,7 +108,7 @@ class Toolchain:
             ToolchainError: the code calls what is not on the list of names that it may import.
         """
         runtime = (*GPU_SOURCES, *RUNNER_SOURCES, *bionic.START_SOURCES)
-        return self._for_bionic("bionic-runner", bionic.EXECUTABLE_FLAGS, sources, runtime)
+        return self._for_bionic("bionic-runner", bionic.EXECUTABLE_FLAGS, sources, runtime, frozenset())
 
     def bionic_library(self, sources: Sequence[str], name: str, runtime: Sequence[str] = RUNTIME_SOURCES) -> Path:
         """A shared library ``lib<name>.so`` for apps: generated sources and files of the runtime's folder.
@@ -116,14 +116,16 @@ class Toolchain:
         It exports what these give default visibility, as ``PB_API`` does, and nothing else.
 
         Raises:
-            ToolchainError: as :meth:`bionic_executable`.
+            ToolchainError: as :meth:`bionic_executable`; or the code writes to standard output or standard error.
         """
         file = f"lib{name}.so"
         flags = (*bionic.LIBRARY_FLAGS, f"-Wl,-soname,{file}")
-        return self._for_bionic(file, flags, sources, (*runtime, *bionic.HEADER_SOURCES))
+        return self._for_bionic(file, flags, sources, (*runtime, *bionic.HEADER_SOURCES), bionic.PRINTING)
 
-    def _for_bionic(self, name: str, linking: Sequence[str], sources: Sequence[str], runtime: Sequence[str]) -> Path:
-        stubs = [str(self._stub(library)) for library in bionic.FUNCTIONS]
+    def _for_bionic(
+        self, name: str, linking: Sequence[str], sources: Sequence[str], runtime: Sequence[str], without: Set[str]
+    ) -> Path:
+        stubs = [str(self._stub(library, without)) for library in bionic.FUNCTIONS]
         compiler = Path(str(metadata.distribution("ziglang").locate_file("ziglang")))
         compiling = bionic.compile_flags(self.target.machine, RUNTIME, compiler)
         triple = f"{self.target.machine}-linux-{bionic.ANDROID}"
@@ -160,10 +162,10 @@ class Toolchain:
         self._compile(source, [*flags, "-I", str(RUNTIME), "-c"], result)
         return result
 
-    def _stub(self, library: str) -> Path:
+    def _stub(self, library: str, without: Set[str]) -> Path:
         """A library of that name that exports what may be imported from it, and does nothing."""
         flags = ["-target", self.target.static_triple, *bionic.STUB_FLAGS, f"-Wl,-soname,{library}"]
-        source = bionic.stub_source(library)
+        source = bionic.stub_source(library, without)
         result = self.cache_dir / f"{_digest(self.version, *flags, source)}-{library}"
         self._compile(source, flags, result)
         return result

@@ -1,5 +1,5 @@
-"""An app's libraries at work: as Android's loader would take them (stand-ins, under qemu for ARM), and in C++ with threads
-and under valgrind on this machine, whose C library goes by bionic's names. No phone has run them."""
+"""An app's libraries at work: as Android's loader would take them (stand-ins, under qemu for ARM), and in C++ with
+threads and under valgrind on this machine, whose C library goes by bionic's names. No phone has run them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def numbers(text: str) -> np.ndarray:
     return np.array(text.split(), np.float64)
 
 
-def run_app(command: list[str], app: Path, abi: str, archive: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_app(
+    command: list[str], app: Path, abi: str, archive: Path, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """The model of an app whose archive holds its weights where zipalign may put them."""
     weights = (app / "assets" / f"{NAME}.weights").read_bytes()
     archive.write_bytes(b"x" * ZIP_ALIGNMENT + weights + b"x")
@@ -75,9 +77,7 @@ def run_app(command: list[str], app: Path, abi: str, archive: Path, **settings: 
 
 
 @pytest.mark.parametrize("abi", ABIS)
-def test_a_library_computes_what_this_machines_does(
-    abi: str, app: Path, model: CompiledModel, tmp_path: Path
-) -> None:
+def test_a_library_computes_what_this_machines_does(abi: str, app: Path, model: CompiledModel, tmp_path: Path) -> None:
     done = run_app(make_app(tmp_path, abi), app, abi, tmp_path / "archive")
     assert (done.returncode, done.stderr) == (0, "")
     made, expected = numbers(done.stdout), expected_of(model)

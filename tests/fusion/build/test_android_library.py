@@ -10,11 +10,12 @@ import pytest
 from data.architecture import Architecture
 from data.errors import InputError, ToolchainError, UnknownNameError
 from fusion.build import bionic
-from fusion.build.android import ABIS, app_libraries, checked_name, phones_gpu, phones_processor
+from fusion.build.android import ABIS, GPU_FAMILIES, app_libraries, checked_name, phones_gpu, phones_processor
 from fusion.build.machine import Machine
 from fusion.build.toolchain import RUNTIME, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.planning.architecture_plan import architecture_plan
+from fusion.planning.plan import with_precision
 from fusion.target import TARGETS, target_named
 from tests.fusion.build import elf
 from tests.fusion.build.elf import Elf
@@ -63,16 +64,15 @@ def test_it_is_a_library_of_its_name_for_its_machine(library: Elf, case: tuple[s
 
 def test_it_needs_bionics_libraries_and_imports_only_what_is_allowed(library: Elf, case: tuple[str, str]) -> None:
     needed = {"cpu": {"libc.so"}, "gpu": {"libc.so", "libdl.so"}}[case[0]]
-    assert needed <= set(library.needed) <= {"libc.so", "libdl.so", "libm.so"}
+    assert set(library.needed) <= {"libc.so", "libdl.so", "libm.so"} and needed <= set(library.needed)
     allowed = {name for names in bionic.FUNCTIONS.values() for name in names}
     expected = {"cpu": "pthread_create", "gpu": "dlopen"}[case[0]]
-    assert {"__errno", "mmap", expected} <= library.imported <= allowed
+    assert library.imported <= allowed and library.imported >= {"__errno", "mmap", expected}
     assert not library.values(elf.VERSIONS_NEEDED)
 
 
 def test_it_cannot_write_to_standard_output_or_standard_error(library: Elf) -> None:
     assert not library.imported & bionic.PRINTING
-    assert bionic.PRINTING <= {n for names in (*bionic.FUNCTIONS.values(), *bionic.VARIABLES.values()) for n in names}
     assert not library.imported & {"__libc_init", "exit", "write", "syslog", "__android_log_print"}
 
 
@@ -125,9 +125,10 @@ def test_all_abis_read_the_weights_of_one_program() -> None:
     assert build_program(plan, TARGETS["x86_64-sse"]).id != shared  # the emulator's own tiles would be others
 
 
-def test_a_name_that_bionic_may_lack_ends_the_build() -> None:
-    table = "void bcmp(void); void pb_more(void); void pb_more(void) { bcmp(); }\n"
-    problem = "the library for Android may not import bcmp: it is not on the list in fusion/build/bionic.py"
+@pytest.mark.parametrize("name", ["bcmp", *sorted(bionic.PRINTING)])
+def test_a_name_that_bionic_may_lack_or_that_prints_ends_the_build(name: str) -> None:
+    table = f'extern char more[] __asm__("{name}"); char *pb_more(void); char *pb_more(void) {{ return more; }}\n'
+    problem = f"the library for Android may not import {name}: it is not on the list in fusion/build/bionic.py"
     for target in ABIS.values():
         with pytest.raises(ToolchainError, match=f"^{re.escape(problem)}$"):
             toolchain(target_named(target)).bionic_library([table, emit_table([])], NAME)
@@ -144,7 +145,8 @@ def test_further_sources_export_what_they_show() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "9a", "_a", "a-b", "a.b", "../a", "a/b", "é", "a" * 65, "a\n", "$(id)", "log", "c", "OpenCL", None]
+    "name",
+    ["", "a b", "9a", "_a", "a-b", "a.b", "../a", "a/b", "é", "a" * 65, "a\n", "$(id)", "log", "c", "OpenCL", None],
 )
 def test_names_that_c_or_java_cannot_say_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="library"):
@@ -154,6 +156,14 @@ def test_names_that_c_or_java_cannot_say_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "model", "Sentiment_2", "a" * 64])
 def test_other_names_are_taken(name: str) -> None:
     assert checked_name(name) == name
+
+
+@pytest.mark.parametrize("family", GPU_FAMILIES)
+def test_every_family_of_phones_gpus_has_kernels(family: str) -> None:
+    gpu = phones_gpu(family)
+    program = gpu.place(with_precision(architecture_plan(SMALL), "fp16"))
+    (source,) = gpu.sources([program])
+    assert gpu.family.name == family and program.id in source and source.count("kernel void") >= len(program.units)
 
 
 def test_kernels_for_phones_are_not_those_for_cores() -> None:

@@ -1,5 +1,5 @@
-"""Models open from a path, a descriptor with an offset, and memory: equal outputs, no copy where none is needed, and one
-line for whatever is wrong."""
+"""Models open from a path, a descriptor with an offset, and memory: equal outputs, no copy where none is needed, and
+one line for whatever is wrong."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def archive(library: Library, tmp_path: Path) -> Iterator[tuple[int, int]]:
 @needs_gcc
 def test_two_thousand_changes_of_the_weights_are_found(model: CompiledModel, tmp_path: Path) -> None:
     sanitizer = "address,undefined"
-    program = link([*model_objects(model, sanitizer, tmp_path), NATIVE / "mutations.c"], tmp_path / "changes", sanitizer)
+    program = link(
+        [*model_objects(model, sanitizer, tmp_path), NATIVE / "mutations.c"], tmp_path / "changes", sanitizer
+    )
     words = [str(program), str(model.weights()), str(tmp_path / "changed"), str(CHANGES)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (0, "")
@@ -161,7 +163,9 @@ def test_the_descriptor_may_be_closed_once_the_model_is_open(library: Library) -
     library.native.pb_close(ctypes.c_void_p(handle))
 
 
-def test_whatever_is_wrong_with_a_source_is_one_line(library: Library, archive: tuple[int, int], tmp_path: Path) -> None:
+def test_whatever_is_wrong_with_a_source_is_one_line(
+    library: Library, archive: tuple[int, int], tmp_path: Path
+) -> None:
     file, size = archive
     reading, writing = os.pipe()
     folder = os.open(tmp_path, os.O_RDONLY)
@@ -221,7 +225,7 @@ def test_what_is_damaged_inside_is_found_by_verifying(library: Library, tmp_path
         changed.write_bytes(other)
         assert are_whole(library.model.program, changed) == (place is None)
         assert library.verify(source) == (f"the weights {changed} are {problem}" if problem else "")
-        handle, error = library.open(source)
+        handle, _ = library.open(source)
         assert bool(handle) == opens
         library.native.pb_close(ctypes.c_void_p(handle))
 
