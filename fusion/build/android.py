@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -69,19 +69,26 @@ def phones_gpu(family: str) -> Gpu:
 
 
 def app_libraries(
-    program: Program[Any], machine: Machine, name: str, cache_dir: Path | None = None
+    program: Program[Any],
+    machine: Machine,
+    name: str,
+    *,
+    files: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    cache_dir: Path | None = None,
 ) -> Mapping[str, bytes]:
     """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU.
 
-    All of them read the same weights, those of the program.
+    All of them read the same weights, those of the program. What else belongs in them is C: ``files`` of the runtime's
+    folder, and generated ``texts``; what these give default visibility is exported as well.
 
     Raises:
         InputError: the name is none for a library.
         ToolchainError: the C compiler failed, or the code calls what Android's C library may not have.
         StoreError: the cache was changed meanwhile.
     """
-    runtime = RUNTIME_SOURCES if isinstance(machine, Processor) else GPU_SOURCES
-    sources, name = machine.sources([program]), checked_name(name)
+    runtime = (*(RUNTIME_SOURCES if isinstance(machine, Processor) else GPU_SOURCES), *files)
+    sources, name = [*machine.sources([program]), *texts], checked_name(name)
     libraries = {}
     for abi, target in ABIS.items():
         file = toolchain(target_named(target), cache_dir).bionic_library(sources, name, runtime)

@@ -8,75 +8,21 @@ import mmap
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from fusion import compile_model, export_compiled
 from fusion.compiled import CompiledModel
 from fusion.emit.weights import are_whole
 from tests.fusion.build.gcc import NATIVE, WARNINGS, link, model_objects, needs_gcc, needs_gxx
+from tests.fusion.build.sources import DESCRIPTOR, MEMORY, PATH, Library, Source
 from tests.fusion.families import Export, export_family
 
 pytestmark = pytest.mark.usefixtures("shared_home")
 
-PATH, DESCRIPTOR, MEMORY = 1, 2, 3
 SEQ_LEN = 7
 CHANGES = 2000
-
-
-class Source(ctypes.Structure):
-    """pb_source."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int),
-        ("path", ctypes.c_char_p),
-        ("descriptor", ctypes.c_int),
-        ("offset", ctypes.c_int64),
-        ("memory", ctypes.c_void_p),
-        ("length", ctypes.c_int64),
-    )
-
-
-@dataclass
-class Library:
-    """The functions of a model's library that take sources."""
-
-    model: CompiledModel
-    native: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.native = ctypes.CDLL(str(self.model.library()))
-        self.native.pb_open_from.restype = ctypes.c_void_p
-        self.native.pb_message.restype = ctypes.c_char_p
-
-    def open(self, source: Source | None, kernels: Path | None = None, program: bytes = b"model") -> tuple[Any, str]:
-        """The open model, or an error."""
-        error = ctypes.create_string_buffer(512)
-        reference = ctypes.byref(source) if source is not None else None
-        folder = os.fsencode(kernels) if kernels is not None else None
-        handle = self.native.pb_open_from(program, reference, 2, folder, error, 512)
-        assert bool(handle) != bool(error.value)
-        return handle, error.value.decode()
-
-    def verify(self, source: Source) -> str:
-        error = ctypes.create_string_buffer(512)
-        failed = self.native.pb_verify(b"model", ctypes.byref(source), error, 512)
-        assert bool(failed) == bool(error.value)
-        return error.value.decode()
-
-    def run(self, source: Source) -> list[float]:
-        handle, error = self.open(source)
-        assert not error
-        ids = [np.ones(port.rows, np.int64) for port in self.model.program.inputs]
-        outputs = [np.zeros((port.rows, port.columns), np.float32) for port in self.model.program.outputs]
-        arrays = ((ctypes.c_void_p * len(part))(*(one.ctypes.data for one in part)) for part in (ids, outputs))
-        assert self.native.pb_run(ctypes.c_void_p(handle), *arrays) == 0
-        self.native.pb_close(ctypes.c_void_p(handle))
-        return [float(value) for output in outputs for value in output.ravel()]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +36,10 @@ def model(onnx: Path, shared_home: None) -> CompiledModel:
     return compile_model(onnx, seq_len=SEQ_LEN)
 
 
+def library_of(model: CompiledModel) -> Library:
+    return Library(model.library(), model.program, model.weights())
+
+
 @pytest.fixture(params=["cpu", "gpu"])
 def library(
     request: pytest.FixtureRequest, onnx: Path, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,13 +47,13 @@ def library(
     monkeypatch.setenv("POCKETBERT_OPENCL", str(stand_in))
     monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
     monkeypatch.delenv("POCKETBERT_KERNELS", raising=False)
-    return Library(compile_model(onnx, seq_len=SEQ_LEN, unit=request.param))
+    return library_of(compile_model(onnx, seq_len=SEQ_LEN, unit=request.param))
 
 
 @pytest.fixture
 def archive(library: Library, tmp_path: Path) -> Iterator[tuple[int, int]]:
     """A descriptor of a file that begins with the weights, and has more behind; and how many bytes they have."""
-    content = library.model.weights().read_bytes()
+    content = library.weights.read_bytes()
     (tmp_path / "archive").write_bytes(content + b"behind")
     with (tmp_path / "archive").open("rb") as file:
         yield file.fileno(), len(content)
@@ -124,7 +74,7 @@ def test_two_thousand_changes_of_the_weights_are_found(model: CompiledModel, tmp
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 4, 12, 64, 4092, 4096, 65535, 65540])
 def test_weights_may_lie_anywhere_in_a_file_or_in_memory(offset: int, model: CompiledModel, tmp_path: Path) -> None:
-    library, content = Library(model), model.weights().read_bytes()
+    library, content = library_of(model), model.weights().read_bytes()
     expected = library.run(Source(PATH, os.fsencode(model.weights())))
     (tmp_path / "archive").write_bytes(b"x" * offset + content + b"behind")
     with (tmp_path / "archive").open("rb") as file, mmap.mmap(-1, offset + len(content)) as memory:
@@ -143,24 +93,22 @@ def test_weights_may_lie_anywhere_in_a_file_or_in_memory(offset: int, model: Com
 
 def test_only_weights_at_odd_places_are_copied(model: CompiledModel, tmp_path: Path) -> None:
     """As the system sees it: what the file is mapped for is no memory of the process's own."""
-    library, content = Library(model), model.weights().read_bytes()
+    library, content = library_of(model), model.weights().read_bytes()
     for offset, mapped in ((0, True), (4, True), (4096 + 12, True), (2, False)):
         archive = tmp_path / f"archive{offset}"
         archive.write_bytes(b"x" * offset + content)
         with archive.open("rb") as file:
-            handle, error = library.open(Source(DESCRIPTOR, None, file.fileno(), offset, None, len(content)))
-        assert not error
+            handle = library.opened(Source(DESCRIPTOR, None, file.fileno(), offset, None, len(content)))
         assert (str(archive) in Path("/proc/self/maps").read_text()) == mapped
-        library.native.pb_close(ctypes.c_void_p(handle))
+        library.close(handle)
         assert str(archive) not in Path("/proc/self/maps").read_text()
 
 
 def test_the_descriptor_may_be_closed_once_the_model_is_open(library: Library) -> None:
-    with library.model.weights().open("rb") as file:
+    with library.weights.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        handle, error = library.open(Source(DESCRIPTOR, None, file.fileno(), 0, None, size))
-    assert not error
-    library.native.pb_close(ctypes.c_void_p(handle))
+        handle = library.opened(Source(DESCRIPTOR, None, file.fileno(), 0, None, size))
+    library.close(handle)
 
 
 def test_whatever_is_wrong_with_a_source_is_one_line(
@@ -206,7 +154,7 @@ def test_a_program_that_is_missing_is_one_line(library: Library, archive: tuple[
 
 def test_what_is_damaged_inside_is_found_by_verifying(library: Library, tmp_path: Path) -> None:
     """Python's checksum is the runtime's; opening looks at the header alone, which has the version and the program."""
-    content = bytearray(library.model.weights().read_bytes())
+    content = bytearray(library.weights.read_bytes())
     changed = tmp_path / "weights.bin"
     source = Source(PATH, os.fsencode(changed))
     for place, problem, opens in (
@@ -223,23 +171,25 @@ def test_what_is_damaged_inside_is_found_by_verifying(library: Library, tmp_path
         if place is not None:
             other[place] ^= 0x40
         changed.write_bytes(other)
-        assert are_whole(library.model.program, changed) == (place is None)
+        assert are_whole(library.program, changed) == (place is None)
         assert library.verify(source) == (f"the weights {changed} are {problem}" if problem else "")
         handle, _ = library.open(source)
         assert bool(handle) == opens
-        library.native.pb_close(ctypes.c_void_p(handle))
+        library.close(handle)
 
 
-def test_a_gpus_kernels_are_kept_where_the_caller_says(library: Library, tmp_path: Path) -> None:
+def test_a_gpus_kernels_are_kept_where_the_caller_says(
+    library: Library, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """An app's assets have no folder beside them."""
-    content = library.model.weights().read_bytes()
+    content = library.weights.read_bytes()
     source = Source(MEMORY, None, -1, 0, ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value, len(content))
     kernels = tmp_path / "cache"
     for _ in range(2):
         handle, error = library.open(source, kernels)
         assert not error
-        library.native.pb_close(ctypes.c_void_p(handle))
-    if library.model.unit == "cpu":
+        library.close(handle)
+    if request.node.callspec.params["library"] == "cpu":
         assert not kernels.exists()
         return
     assert len(list(kernels.iterdir())) > 5
