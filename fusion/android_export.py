@@ -47,7 +47,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _machine(model: CompiledModel, gpu_family: str | None) -> Machine:
     if model.unit == "gpu":
-        return phones_gpu(gpu_family or "other")
+        return phones_gpu("other" if gpu_family is None else gpu_family)
     if gpu_family is not None:
         raise InputError("a family of GPUs is for models that are compiled for the GPU")
     return phones_processor()

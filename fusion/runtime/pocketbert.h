@@ -59,14 +59,14 @@ typedef struct pb_model pb_model;
 
 enum { PB_FROM_PATH = 1, PB_FROM_DESCRIPTOR, PB_FROM_MEMORY };
 
-/* Where weights lie that were made for a program: the whole file `path`; `length` bytes from `offset` on of the file that
-   is open as `descriptor`, such as an asset that lies in an APK without compression; or `length` bytes of `memory`. What
-   does not belong to the `kind` is ignored.
+/* Where weights lie that were made for a program: the whole file `path`; `length` bytes from `offset` on of the file
+   that is open as `descriptor`, such as an asset that lies in an APK without compression; or `length` bytes of
+   `memory`. What does not belong to the `kind` is ignored.
    A file is mapped, not read: processes share it, and nothing is copied, whatever the offset, if it is a multiple of 4
-   (zipalign sees to that); at another one, or in memory that begins at no such address, they are copied once, as large as
-   they are. Multiples of 64 may run a little faster. The file must not be cut or written while the model is open.
-   A descriptor stays the caller's, as does its reading position; it may be closed once the model is open. Memory is read
-   while the model is open: the caller keeps it until pb_close. (On a GPU weights are copied to the device, always.) */
+   (zipalign sees to that). At another one, or in memory that begins at no such address, the weights are copied once.
+   Multiples of 64 may run a little faster. The file must not be cut or written while the model is open.
+   A descriptor stays the caller's, as does its reading position; it may be closed once the model is open. Memory is
+   read while the model is open: the caller keeps it until pb_close. On a GPU weights are copied to the device. */
 typedef struct {
   int kind;
   const char *path;
@@ -85,15 +85,15 @@ PB_API int pb_api_version(void);
 PB_API pb_model *pb_open(const char *program, const char *weights, int threads, long rotate_bytes, char *error,
                          size_t size);
 
-/* The same with weights from any source; NULL is none, and an error. `kernels` is a folder where a GPU's driver leaves its
-   compiled kernels for the next start, such as an app's cache: it may be missing, its parent may not; NULL: beside the
-   weights of a path, else nowhere. On a processor it is ignored. Opening compares length, version and program of the
-   weights, no more: see pb_verify. */
+/* The same with weights from any source; NULL is none, and an error. `kernels` is a folder where a GPU's driver leaves
+   its compiled kernels for the next start, such as an app's cache: it may be missing, its parent may not; NULL: beside
+   the weights of a path, else nowhere. On a processor it is ignored. Opening compares length, version and program of
+   the weights, no more: see pb_verify. */
 PB_API pb_model *pb_open_from(const char *program, const pb_source *weights, int threads, const char *kernels,
                               char *error, size_t size);
 
-/* Reads all weights and compares their checksum: 0 where they are those that were made for the program, to the last bit;
-   else 1, with one line in `error`. For a file that was downloaded, or an error report; takes about a second a gigabyte. */
+/* Reads all weights and compares their checksum: 0 where they are those that were made for the program, to the last
+   bit; else 1, with one line in `error`. For a file that was downloaded, or an error report. */
 PB_API int pb_verify(const char *program, const pb_source *weights, char *error, size_t size);
 
 /* Runs once: `inputs[i]` is the i-th input, int64 [rows]; `outputs[i]` receives fp32 [rows x columns]. Returns 0,

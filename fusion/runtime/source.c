@@ -41,7 +41,7 @@ static int has_byte(const pb_source *source, int file, int64_t offset, char *err
   return (int)got;
 }
 
-/* Whether the file reaches from the offset on to the last of the bytes: what is mapped beyond its end cannot be read. */
+/* Whether the file reaches from the offset on to the last byte: what is mapped beyond its end cannot be read. */
 static int check_reach(const pb_source *source, int file, int64_t offset, size_t count, char *error, size_t size) {
   if (offset < 0 || count > (size_t)INT64_MAX || offset > INT64_MAX - (int64_t)count)
     return refuse(source, "read", "there is no such offset", error, size);

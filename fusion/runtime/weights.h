@@ -18,8 +18,8 @@ typedef struct {
 /* Zeroed memory in whole cache lines, for free(); NULL when there is not enough. */
 void *pb_allocate(size_t bytes);
 
-/* Takes the weights that were made for the program; only a checksum would tell whether all their numbers are. Returns 0,
-   or 1 with one line in `error`. */
+/* Takes the weights that were made for the program; only a checksum would tell whether all their numbers are. Returns
+   0, or 1 with one line in `error`. */
 int pb_weights_open(pb_weights *weights, const pb_program *program, const pb_source *source, char *error, size_t size);
 
 /* Small pseudo-random numbers, as many as the largest of the visits needs for all its copies; laid out for the first.

@@ -1,7 +1,7 @@
 /* Android's own headers come with its NDK only: musl's, which zig brings, stand in for them. Sizes and constants of
-   musl that get into the compiled runtime are held here to those of bionic on 64-bit ARM and x86-64 (bits/pthread_types.h,
-   sched.h, dlfcn.h, and the kernel's own headers, which bionic takes over). All else comes by name only: locks and
-   conditions by the functions that begin them, since what they hold then is bionic's. */
+   musl that get into the compiled runtime are held here to those of bionic on 64-bit ARM and x86-64
+   (bits/pthread_types.h, sched.h, dlfcn.h, and the kernel's own headers, which bionic takes over). All else comes by
+   name only: locks and conditions by the functions that begin them, since what they hold then is bionic's. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -37,12 +37,11 @@ def libraries_of(architecture: Architecture, machine: Machine) -> dict[str, byte
 
 @pytest.fixture(scope="module")
 def libraries(shared_home: None) -> dict[tuple[str, str], Elf]:
-    """BERT-base for the processor, and a small one for GPUs, by unit and ABI."""
-    models = {"cpu": BERT_BASE, "gpu": SMALL}
+    """BERT-base, by unit and ABI."""
     return {
         (unit, abi): Elf(content)
         for unit, machine in MACHINES.items()
-        for abi, content in libraries_of(models[unit], machine).items()
+        for abi, content in libraries_of(BERT_BASE, machine).items()
     }
 
 

@@ -17,7 +17,8 @@ static struct {
 
 static int look_up(void *handle) {
 #define LOOK_UP(function) \
-  if (!(*(void **)&library.function = find(handle, "pb_" #function))) return complain("the library lacks pb_" #function);
+  *(void **)&library.function = find(handle, "pb_" #function); \
+  if (!library.function) return complain("the library lacks pb_" #function);
   LOOK_UP(api_version)
   LOOK_UP(open_from)
   LOOK_UP(verify)

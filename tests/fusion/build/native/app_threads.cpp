@@ -1,5 +1,5 @@
-// An app's library from C++17: eight threads open the model at once, by path, descriptor and memory in turn, run it, and
-// close it, three times each; all must give the same numbers, and leave no descriptor open.
+// An app's library from C++17: eight threads open the model at once, by path, descriptor and memory in turn, run it,
+// and close it, three times each; all must give the same numbers, and leave no descriptor open.
 //
 //   app_threads WEIGHTS [THREADS]
 #include "app.h"

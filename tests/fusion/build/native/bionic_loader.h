@@ -26,10 +26,16 @@
 #define LARGE_PAGE 16384ul /* of the machines with the largest */
 #define ANDROID_RELR 0x6fffe000
 #if defined(__aarch64__)
-enum { RELATIVE = R_AARCH64_RELATIVE, GLOBAL = R_AARCH64_GLOB_DAT, CALLED = R_AARCH64_JUMP_SLOT, ABSOLUTE = R_AARCH64_ABS64 };
+#define BY_MACHINE(on_arm, on_x86) R_AARCH64_##on_arm
 #else
-enum { RELATIVE = R_X86_64_RELATIVE, GLOBAL = R_X86_64_GLOB_DAT, CALLED = R_X86_64_JUMP_SLOT, ABSOLUTE = R_X86_64_64 };
+#define BY_MACHINE(on_arm, on_x86) R_X86_64_##on_x86
 #endif
+enum {
+  RELATIVE = BY_MACHINE(RELATIVE, RELATIVE),
+  GLOBAL = BY_MACHINE(GLOB_DAT, GLOB_DAT),
+  CALLED = BY_MACHINE(JUMP_SLOT, JUMP_SLOT),
+  ABSOLUTE = BY_MACHINE(ABS64, 64)
+};
 
 /* What is loaded. */
 typedef struct {
