@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ FILES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py
 COMMANDS = sorted((ROOT / "search" / "commands").glob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def files_by_module() -> dict[str, Path]:
+    return {module_of(path): path for path in FILES}
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -109,7 +120,7 @@ def files_of(module: str) -> set[Path]:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_rooms_import_only_downwards(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    modules = imported(ast.walk(ast.parse(path.read_text())), package_of(path))
+    modules = imported(ast.walk(tree_of(path)), package_of(path))
     rooms = {module.split(".")[0] for module in modules} & MAY_IMPORT.keys()
     assert rooms <= MAY_IMPORT[room] | {room}
 
@@ -120,8 +131,8 @@ def module_of(path: Path) -> str:
 
 def imports_of(path: Path) -> set[Path]:
     """The project's files that the file names in its imports, also inside functions: modules, or else packages."""
-    modules = imported(ast.walk(ast.parse(path.read_text())), package_of(path))
-    return {file for module in modules for file in FILES if module_of(file) == module} - {path}
+    modules = imported(ast.walk(tree_of(path)), package_of(path))
+    return {files_by_module()[module] for module in modules & files_by_module().keys()} - {path}
 
 
 def inner_rank(path: Path) -> int:
@@ -166,7 +177,7 @@ def test_commands_start_without_heavy_packages(path: Path) -> None:
     while waiting:
         current, way = waiting.popitem()
         seen.add(current)
-        modules = imported(top_level(ast.parse(current.read_text())), package_of(current))
+        modules = imported(top_level(tree_of(current)), package_of(current))
         heavy = {module.split(".")[0] for module in modules} & HEAVY
         assert not heavy, f"{way} imports {', '.join(sorted(heavy))} at its top"
         reached = set().union(*(files_of(module) for module in modules)) - seen
@@ -175,7 +186,7 @@ def test_commands_start_without_heavy_packages(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_nothing_is_pickled(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     modules = imported(ast.walk(tree), package_of(path))
     assert not {module.split(".")[0] for module in modules} & UNSAFE
     keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
