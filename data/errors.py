@@ -4,7 +4,8 @@ PocketBertError            exit 1   anything that failed
 ├── InputError             exit 2   bad usage or bad input
 │   ├── UnknownNameError            unknown device, task, teacher or preset
 │   ├── DataFileError               a malformed file, with its path and line
-│   └── UnsupportedOperatorError    an ONNX operator that the compiler does not know
+│   ├── UnsupportedOperatorError    an ONNX operator that the compiler does not know
+│   └── UnsupportedTokenizerError   a tokenizer with a part that the C tokenizer does not know
 ├── InfeasibleBudgetError  exit 3   no model of the search space fits the budget
 ├── DeviceError            exit 4   the device is not available or was lost
 │   └── DeviceLostError             the connection broke; it may come back
@@ -57,6 +58,13 @@ class ModelError(InputError):
 
 class UnsupportedOperatorError(InputError):
     """An operator that the compiler does not know."""
+
+
+class UnsupportedTokenizerError(InputError):
+    """A tokenizer with a part that the C tokenizer does not know; models are exported without it."""
+
+    def __init__(self, directory: Path | str, part: str) -> None:
+        super().__init__(f"{directory}: a tokenizer with {part} is not known in C")
 
 
 class InfeasibleBudgetError(PocketBertError):

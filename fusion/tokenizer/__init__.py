@@ -1,0 +1,3 @@
+"""A checkpoint's tokenizer as one table, which the C of ``runtime/text`` reads."""
+
+from __future__ import annotations
