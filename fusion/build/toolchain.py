@@ -26,6 +26,10 @@ RUNTIME = Path(__file__).parents[1] / "runtime"
 _COMMON_SOURCES = ("programs.c", "weights.c", "source.c", "checksum.c")
 RUNTIME_SOURCES = ("model.c", "pool.c", "placement.c", *_COMMON_SOURCES)
 DRIVER_SOURCES = ("opencl/driver.c", "opencl/description.c")
+TEXT_SOURCES = tuple(
+    f"text/{name}.c"
+    for name in ("added", "bert", "byte_pairs", "scratch", "steps", "table", "tokenize", "unigrams", "word_pieces")
+)
 GPU_SOURCES = (
     *(f"opencl/{name}.c" for name in ("model", "loaded", "running", "kernels", "device", "driver")),
     *_COMMON_SOURCES,
@@ -85,16 +89,18 @@ class Toolchain:
         return self._make(product, sources, (*RUNTIME_SOURCES, *RUNNER_SOURCES))
 
     def library(self, sources: Sequence[str]) -> Path:
-        """A shared library of generated sources and the runtime.
+        """A shared library of generated sources, the runtime and the tokenizer.
 
         It is linked without a C library of its own: the process that loads it brings one. That spares building
         stubs for the target's, half a minute at the first use.
         """
-        return self._make(_Product("model.so", self.target.shared_triple, _SHARED), sources, RUNTIME_SOURCES)
+        product = _Product("model.so", self.target.shared_triple, _SHARED)
+        return self._make(product, sources, (*RUNTIME_SOURCES, *TEXT_SOURCES))
 
     def gpu_library(self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES) -> Path:
-        """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
-        return self._make(_Product("gpu.so", self.target.shared_triple, _SHARED), sources, runtime)
+        """A shared library of generated tables, the GPU's runtime and the tokenizer, linked as :meth:`library` is."""
+        product = _Product("gpu.so", self.target.shared_triple, _SHARED)
+        return self._make(product, sources, (*runtime, *TEXT_SOURCES))
 
     def gpu_executable(self, sources: Sequence[str]) -> Path:
         """An executable of generated tables, the GPU's runtime and the runner, which loads the driver when it runs."""

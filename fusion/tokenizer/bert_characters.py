@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fusion.tokenizer.characters import HANGUL, PUNCTUATION, SPACE, CharacterTables, Piece
-from fusion.tokenizer.questions import CODE_POINTS, characters, isolated, normalised, removed
+from fusion.tokenizer.characters import APART, HANGUL, PUNCTUATION, SPACE, CharacterTables, Piece
+from fusion.tokenizer.questions import BETWEEN, CODE_POINTS, characters, isolated, normalised, removed
 
 _SYLLABLES = range(0xAC00, 0xD7A4)
 _LEADING, _VOWEL, _BEFORE_TRAILING = 0x1100, 0x1161, 0x11A7
 _VOWELS, _TRAILINGS = 21, 28
-_JAMO = (range(0x1100, 0x1113), range(0x1161, 0x1176), range(0x11A8, 0x11C3))
 # Marks of the lowest and the highest combining class: every other mark goes behind one or before the other.
 _LOWEST, _HIGHEST = "\u0334", "\u0345"
 
@@ -33,22 +32,29 @@ class BertNormaliser:
 @cache
 def bert_tables(settings: BertNormaliser) -> CharacterTables:
     """Flags, ranks and pieces of every code point under these settings."""
-    tables = CharacterTables(pieces=_pieces(settings))
-    if settings.strips_accents:
-        tables.ranks[:] = _ranks()
-        pieces = tables.pieces
-        if not any(code in pieces for part in _JAMO for code in part):
-            syllables = [code for code in _SYLLABLES if list(pieces.get(code, ())) == [(0, j) for j in _jamo(code)]]
-            tables.flags[syllables] = HANGUL
-            tables = CharacterTables(
-                tables.flags, tables.ranks, pieces={c: p for c, p in pieces.items() if not tables.flags[c] & HANGUL}
-            )
     from tokenizers import pre_tokenizers
 
+    pieces = _pieces(settings)
+    tables = CharacterTables(pieces={code: own for code, own in pieces.items() if not _rule(code, own, pieces)})
+    for code, own in pieces.items():
+        tables.flags[code] = _rule(code, own, pieces)
+    if settings.strips_accents:
+        tables.ranks[:] = _ranks()
     words = pre_tokenizers.BertPreTokenizer()
     tables.flags[removed(words)] |= SPACE
     tables.flags[isolated(words)] |= PUNCTUATION
     return tables
+
+
+def _rule(code: int, own: Sequence[Piece], pieces: Mapping[int, Sequence[Piece]]) -> int:
+    """The flag of a rule by which the pieces are known, 0 where there is none."""
+    if own == ((0, " "), (0, chr(code)), (0, " ")):
+        return APART
+    if code not in _SYLLABLES:
+        return 0
+    jamo = _jamo(code)
+    known = own == tuple((0, part) for part in jamo) and not any(ord(part) in pieces for part in jamo)
+    return HANGUL if known else 0
 
 
 def _normaliser(cleans: bool, separates: bool, strips: bool, lowers: bool) -> Any:
@@ -99,7 +105,8 @@ def _check(settings: BertNormaliser, found: dict[int, Sequence[Piece]]) -> None:
 def _ranks() -> np.ndarray:
     """The order in which decomposing puts marks [0x110000]: equal ones stay as they are, 0 is never moved."""
     decompose = _decompose()
-    every = [one for one, own in zip(characters(), normalised(decompose, characters()), strict=True) if one == own]
+    whole = zip(characters(), normalised(decompose, characters()), strict=True)
+    every = [one for one, own in whole if one == own and one != BETWEEN]
     behind = _exchanged([one + _LOWEST for one in every])
     before = _exchanged([_HIGHEST + one for one in every])
     marks = [one for one, moved in zip(every, behind | before, strict=True) if moved]

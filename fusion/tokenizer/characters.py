@@ -11,7 +11,7 @@ import numpy as np
 from fusion.tokenizer.questions import CODE_POINTS
 
 # Flags of a record, as runtime/text/table.h has them.
-SPACE, PUNCTUATION, LETTER, NUMBER, BLANK, WORD_CHARACTER, REGEX_SPACE, HANGUL = (1 << bit for bit in range(8))
+SPACE, PUNCTUATION, LETTER, NUMBER, BLANK, WORD_CHARACTER, REGEX_SPACE, HANGUL, APART = (1 << bit for bit in range(9))
 _BLOCK = 128
 _MOST_RECORDS = 1 << 16
 

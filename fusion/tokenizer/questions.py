@@ -15,7 +15,7 @@ CODE_POINTS = 0x110000
 _SURROGATES = range(0xD800, 0xE000)
 _CHUNK = 1 << 16  # code points in one question, so that answers stay small
 # Between the characters of a question: ASCII that no part changes, and that nothing else becomes.
-_BETWEEN = "|"
+BETWEEN = "|"
 
 
 @cache
@@ -30,10 +30,10 @@ def normalised(normalise: Callable[[str], str], texts: Sequence[str]) -> list[st
     Raises:
         ValueError: something else became a bar, so that the answers cannot be told apart.
     """
-    answers = normalise(_BETWEEN.join("" if text == _BETWEEN else text for text in texts)).split(_BETWEEN)
+    answers = normalise(BETWEEN.join("" if text == BETWEEN else text for text in texts)).split(BETWEEN)
     if len(answers) != len(texts):
         raise ValueError("the normaliser makes bars of other characters")
-    return [text if text == _BETWEEN else answer for text, answer in zip(texts, answers, strict=True)]
+    return [text if text == BETWEEN else answer for text, answer in zip(texts, answers, strict=True)]
 
 
 def removed(pre_tokenizer: Any) -> np.ndarray:

@@ -75,20 +75,25 @@ static void add_pieces(pb_scratch *scratch, const unsigned char *piece, uint32_t
   }
 }
 
-static void add_jamo(const pb_tokenizer *tokenizer, pb_scratch *scratch, uint32_t jamo, uint32_t origin, uint32_t *last) {
-  const pb_record *record = pb_record_of(tokenizer, jamo);
+/* Jamo stay as they are: the table says so of no syllable whose jamo do not. */
+static void add_jamo(pb_scratch *scratch, uint32_t jamo, uint32_t origin, uint32_t *last) {
   unsigned char bytes[3] = {(unsigned char)(0xE0 | jamo >> 12), (unsigned char)(0x80 | (jamo >> 6 & 0x3F)),
                             (unsigned char)(0x80 | (jamo & 0x3F))};
-  if (record->pieces) add_pieces(scratch, tokenizer->pieces + record->pieces - 1, origin, last);
-  else add_piece(scratch, (pb_mark){bytes, origin, 3, 0, 0}, last);
+  add_piece(scratch, (pb_mark){bytes, origin, 3, 0, 0}, last);
 }
 
-static void add_syllable(const pb_tokenizer *tokenizer, pb_scratch *scratch, uint32_t code_point, uint32_t origin,
-                         uint32_t *last) {
+static void add_syllable(pb_scratch *scratch, uint32_t code_point, uint32_t origin, uint32_t *last) {
   uint32_t index = code_point - FIRST_SYLLABLE;
-  add_jamo(tokenizer, scratch, FIRST_LEADING + index / (VOWELS * TRAILINGS), origin, last);
-  add_jamo(tokenizer, scratch, FIRST_VOWEL + index / TRAILINGS % VOWELS, origin, last);
-  if (index % TRAILINGS) add_jamo(tokenizer, scratch, BEFORE_TRAILING + index % TRAILINGS, origin, last);
+  add_jamo(scratch, FIRST_LEADING + index / (VOWELS * TRAILINGS), origin, last);
+  add_jamo(scratch, FIRST_VOWEL + index / TRAILINGS % VOWELS, origin, last);
+  if (index % TRAILINGS) add_jamo(scratch, BEFORE_TRAILING + index % TRAILINGS, origin, last);
+}
+
+static void add_apart(pb_scratch *scratch, pb_mark character, uint32_t *last) {
+  const pb_mark space = {(const unsigned char *)" ", character.origin, 1, 0, 0};
+  add_piece(scratch, space, last);
+  add_piece(scratch, character, last);
+  add_piece(scratch, space, last);
 }
 
 void pb_normalise_bert(const pb_tokenizer *tokenizer, pb_scratch *scratch, pb_part part) {
@@ -100,9 +105,11 @@ void pb_normalise_bert(const pb_tokenizer *tokenizer, pb_scratch *scratch, pb_pa
     uint32_t code_point = pb_code_point(part.bytes + at);
     const pb_record *record = pb_record_of(tokenizer, code_point);
     uint32_t origin = part.origin[at];
+    pb_mark own = {part.bytes + at, origin, (uint8_t)bytes, record->rank, 0};
     if (record->pieces) add_pieces(scratch, tokenizer->pieces + record->pieces - 1, origin, &last);
-    else if (record->flags & PB_HANGUL) add_syllable(tokenizer, scratch, code_point, origin, &last);
-    else add_piece(scratch, (pb_mark){part.bytes + at, origin, (uint8_t)bytes, record->rank, 0}, &last);
+    else if (record->flags & PB_HANGUL) add_syllable(scratch, code_point, origin, &last);
+    else if (record->flags & PB_APART) add_apart(scratch, own, &last);
+    else add_piece(scratch, own, &last);
     at += bytes;
   }
   flush_marks(scratch, last);

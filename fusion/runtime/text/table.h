@@ -90,7 +90,8 @@ typedef struct {
 } pb_added;
 
 /* What a code point is: PB_SPACE and PB_REGEX_SPACE are white space to Rust and to its regular expressions, PB_BLANK,
-   PB_LETTER and PB_NUMBER are classes of the expression that splits texts for byte-level BPE. */
+   PB_LETTER and PB_NUMBER are classes of the expression that splits texts for byte-level BPE. PB_HANGUL syllables are
+   decomposed by arithmetic, and spaces are put around what is PB_APART. */
 enum {
   PB_SPACE = 1,
   PB_PUNCTUATION = 2,
@@ -99,7 +100,8 @@ enum {
   PB_BLANK = 16,
   PB_WORD_CHARACTER = 32,
   PB_REGEX_SPACE = 64,
-  PB_HANGUL = 128
+  PB_HANGUL = 128,
+  PB_APART = 256
 };
 
 /* `rank` orders marks that combine, 0 is what they combine with; `cluster` is how the code point joins its neighbours;
