@@ -18,9 +18,8 @@ typedef struct {
 
 static inline void pb_cluster_step(pb_cluster_state *state, uint32_t code_point, int cluster) {
   if (cluster & PB_PICTOGRAPH) state->pictograph = 1;
-  else if (state->pictograph && code_point == PB_JOINER) state->pictograph = 2;
-  else if ((cluster & PB_CLASS) != PB_EXTEND) state->pictograph = 0;
-  else if (state->pictograph == 2) state->pictograph = 1;
+  else if (state->pictograph == 1 && code_point == PB_JOINER) state->pictograph = 2;
+  else if (state->pictograph == 2 || (cluster & PB_CLASS) != PB_EXTEND) state->pictograph = 0;
   if (cluster & PB_CONSONANT) state->conjunct = 1;
   else if (cluster & PB_LINKER) state->conjunct = state->conjunct ? 2 : 0;
   else if (!(cluster & PB_CONJUNCT_EXTEND)) state->conjunct = 0;
