@@ -1,4 +1,4 @@
-"""Hashed slots of words and of merges, as ``runtime/text`` looks them up: open addressing, one place after the other."""
+"""Hashed slots of words and of merges, as ``runtime/text`` looks them up: open addressing, one place after another."""
 
 from __future__ import annotations
 

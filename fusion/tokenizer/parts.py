@@ -26,14 +26,14 @@ def _steps(source: TokenizerSource, name: str, part: Any, forms: Forms) -> list[
         return []
     kind = part.get("type")
     if kind == "Sequence":
-        inner = next((value for key, value in part.items() if key != "type"), [])
+        inner: Sequence[Any] = next((value for key, value in part.items() if key != "type"), [])
         return [step for each in inner for step in _steps(source, name, each, forms)]
     check_settings(source, name, part, forms)
     return [part]
 
 
 def check_settings(source: TokenizerSource, name: str, part: Mapping[str, Any], forms: Forms) -> None:
-    """``UnsupportedTokenizerError`` when the part is of another type than these, or has a setting that is not listed."""
+    """``UnsupportedTokenizerError`` when the part is of another type than these, or has a setting not listed."""
     kind = str(part.get("type"))
     if kind not in forms:
         source.refuse(f"{name} {kind}")

@@ -74,5 +74,5 @@ def _loaded(directory: Path) -> Any:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     # What damaged files raise has no common class: the Rust library's errors are bare Exceptions.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise DataFileError(directory, f"its tokenizer cannot be read ({first_line(error)})") from error

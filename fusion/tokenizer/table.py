@@ -1,4 +1,4 @@
-"""The table of a tokenizer: a header and sections, as ``runtime/text/table.h`` has them, little-endian, to be mapped."""
+"""The table of a tokenizer: a header and sections, as ``runtime/text/table.h`` has them, little-endian and mapped."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _added(source: TokenizerSource, entry: Mapping[str, Any], normaliser: Any) -
     unknown = sorted(entry.keys() - _ADDED)
     if unknown:
         source.refuse(f"an added token with the setting {unknown[0]}")
-    expect(source, "an added token", entry, **{name: (True, False) for name in sorted(_ADDED - {"id", "content"})})
+    expect(source, "an added token", entry, **dict.fromkeys(sorted(_ADDED - {"id", "content"}), (True, False)))
     text = entry["content"]
     if entry["normalized"] and normaliser is not None:
         text = normaliser.normalize_str(text)
