@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fusion.tokenizer.questions import CODE_POINTS
+from fusion.tokenizer.questions import CODE_POINTS, fill_planes
 
 # Flags of a record, as runtime/text/table.h has them.
 SPACE, PUNCTUATION, LETTER, NUMBER, BLANK, WORD_CHARACTER, REGEX_SPACE, HANGUL, APART = (1 << bit for bit in range(9))
@@ -37,6 +37,7 @@ class CharacterTables:
         places, text = self._packed_pieces()
         keys = self.flags.astype(np.uint64) | self.ranks.astype(np.uint64) << 16
         keys |= self.clusters.astype(np.uint64) << 24 | places.astype(np.uint64) << 32
+        fill_planes(keys)
         records, numbers = np.unique(keys, return_inverse=True)
         if len(records) > _MOST_RECORDS:
             raise ValueError(f"{len(records)} kinds of characters are more than a table holds")

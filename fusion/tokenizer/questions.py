@@ -1,4 +1,4 @@
-"""What Hugging Face's ``tokenizers`` makes of single code points, by asking it about every one.
+"""What Hugging Face's ``tokenizers`` makes of single code points, by asking it about every one that may be a character.
 
 Its answers are the tables: they are of the Unicode versions that its parts were built with, whichever those are.
 """
@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 
 CODE_POINTS = 0x110000
-_SURROGATES = range(0xD800, 0xE000)
+_SURROGATES = slice(0xD800, 0xE000)
+# Unicode has assigned nothing in planes 4 to 13, and 15 and 16 are for private use. Only the last two code points of
+# each are special; so some at both ends stand for the plane, and all tables take a quarter of the time.
+_PLANES_OF_A_KIND = (*range(4, 14), 15, 16)
+_PLANE, _END = 0x10000, 128
 _CHUNK = 1 << 16  # code points in one question, so that answers stay small
 # Between the characters of a question: ASCII that no part changes, and that nothing else becomes.
 BETWEEN = "|"
@@ -20,8 +24,22 @@ BETWEEN = "|"
 
 @cache
 def characters() -> tuple[str, ...]:
-    """All characters that a text can hold: every code point but surrogates."""
-    return tuple(chr(code) for code in range(CODE_POINTS) if code not in _SURROGATES)
+    """The characters to ask about: every code point but surrogates, and of planes of one kind those at their ends."""
+    asked = np.ones(CODE_POINTS, bool)
+    asked[_SURROGATES] = False
+    for inside in _insides():
+        asked[inside] = False
+    return tuple(map(chr, np.flatnonzero(asked).tolist()))
+
+
+def fill_planes(values: np.ndarray) -> None:
+    """Sets what is known of each code point [0x110000] where none was asked about, in place."""
+    for inside in _insides():
+        values[inside] = values[inside.start - 1]
+
+
+def _insides() -> list[slice]:
+    return [slice(plane * _PLANE + _END, (plane + 1) * _PLANE - _END) for plane in _PLANES_OF_A_KIND]
 
 
 def normalised(normalise: Callable[[str], str], texts: Sequence[str]) -> list[str]:
