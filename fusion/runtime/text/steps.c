@@ -129,7 +129,7 @@ static void swap(pb_scratch *scratch) {
 void pb_normalise_steps(const pb_tokenizer *tokenizer, pb_scratch *scratch, pb_part part) {
   scratch->normal.count = 0;
   pb_append_part(scratch, &scratch->normal, part);
-  for (size_t i = 0; i < tokenizer->step_count && !scratch->no_memory; i++) {
+  for (size_t i = 0; i < tokenizer->step_count && scratch->normal.count && !scratch->no_memory; i++) {
     const pb_step_of_text *step = &tokenizer->steps[i];
     pb_part from = pb_whole(&scratch->normal);
     if (step->what == PB_CHARSMAP) {

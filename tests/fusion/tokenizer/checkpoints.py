@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,40 @@ from tests.support import ROOT
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _RARE = 8
+_PAGES = 12
+
+BytePairs = tuple[dict[str, int], list[tuple[str, str]]]
 
 
 def training_texts() -> list[str]:
     """English of this repository, and every script as it is generated."""
-    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))[:_PAGES]
     lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
-    return [*lines, *generated_texts(3000, seed=0)]
+    return [*lines, *generated_texts(1500, seed=0)]
+
+
+@cache
+def words() -> dict[str, int]:
+    """Word pieces in lower case."""
+    return train_word_pieces(training_texts(), 5000)
+
+
+@cache
+def cased_words() -> dict[str, int]:
+    """Word pieces as they are written."""
+    return train_word_pieces(training_texts(), 5000, lowers=False)
+
+
+@cache
+def byte_pairs() -> BytePairs:
+    """Tokens of byte-level BPE, and their merges."""
+    return train_byte_pairs(training_texts(), 1500)
+
+
+@cache
+def pieces() -> Sequence[tuple[str, float]]:
+    """Pieces of Unigram with their scores."""
+    return train_unigrams(training_texts(), 1500)
 
 
 def train_word_pieces(texts: Iterable[str], size: int, lowers: bool = True) -> dict[str, int]:
@@ -37,7 +65,7 @@ def train_word_pieces(texts: Iterable[str], size: int, lowers: bool = True) -> d
     return tokenizer.get_vocab()
 
 
-def train_byte_pairs(texts: Iterable[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def train_byte_pairs(texts: Iterable[str], size: int) -> BytePairs:
     """A vocabulary of so many tokens, and merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,7 +80,9 @@ def train_byte_pairs(texts: Iterable[str], size: int) -> tuple[dict[str, int], l
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
 
 
-def train_unigrams(texts: Iterable[str], size: int, special: Sequence[str] = ROBERTA_SPECIAL) -> list[Any]:
+def train_unigrams(
+    texts: Iterable[str], size: int, special: Sequence[str] = ROBERTA_SPECIAL
+) -> list[tuple[str, float]]:
     """So many pieces with their scores, of texts as NFKC has them; rare characters have none, and are unknown."""
     texts = list(texts)
     counts = Counter("".join(texts))
@@ -61,7 +91,7 @@ def train_unigrams(texts: Iterable[str], size: int, special: Sequence[str] = ROB
     tokenizer.normalizer = normalizers.Precompiled(compatibility_charsmap())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=list(special), unk_token="<unk>", show_progress=False
+        vocab_size=size, special_tokens=list(ROBERTA_SPECIAL), unk_token="<unk>", show_progress=False
     )
     tokenizer.train_from_iterator([text.translate(rare) for text in texts], trainer)
     return [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
@@ -72,20 +102,20 @@ def bert_tokenizer(vocabulary: dict[str, int], **settings: Any) -> Any:
     return transformers.BertTokenizer(dict(vocabulary), **settings)
 
 
-def roberta_tokenizer(byte_pairs: tuple[dict[str, int], list[tuple[str, str]]], **settings: Any) -> Any:
+def roberta_tokenizer(byte_pairs: BytePairs, **settings: Any) -> Any:
     """RoBERTa's own class."""
     vocabulary, merges = byte_pairs
     return transformers.RobertaTokenizer(vocab=dict(vocabulary), merges=list(merges), **settings)
 
 
-def xlm_roberta_tokenizer(pieces: Sequence[Any], charsmap: bytes | None = None, **settings: Any) -> Any:
+def xlm_roberta_tokenizer(pieces: Sequence[tuple[str, float]], charsmap: bytes | None = None, **settings: Any) -> Any:
     """XLM-R's own class, with SentencePiece's normalisation."""
     own = compatibility_charsmap() if charsmap is None else charsmap
     return transformers.XLMRobertaTokenizer(vocab=list(pieces), _spm_precompiled_charsmap=own, **settings)
 
 
 def sentence_piece_tokenizer(
-    pieces: Sequence[Any], normaliser: Any = None, pre_tokenizer: Any = None, **settings: Any
+    pieces: Sequence[tuple[str, float]], normaliser: Any = None, pre_tokenizer: Any = None, **settings: Any
 ) -> Any:
     """Unigram with other parts than XLM-R's class has: as converted SentencePiece models have them, unless told."""
     tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=ROBERTA_SPECIAL.index("<unk>")))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,3 +110,23 @@ def hugging_face_batch(
 def sources() -> list[Path]:
     """The C files of the tokenizer."""
     return [RUNTIME / name for name in TEXT_SOURCES]
+
+
+def built_library(folder: Path) -> Path:
+    """The C tokenizer as a library of its own, compiled as models are."""
+    library = folder / "text.so"
+    flags = ["-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror"]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-shared", "-I", str(RUNTIME), *map(str, sources())]
+    subprocess.run([*command, "-o", str(library)], check=True, timeout=300)
+    return library
+
+
+def compare(native: NativeTokenizer, tokenizer: Any, texts: Sequence[str], lengths: Sequence[int]) -> None:
+    """Asserts that texts, alone and each with the next one, give what Hugging Face's tokenizer gives at each length."""
+    pairs = [*texts[1:], *texts[:1]]
+    for length in lengths:
+        for second in (None, pairs):
+            expected = hugging_face_batch(tokenizer, texts, second, length)
+            for place, text in enumerate(texts):
+                pair = None if second is None else second[place]
+                assert native.encode(text, pair, length) == expected[place], ascii((text, pair, length))
