@@ -19,7 +19,7 @@ from tests.support import ROOT
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _RARE = 8
-_PAGES = 12
+_PAGES = 5
 
 BytePairs = tuple[dict[str, int], list[tuple[str, str]]]
 
@@ -28,7 +28,7 @@ def training_texts() -> list[str]:
     """English of this repository, and every script as it is generated."""
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))[:_PAGES]
     lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
-    return [*lines, *generated_texts(1500, seed=0)]
+    return [*lines, *generated_texts(800, seed=0)]
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,9 @@ class NativeTokenizer:
         self._table = (ctypes.c_uint64 * (-(-len(table) // 8) or 1))()
         ctypes.memmove(self._table, table, len(table))
         message = ctypes.create_string_buffer(_ERROR_BYTES)
+        start = time.perf_counter()
         handle = self._library.pb_tokenizer_open(self._table, ctypes.c_size_t(len(table)), message, _ERROR_BYTES)
+        self.opening_s = time.perf_counter() - start
         if not handle:
             raise ValueError(message.value.decode())
         self._handle = ctypes.c_void_p(handle)
