@@ -23,6 +23,7 @@ INNER = {
         {"graph", "block", "target", "labels", "torch_threads"},
         "rewriting",
         "checkpoints",
+        "tokenizer",
         "importing",
         "frontend",
         "planning",

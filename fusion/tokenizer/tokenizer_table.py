@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ def _byte_level(source: TokenizerSource) -> Mapping[str, Any]:
     return {"prepends": table.ALWAYS if step["add_prefix_space"] else table.NEVER}
 
 
+@cache
 def _byte_level_characters() -> CharacterTables:
     from tokenizers import Regex, pre_tokenizers
 
@@ -167,6 +169,7 @@ def _metaspace(source: TokenizerSource) -> Mapping[str, Any]:
     }
 
 
+@cache
 def _unigram_characters() -> CharacterTables:
     from tokenizers import pre_tokenizers
 
