@@ -16,7 +16,7 @@ from tests.fusion.tokenizer.charsmap import charsmap
 from tests.fusion.tokenizer.native import NativeTokenizer, compare, hugging_face_batch
 from tests.fusion.tokenizer.texts import generated_texts
 
-TEXTS, SHORT_TEXTS, SEED = 1000, 60, 11
+TEXTS, SHORT_TEXTS, SEED = 500, 60, 11
 LENGTHS = (2 + 2, 9, 40)
 LONG = 320
 
@@ -82,8 +82,10 @@ def test_generated_texts(name: str, library: Path, tmp_path: Path) -> None:
     native.close()
 
 
-@pytest.mark.parametrize("kind", [bert, roberta, xlm_roberta])
-@pytest.mark.parametrize(("padding", "cutting"), [("left", "right"), ("right", "left"), ("left", "left")])
+@pytest.mark.parametrize(
+    ("kind", "padding", "cutting"),
+    [(bert, "left", "right"), (bert, "right", "left"), (roberta, "left", "left"), (xlm_roberta, "left", "left")],
+)
 def test_padding_and_cutting_on_either_side(
     kind: Callable[..., Callable[[], Any]], padding: str, cutting: str, library: Path, tmp_path: Path
 ) -> None:
@@ -95,9 +97,8 @@ def test_padding_and_cutting_on_either_side(
     native.close()
 
 
-@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "XLM-R"])
-def test_how_many_tokens_were_cut_is_told(name: str, library: Path, tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(checkpoints.saved(KINDS[name](), tmp_path))
+def test_how_many_tokens_were_cut_is_told(library: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints.saved(KINDS["BERT"](), tmp_path))
     native = NativeTokenizer(library, tokenizer_table(tmp_path))
     for text in generated_texts(100, seed=6):
         whole = len(tokenizer(text, "two texts").input_ids)
