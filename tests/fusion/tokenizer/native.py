@@ -86,15 +86,16 @@ def hugging_face(tokenizer: Any, text: str, pair: str | None = None, length: int
 
 
 def hugging_face_batch(
-    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None, length: int = 128
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None, length: int | None = None
 ) -> list[Encoded]:
-    """The same of many texts."""
+    """The same of many texts; without a length nothing is cut, and nothing padded."""
     batch = tokenizer(
         list(texts),
         None if pairs is None else list(pairs),
-        truncation=True,
-        padding="max_length",
+        truncation=length is not None,
+        padding="max_length" if length is not None else False,
         max_length=length,
+        verbose=False,
         return_offsets_mapping=True,
         return_token_type_ids=True,
     )
@@ -122,6 +123,11 @@ def built_library(folder: Path) -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", *flags, "-shared", "-I", str(RUNTIME), *map(str, sources())]
     subprocess.run([*command, "-o", str(library)], check=True, timeout=300)
     return library
+
+
+def is_equal_whole(native: NativeTokenizer, text: str, pair: str | None, expected: Encoded) -> bool:
+    """Whether texts of which nothing is cut give this in as many positions, and say that nothing was cut."""
+    return native.encode(text, pair, len(expected.ids)) == expected and native.removed == 0
 
 
 def compare(native: NativeTokenizer, tokenizer: Any, texts: Sequence[str], lengths: Sequence[int]) -> None:
