@@ -13,6 +13,7 @@ from fusion.target import Target, best_target, host_target, host_target_named, t
 
 if TYPE_CHECKING:
     from fusion.compiled import CompiledModel
+    from fusion.texts import Texts
 
 __all__ = [
     "Block",
@@ -42,15 +43,17 @@ def compile_model(source: Any, **options: Any) -> CompiledModel:
     return compiled.compile_model(source, **options)
 
 
-def export_compiled(model: CompiledModel, directory: Path, machine: Machine | None = None) -> Path:
+def export_compiled(
+    model: CompiledModel, directory: Path, machine: Machine | None = None, texts: Texts | None = None
+) -> Path:
     """Writes a compiled model as files that run without Python: :func:`fusion.export.export_compiled`."""
     from fusion import export
 
-    return export.export_compiled(model, directory, machine)
+    return export.export_compiled(model, directory, machine, texts)
 
 
-def export_android(model: CompiledModel, directory: Path, name: str = "model", gpu_family: str | None = None) -> Path:
+def export_android(model: CompiledModel, directory: Path, name: str = "model", **options: Any) -> Path:
     """Writes a compiled model as what goes into an app: :func:`fusion.android_export.export_android`."""
     from fusion import android_export
 
-    return android_export.export_android(model, directory, name, gpu_family)
+    return android_export.export_android(model, directory, name, **options)

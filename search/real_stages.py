@@ -15,6 +15,7 @@ from search.profiles.latency_sources import latency_sources
 from search.profiles.on_device import (
     block_shares,
     compile_model,
+    export_app,
     export_compiled,
     time_architectures,
     time_model,
@@ -75,6 +76,7 @@ def real_stages() -> Stages:
         time_model=time_model,
         block_shares=block_shares,
         export_compiled=export_compiled,
+        export_app=export_app,
     )
 
 

@@ -30,6 +30,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A state home for all tests of a file: blocks that several models share are compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def run_command(home: Path, tmp_path: Path) -> Callable[..., Completed]:
     """Runs one of the four commands in ``tmp_path``: ``run_command("search", "--device", "host", timeout=60)``."""

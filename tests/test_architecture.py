@@ -29,7 +29,7 @@ INNER = {
         "planning",
         "emit",
         "build",
-        {"compiled", "export", "android_export"},
+        {"compiled", "texts", "export", "android_export"},
         "compare",
         {"__init__"},
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from data.errors import InputError, StoreError, UnknownNameError
 from data.kept import read_sealed
 from fusion.build.machine import Gpu, Machine, Processor
-from fusion.build.toolchain import GPU_SOURCES, RUNTIME_SOURCES, toolchain
+from fusion.build.toolchain import GPU_SOURCES, RUNTIME_SOURCES, Addition, toolchain
 from fusion.emit.opencl.family import FAMILIES
 from fusion.emit.program import Program
 from fusion.target import target_named
@@ -24,6 +24,7 @@ GPU_FAMILIES = ("adreno", "mali", "other")
 # The least that OpenCL 1.2 allows an image of one axis, in texels.
 _LEAST_TEXELS = 65536
 
+_NOTHING = Addition()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 # libNAME.so of these names are Android's own.
 _TAKEN = frozenset(
@@ -68,27 +69,30 @@ def phones_gpu(family: str) -> Gpu:
     return Gpu(family, "", "", "", "", False, width, group, _LEAST_TEXELS, 0, android=True)
 
 
+def java_class(name: str) -> str:
+    """The class that an app's library brings its methods to, as the Java Native Interface names classes."""
+    return f"pocketbert/{name}/NativeModel"
+
+
 def app_libraries(
     program: Program[Any],
     machine: Machine,
     name: str,
-    *,
-    files: Sequence[str] = (),
-    texts: Sequence[str] = (),
+    addition: Addition = _NOTHING,
     cache_dir: Path | None = None,
 ) -> Mapping[str, bytes]:
     """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU.
 
-    All of them read the same weights, those of the program. What else belongs in them is C: ``files`` of the runtime's
-    folder, and generated ``texts``; what these give default visibility is exported as well.
+    They read the same weights. What else goes into them is exported as well, where it has default visibility.
 
     Raises:
         InputError: the name is none for a library.
         ToolchainError: the C compiler failed, or the code calls what Android's C library may not have.
         StoreError: the cache was changed meanwhile.
     """
-    runtime = (*(RUNTIME_SOURCES if isinstance(machine, Processor) else GPU_SOURCES), *files)
-    sources, name = [*machine.sources([program]), *texts], checked_name(name)
+    runtime = RUNTIME_SOURCES if isinstance(machine, Processor) else GPU_SOURCES
+    sources, name = [*machine.sources([program]), *addition.sources], checked_name(name)
+    runtime = (*runtime, *addition.files)
     libraries = {}
     for abi, target in ABIS.items():
         file = toolchain(target_named(target), cache_dir).bionic_library(sources, name, runtime)

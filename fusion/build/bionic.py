@@ -42,7 +42,7 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock
             """,
             "libdl.so": "dlclose dlerror dlopen dlsym",
-            "libm.so": "fmod fmodf",
+            "libm.so": "expf fmod fmodf",
         }.items()
     }
 )

@@ -15,6 +15,7 @@ from data.errors import DeviceError, InputError, StoreError
 from data.home import home
 from fusion.block import Block
 from fusion.build.machine import Machine
+from fusion.build.toolchain import Addition
 from fusion.emit.program import Program, block_plan
 from fusion.planning.architecture_plan import architecture_plan
 
@@ -109,11 +110,16 @@ def build_model_suite(
 
 
 def link_runner(
-    programs: Sequence[Program[Any]], machine: Machine, cache_dir: Path | None = None, weights: Path | None = None
+    programs: Sequence[Program[Any]],
+    machine: Machine,
+    cache_dir: Path | None = None,
+    weights: Path | None = None,
+    addition: Addition | None = None,
 ) -> Runner:
-    """Compiles and links programs to a runner."""
+    """Compiles and links programs, and what else goes with them, to a runner."""
     names = tuple(program.name for program in programs)
-    return runner_of(machine.executable(programs, cache_dir), machine.compiler, names, weights)
+    executable = machine.executable(programs, cache_dir, addition or Addition())
+    return runner_of(executable, machine.compiler, names, weights)
 
 
 def run_here(

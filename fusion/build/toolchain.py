@@ -30,11 +30,16 @@ TEXT_SOURCES = tuple(
     f"text/{name}.c"
     for name in ("added", "bert", "byte_pairs", "scratch", "steps", "table", "tokenize", "unigrams", "word_pieces")
 )
+# Text in, answer out; for a Java machine; and for the runner.
+ANSWER_SOURCES = (*TEXT_SOURCES, "app/text_model.c", "app/answers.c")
+JAVA_SOURCES = ("app/java.c",)
+TELLING_SOURCES = ("app/tell.c",)
 GPU_SOURCES = (
     *(f"opencl/{name}.c" for name in ("model", "loaded", "running", "kernels", "device", "driver")),
     *_COMMON_SOURCES,
 )
-RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")
+_RUNNER_SOURCES = ("runner.c", "arguments.c", "round.c", "json.c")
+RUNNER_SOURCES = (*_RUNNER_SOURCES, "no_texts.c")
 _FLAGS = (
     "-std=c11",
     "-O3",
@@ -67,6 +72,17 @@ class _Product:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """What else goes into a library or a runner: generated C ``sources``, and ``files`` of the runtime's folder."""
+
+    sources: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+_NOTHING = Addition()
+
+
+@dataclass(frozen=True)
 class Toolchain:
     """Compiles and links for one target; equal content is never compiled twice.
 
@@ -83,38 +99,41 @@ class Toolchain:
         """Name and version of the compiler."""
         return f"zig cc {metadata.version('ziglang')}"
 
-    def executable(self, sources: Sequence[str]) -> Path:
+    def executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
         product = _Product("runner", self.target.static_triple, ("-static",))
-        return self._make(product, sources, (*RUNTIME_SOURCES, *RUNNER_SOURCES))
+        return self._make(product, (*sources, *addition.sources), (*RUNTIME_SOURCES, *_runner_files(addition)))
 
-    def library(self, sources: Sequence[str]) -> Path:
-        """A shared library of generated sources, the runtime and the tokenizer.
+    def library(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
+        """A shared library of generated sources and the runtime.
 
         It is linked without a C library of its own: the process that loads it brings one. That spares building
         stubs for the target's, half a minute at the first use.
         """
         product = _Product("model.so", self.target.shared_triple, _SHARED)
-        return self._make(product, sources, (*RUNTIME_SOURCES, *TEXT_SOURCES))
+        return self._make(product, (*sources, *addition.sources), (*RUNTIME_SOURCES, *addition.files))
 
-    def gpu_library(self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES) -> Path:
-        """A shared library of generated tables, the GPU's runtime and the tokenizer, linked as :meth:`library` is."""
+    def gpu_library(
+        self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES, addition: Addition = _NOTHING
+    ) -> Path:
+        """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
         product = _Product("gpu.so", self.target.shared_triple, _SHARED)
-        return self._make(product, sources, (*runtime, *TEXT_SOURCES))
+        return self._make(product, (*sources, *addition.sources), (*runtime, *addition.files))
 
-    def gpu_executable(self, sources: Sequence[str]) -> Path:
+    def gpu_executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
         """An executable of generated tables, the GPU's runtime and the runner, which loads the driver when it runs."""
         product = _Product("gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
-        return self._make(product, sources, (*GPU_SOURCES, *RUNNER_SOURCES))
+        return self._make(product, (*sources, *addition.sources), (*GPU_SOURCES, *_runner_files(addition)))
 
-    def bionic_executable(self, sources: Sequence[str]) -> Path:
+    def bionic_executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
         """As :meth:`gpu_executable`, for 64-bit phones, where the driver needs Android's own C library and loader.
 
         Raises:
             ToolchainError: the code calls what is not on the list of names that it may import.
         """
-        runtime = (*GPU_SOURCES, *RUNNER_SOURCES, *bionic.START_SOURCES)
-        return self._for_bionic("bionic-runner", bionic.EXECUTABLE_FLAGS, sources, runtime, frozenset())
+        runtime = (*GPU_SOURCES, *_runner_files(addition), *bionic.START_SOURCES)
+        flags = bionic.EXECUTABLE_FLAGS
+        return self._for_bionic("bionic-runner", flags, (*sources, *addition.sources), runtime, frozenset())
 
     def bionic_library(self, sources: Sequence[str], name: str, runtime: Sequence[str] = RUNTIME_SOURCES) -> Path:
         """A shared library ``lib<name>.so`` for apps: generated sources and files of the runtime's folder.
@@ -217,6 +236,10 @@ class Toolchain:
 def toolchain(target: Target, cache_dir: Path | None = None) -> Toolchain:
     """The compiler for a target, with its cache under the state directory unless told otherwise."""
     return Toolchain(target, cache_dir or home() / "compiled")
+
+
+def _runner_files(addition: Addition) -> tuple[str, ...]:
+    return (*_RUNNER_SOURCES, *addition.files) if addition.files else RUNNER_SOURCES
 
 
 def _for(product: _Product) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from fusion.checkpoints.files import CONFIG
 from fusion.labels import checked_labels
 
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification")
+# What transformers names labels itself.
+_UNNAMED = "LABEL_{}"
 
 
 def label_names(model: Any, directory: Path) -> tuple[str, ...]:
@@ -28,9 +31,19 @@ def label_names(model: Any, directory: Path) -> tuple[str, ...]:
         given = ", ".join(str(number) for number in sorted(names)[:3])
         raise DataFileError(directory / CONFIG, f"id2label numbers its labels {given} ...; they count from 0 on")
     ordered = [_text(names[number]) for number in range(len(names))]
-    if ordered == [f"LABEL_{number}" for number in range(len(ordered))]:
+    if ordered == list(default_names(len(ordered))):
         return ()
     return checked_labels(ordered, directory / CONFIG, "id2label: label")
+
+
+def is_classifier(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of a model that gives a logit for each label."""
+    return any(str(name).endswith(_CLASSIFIERS) for name in config.get("architectures") or ())
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """What transformers calls labels without names."""
+    return tuple(_UNNAMED.format(number) for number in range(count))
 
 
 def _text(name: object) -> object:

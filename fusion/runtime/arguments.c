@@ -32,11 +32,13 @@ static void usage(void) {
   printf("usage: runner PROGRAM [--weights FILE | --fill] [--threads N] [--warmup N] [--runs N] [--rotate BYTES]\n"
          "              [--affinity HEXMASK] [--input NAME=1,2,3 ...]\n"
          "       runner --round FILE [--weights FILE | --fill] [--threads N] [--affinity HEXMASK]\n"
+         "       runner --text TEXT [--pair TEXT] --weights FILE --tokenizer FILE [--threads N] [--affinity HEXMASK]\n"
          "       runner --describe\n"
          "Runs a program, prints times in milliseconds and, with --input, its outputs as one JSON object; a number that\n"
          "is not finite is null there, and listed under non_finite. Inputs that are not given: attention_mask is 1,\n"
          "token_type_ids 0; without any --input, the ids are 0, or random with --fill. A round is a file, or standard\n"
          "input for -, of visits: lines WARMUP RUNS ROTATE PROGRAM, for each of which one object is printed.\n"
+         "--text prints what the model answers to a text, or to two: labels, entities, or a vector, as one JSON object.\n"
          "--describe prints lines KEY=VALUE of the GPU that would be used.\n"
          "Programs and their inputs:\n");
   for (int i = 0; i < pb_program_count; i++) {
@@ -72,6 +74,9 @@ static void set_text(const char *option, const char **place, const char *text) {
 static void set_value(pb_arguments *a, const char *option, const char *text) {
   if (!strcmp(option, "--weights")) set_text(option, &a->weights, text);
   else if (!strcmp(option, "--round")) set_text(option, &a->round, text);
+  else if (!strcmp(option, "--text")) set_text(option, &a->text, text);
+  else if (!strcmp(option, "--pair")) set_text(option, &a->pair, text);
+  else if (!strcmp(option, "--tokenizer")) set_text(option, &a->tokenizer, text);
   else if (!strcmp(option, "--affinity")) set_text(option, &a->affinity, text);
   else if (!strcmp(option, "--threads")) a->threads = (int)pb_read_number(option, text, 1, PB_MAX_THREADS);
   else if (!strcmp(option, "--warmup")) a->warmup = (int)pb_read_number(option, text, 0, INT_MAX);
@@ -81,7 +86,16 @@ static void set_value(pb_arguments *a, const char *option, const char *text) {
   else pb_fail("unknown option %s; --help lists them", option);
 }
 
+static int is_timed(const pb_arguments *a) {
+  return a->program || a->round || a->input_count || a->warmup >= 0 || a->runs >= 0 || a->rotate >= 0 || a->fill;
+}
+
 static void check(const pb_arguments *a) {
+  if (!a->text && (a->pair || a->tokenizer)) pb_fail("--pair and --tokenizer go with --text");
+  if (a->text) {
+    if (is_timed(a)) pb_fail("--text takes --pair, --weights, --tokenizer, --threads and --affinity only");
+    return;
+  }
   if (!a->program && !a->round) pb_fail("no program is named; --help lists them");
   if (a->round && (a->program || a->input_count || a->warmup >= 0 || a->runs >= 0 || a->rotate >= 0))
     pb_fail("a round says itself which programs run, and how: --round takes --threads, --affinity and weights only");

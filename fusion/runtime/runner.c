@@ -135,10 +135,18 @@ static pb_visit *read_visits(const pb_arguments *a, int *count) {
   return visit;
 }
 
+static int tell(const pb_arguments *a) {
+  pb_tell_answer(a);
+  if (fflush(stdout) || ferror(stdout)) pb_fail("cannot write the answer: %s", strerror(errno));
+  free(a->inputs);
+  return 0;
+}
+
 int main(int count, char **words) {
   const double started = pb_now_ms();
   pb_arguments a = pb_read_arguments(count, words);
   if (a.affinity) set_affinity(a.affinity);
+  if (a.text) return tell(&a);
   int visit_count;
   pb_visit *visits = read_visits(&a, &visit_count);
   char error[512];

@@ -3,9 +3,10 @@
 #define POCKETBERT_RUNNER_H
 #include "visit.h"
 
-/* What the command line asks for: one program, or a `round`. `inputs` are the words NAME=1,2,3 after --input. */
+/* What the command line asks for: one program, a `round`, or an answer to a `text`. `inputs` are the words NAME=1,2,3 after
+   --input. */
 typedef struct {
-  const char *program, *round, *weights, *affinity;
+  const char *program, *round, *weights, *affinity, *text, *pair, *tokenizer;
   int threads, warmup, runs, fill;
   long rotate;
   const char **inputs;
@@ -31,6 +32,9 @@ pb_visit *pb_read_round(const char *path, int *count);
 
 /* One array for each input of the program: the numbers that were given, or what stands for those that were not. */
 int64_t **pb_read_inputs(const pb_arguments *arguments, const pb_program *program);
+
+/* Prints what the model answers to the arguments' text. */
+void pb_tell_answer(const pb_arguments *arguments);
 
 /* A JSON string, quotes included. */
 void pb_print_string(const char *text);

@@ -51,7 +51,9 @@ static const char *problem_of(const char *header, const pb_program *program) {
 
 /* The bytes of a program's weights with their header, which is the program's. */
 static int take_checked(pb_bytes *bytes, const pb_program *program, const pb_source *source, char *error, size_t size) {
-  if (pb_bytes_take(bytes, source, PB_HEADER_BYTES + (size_t)program->weight_bytes, error, size)) return 1;
+  /* No vector of kernels needs its numbers at more than a number's own alignment. */
+  const pb_wanted wanted = {"the weights", source, PB_HEADER_BYTES + (size_t)program->weight_bytes, sizeof(float)};
+  if (pb_bytes_take(bytes, &wanted, error, size)) return 1;
   const char *problem = problem_of(bytes->start, program);
   if (!problem) return 0;
   refuse(source, problem, error, size);

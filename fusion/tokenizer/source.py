@@ -13,15 +13,11 @@ from fusion.checkpoints.loading import quiet_transformers
 
 # Of which one at least lies where a tokenizer does; SentencePiece models have names of their own.
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_NO_LIMIT = 1_000_000  # tokenizers without a limit state 1e30
 
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """A tokenizer's parts as ``tokenizer.json`` names them, and what transformers tells it at each call.
-
-    ``longest`` is the most tokens that its model was made for, where that is known.
-    """
+    """A tokenizer's parts as ``tokenizer.json`` names them, and what transformers tells it at each call."""
 
     directory: Path
     parts: Mapping[str, Any]
@@ -29,7 +25,6 @@ class TokenizerSource:
     padding_type: int
     pads_left: bool
     cuts_left: bool
-    longest: int | None
 
     def refuse(self, part: str) -> NoReturn:
         """``UnsupportedTokenizerError`` that names the part which the C tokenizer does not know."""
@@ -55,7 +50,6 @@ def read_tokenizer(directory: Path) -> TokenizerSource:
         raise UnsupportedTokenizerError(directory, "no padding token")
     if getattr(tokenizer, "split_special_tokens", False):
         raise UnsupportedTokenizerError(directory, "split_special_tokens")
-    limit = tokenizer.model_max_length
     return TokenizerSource(
         directory,
         json.loads(tokenizer.backend_tokenizer.to_str()),
@@ -63,7 +57,6 @@ def read_tokenizer(directory: Path) -> TokenizerSource:
         padding_type=tokenizer.pad_token_type_id,
         pads_left=tokenizer.padding_side == "left",
         cuts_left=tokenizer.truncation_side == "left",
-        longest=int(limit) if limit < _NO_LIMIT else None,
     )
 
 

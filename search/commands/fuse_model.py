@@ -19,6 +19,7 @@ from search.commands._options import (
     given_options,
     run_command,
 )
+from search.commands.model_exports import Exports
 
 if TYPE_CHECKING:
     from data.device_spec import DeviceSpec
@@ -31,7 +32,7 @@ EXAMPLES = """\b
 Examples:
   fuse-model bert.onnx                                     compile for this machine, show the blocks
   fuse-model deep-narrow --bench --compare onnxruntime     time a preset with random weights beside ONNX Runtime
-  fuse-model ./my-checkpoint --seq-len 64 --export out     library, header, static runner and weights
+  fuse-model ./my-checkpoint --seq-len 64 --export out     library, static runner, weights, tokenizer
   fuse-model bert.onnx --device s20 --export out           the same for a phone
   fuse-model bert.onnx --export-android app/src/main --name sentiment  libraries and weights for an Android app
   fuse-model bert-base --unit gpu --precision fp16 --tune --bench  on this machine's GPU, by its OpenCL driver
@@ -90,6 +91,12 @@ Examples:
     type=click.Choice(["adreno", "mali", "other"]),
     help="Phones' GPUs that --export-android makes kernels for, with --unit gpu.  [default: other, for any]",
 )
+@click.option(
+    "--tokenizer",
+    "tokenizer_dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Hugging Face directory with the exported model's tokenizer and config.json.  [default: MODEL, if it has one]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @run_command
 def main(
@@ -112,11 +119,10 @@ def main(
     android_dir: Path | None,
     name: str,
     gpu_family: str | None,
+    tokenizer_dir: Path | None,
     as_json: bool,
 ) -> None:
     from data.device_spec import load_device
-    from fusion import export_android, export_compiled
-    from fusion.build.android import checked_name
     from fusion.compare.engines import EngineSettings
     from fusion.importing.input_names import parse_renames
 
@@ -125,20 +131,15 @@ def main(
     engines = _engines(compare)
     _check(spec, unit, precision, bool(engines) or unfused or fusion_cost == "measured")
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
-    checked_name(name)
-    _check_app(android_dir is not None, unit)
+    exports = Exports(export_dir, android_dir, name, gpu_family, tokenizer_dir)
+    exports.check(unit)
     settings = EngineSettings(check_threads(spec, threads), litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         measured = fusion_cost == "measured" and not no_fusion
         kind = {"unit": unit, "precision": precision, "tune": tune}
         compiled = _compile(files, spec, settings.threads, renames, kind, fuse=not no_fusion, measured=measured)
-        document: dict[str, Any] = {"model": model, "device": spec.name}
-        if export_dir is not None:
-            export_compiled(compiled, export_dir)
-            document["export"] = str(export_dir)
-        if android_dir is not None:
-            document["export_android"] = str(export_android(compiled, android_dir, name, gpu_family))
+        document: dict[str, Any] = {"model": model, "device": spec.name} | exports.write(compiled, model)
         if bench or engines or unfused:
             twin = _compile(files, spec, settings.threads, renames, kind, fuse=False) if unfused else None
             document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
@@ -199,17 +200,6 @@ def _check_ignored(times: bool, converts: bool, no_fusion: bool) -> None:
     for name, problem in problems.items():
         if problem and name in given:
             raise click.UsageError(f"{name} {problem}.")
-
-
-def _check_app(exports: bool, unit: str) -> None:
-    """Refuse what only an app's library has, where none is asked for."""
-    problems = {
-        "--name": "" if exports else "belongs to --export-android",
-        "--gpu-family": "" if exports and unit == "gpu" else "belongs to --export-android with --unit gpu",
-    }
-    for option, problem in problems.items():
-        if problem and option in given_options():
-            raise click.UsageError(f"{option} {problem}.")
 
 
 def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.passes.bench import Bench, timed
+from search.passes.bench import Bench, Place, timed
 from search.passes.confirmation import compiled_for
-from search.reports.devices import compiled_folder
+from search.reports.devices import app_folder, compiled_folder, with_exports
 from search.reports.model_card import model_card
 from search.reports.report import render_report
 from search.reports.summary import result_document
@@ -42,6 +42,7 @@ def publish(bench: Bench, result: SearchResult) -> None:
         with timed(bench.study, "publish"):
             _replace(best, _assemble(bench, result, document))
         bench.study.save("published", wanted)
+    document = with_exports(document, best)
     atomic_write(bench.study.out / REPORT, render_report(result, document))
     # Last, since whoever finds result.json takes the search for finished.
     atomic_write(bench.study.out / RESULT, json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -57,15 +58,23 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
     # content only: safetensors writes files that nobody but their owner may read.
     noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json", "answers-*.npy")
     shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
-    (folder / CARD).write_text(model_card(result, document), encoding="utf-8")
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
     compiled = bench.stages.compile_model(bench.device, onnx, result.options.seq_len, bench.threads)
     for place, device in zip(bench.places, result.devices, strict=True):
         wanted = folder / compiled_folder(result.devices, device)
         if not wanted.exists():
-            bench.stages.export_compiled(place.device, compiled_for(bench, place, compiled, onnx), wanted)
+            _export(bench, place, compiled_for(bench, place, compiled, onnx), folder, wanted.name)
+    (folder / CARD).write_text(model_card(result, with_exports(document, folder)), encoding="utf-8")
     return folder
+
+
+def _export(bench: Bench, place: Place, compiled: Any, best: Path, name: str) -> None:
+    """The compiled model for a device, and what an app on it needs; both know the checkpoint's tokenizer."""
+    why_no_texts = bench.stages.export_compiled(place.device, compiled, best, best / name)
+    if why_no_texts:
+        bench.note(f"the compiled model takes token ids, not texts: {why_no_texts}")
+    bench.stages.export_app(place.device, compiled, best, best / app_folder(name))
 
 
 def _replace(best: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,41 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
     )
 
 
-def export_compiled(device: Device, compiled: Any, folder: Path) -> None:
+def export_compiled(device: Device, compiled: Any, checkpoint: Path, folder: Path) -> str:
+    """Files that run without Python, and with a tokenizer that C knows take texts; else the reason why not."""
     from fusion import export_compiled as export
+    from fusion.texts import texts_or_reason
 
-    export(compiled, folder, _machine(device, compiled))
+    texts = texts_or_reason(compiled, checkpoint)
+    known = None if isinstance(texts, str) else texts
+    export(compiled, folder, _machine(device, compiled), known)
+    return texts if isinstance(texts, str) else ""
+
+
+def export_app(device: Device, compiled: Any, checkpoint: Path, folder: Path) -> None:
+    """What goes into an app for Android, where the device is a phone: on its GPU with the fastest tiles."""
+    from fusion import export_android
+    from fusion.texts import texts_or_reason
+
+    if device.spec.kind == "android":
+        texts = texts_or_reason(compiled, checkpoint)
+        known = None if isinstance(texts, str) else texts
+        export_android(compiled, folder, machine=_apps_machine(device, compiled), texts=known)
+
+
+def _apps_machine(device: Device, compiled: Any) -> Machine:
+    """What an app's library is made for: any processor, or GPUs of the phone's family."""
+    from fusion.build.android import GPU_FAMILIES, phones_gpu, phones_processor
+    from fusion.build.machine import Gpu
+    from fusion.emit.opencl.family import family_of
+
+    if device.unit == "cpu":
+        return phones_processor()
+    machine, gpu = _machine(device, compiled), device.spec.gpu
+    timed = machine if isinstance(machine, Gpu) else None
+    family = timed.family if timed else family_of(gpu.name if gpu else "")
+    app = phones_gpu(family.name if family.name in GPU_FAMILIES else "other")
+    return replace(app, tiles=timed.tiles) if timed else app
 
 
 def _runner(device: Device, compiled: Any) -> Runner | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.emit.memory import memory_bytes
@@ -110,6 +111,28 @@ def compiled_folder(devices: Sequence[DeviceSummary], device: DeviceSummary) -> 
     first = devices[0]
     same = (device.target, device.threads) == (first.target, first.threads)
     return "compiled" if same else f"compiled-{device.name}"
+
+
+def app_folder(compiled: str) -> str:
+    """The folder beside a compiled model's with what an app for Android needs, of a phone."""
+    return compiled.replace("compiled", "android", 1)
+
+
+def with_exports(document: dict[str, Any], best: Path) -> dict[str, Any]:
+    """The document with what lies in ``best/``: for each device the folder for apps, None where it is no phone, and
+    whether the compiled model takes texts."""
+    told = []
+    for entry in document["devices"]:
+        compiled = Path(entry["compiled"]).name
+        app = app_folder(compiled)
+        told.append(
+            entry
+            | {
+                "android": f"best/{app}" if (best / app).is_dir() else None,
+                "takes_texts": (best / compiled / "tokenizer.bin").is_file(),
+            }
+        )
+    return document | {"devices": told}
 
 
 def where_pending(*results: SearchResult) -> str:

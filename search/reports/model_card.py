@@ -49,7 +49,7 @@ def model_card(result: SearchResult, document: dict[str, Any]) -> str:
         "",
         f"    {json.dumps(_given(document['options']), ensure_ascii=True)}",
         "",
-        f"`model.onnx` is the same model for other runtimes; {_compiled(document)} without Python.",
+        f"`model.onnx` is the same model for other runtimes; {_compiled(document)} without Python{_apps(document)}.",
         "",
     ]
     return "\n".join(lines)
@@ -129,6 +129,15 @@ def _compiled(document: dict[str, Any]) -> str:
     return listed([f"`{folder}/` (for {listed(titles)})" for folder, titles in folders.items()]) + (
         " run" if len(folders) > 1 else " runs"
     )
+
+
+def _apps(document: dict[str, Any]) -> str:
+    """What it takes there, and which folder goes into an app."""
+    first = document["devices"][0]
+    takes = ", and takes texts" if first["takes_texts"] else ", and takes token ids"
+    folders = sorted({f"`{Path(entry['android']).name}/`" for entry in document["devices"] if entry["android"]})
+    goes = f"; {listed(folders)} {'goes' if len(folders) == 1 else 'go'} into an app for Android" if folders else ""
+    return takes + goes
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def show_model(console: Console, document: Mapping[str, Any]) -> None:
     for written in ("export", "export_android"):
         if written in document:
             console.print(f"written to {document[written]}", markup=False, soft_wrap=True)
+    if "takes" in document:
+        console.print(f"takes {document['takes']}", markup=False, soft_wrap=True)
 
 
 def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -67,7 +67,14 @@ from search.options import SearchOptions
 from search.records import Admission, DevScore, Finalist, Trial
 from search.reports.admissions import admission_document, admission_line, admissions_document, candidate_document
 from search.reports.depth import depth_answers
-from search.reports.devices import also_document, devices_document, held_bytes, predictor_document, timing_document
+from search.reports.devices import (
+    also_document,
+    devices_document,
+    held_bytes,
+    predictor_document,
+    timing_document,
+    with_exports,
+)
 from search.result import SearchResult
 
 if TYPE_CHECKING:
@@ -85,7 +92,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         "share_of_budget": result.share_of_budget,
         "faster_equals": [finalist.trial for finalist in result.equals],
     }
-    return {
+    document = {
         "schema": SCHEMA,
         "pocketbert": program_version(),
         "options": asdict(result.options),
@@ -120,6 +127,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
         },
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
     }
+    return with_exports(document, out / "best")
 
 
 def program_version() -> str:

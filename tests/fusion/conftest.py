@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,6 @@ import pytest
 from data.errors import DeviceError
 from fusion.build.machine import Gpu, host_gpu
 from tests.fusion.checkpoints.checkpoints import save_classifier
-
-
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A state home for all tests of a file: blocks that several models share are compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(model: Co
     with pytest.raises(InputError, match="letter"):
         export_android(model, tmp_path / "main", "my-model")
     with pytest.raises(InputError, match="compiled for the GPU"):
-        export_android(model, tmp_path / "main", "model", "mali")
+        export_android(model, tmp_path / "main", "model", gpu_family="mali")
     assert not (tmp_path / "main").exists()
     (tmp_path / "taken").write_text("")
     with pytest.raises(StoreError, match=r"cannot write .*taken"):

@@ -41,9 +41,9 @@ def make_sysroot(folder: Path, driver: Path) -> Path:
     return folder
 
 
-def make_app(folder: Path, abi: str, driver: Path | None = None) -> list[str]:
-    """The command of a program for an ABI that loads an app's library and runs its model: see native/app.c."""
-    program = _link_loader(NATIVE / "app.c", abi, driver, folder, folder / "program")
+def make_app(folder: Path, abi: str, driver: Path | None = None, source: str = "app.c") -> list[str]:
+    """The command of a program for an ABI that loads an app's library and uses its model: native/app.c, or another."""
+    program = _link_loader(NATIVE / source, abi, driver, folder, folder / "program")
     if abi == "x86_64":
         return [str(program)]
     emulator = shutil.which("qemu-aarch64-static")

@@ -91,7 +91,7 @@ def test_a_gpus_library_reaches_its_driver(
 ) -> None:
     monkeypatch.setenv("POCKETBERT_OPENCL", str(stand_in))
     compiled = compile_model(onnx, seq_len=SEQ_LEN, unit="gpu", precision="fp16")
-    app = export_android(compiled, tmp_path / "app", NAME, "adreno")
+    app = export_android(compiled, tmp_path / "app", NAME, gpu_family="adreno")
     driver, log = make_driver(tmp_path, abi), tmp_path / "log"
     settings = {"POCKETBERT_OPENCL": str(driver), "STAND_IN_LOG": str(log)}
     command = make_app(tmp_path, abi, driver)

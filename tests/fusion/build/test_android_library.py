@@ -12,7 +12,7 @@ from data.errors import InputError, ToolchainError, UnknownNameError
 from fusion.build import bionic
 from fusion.build.android import ABIS, GPU_FAMILIES, app_libraries, checked_name, phones_gpu, phones_processor
 from fusion.build.machine import Machine
-from fusion.build.toolchain import DRIVER_SOURCES, RUNTIME, toolchain
+from fusion.build.toolchain import DRIVER_SOURCES, RUNTIME, Addition, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.planning.architecture_plan import architecture_plan
 from fusion.planning.plan import with_precision
@@ -139,7 +139,7 @@ def test_further_sources_export_what_they_show() -> None:
     source = f"{shown}int hidden(void) {{ return 1; }}\nint Java_org_example_run(void) {{ return hidden(); }}\n"
     machine = MACHINES["gpu"]
     program = machine.place(architecture_plan(SMALL))
-    more = app_libraries(program, machine, "bridge", files=DRIVER_SOURCES[1:], texts=[source])
+    more = app_libraries(program, machine, "bridge", Addition((source,), DRIVER_SOURCES[1:]))
     for abi, plain in app_libraries(program, machine, "bridge").items():
         exported = Elf(plain).exported
         assert Elf(more[abi]).exported == exported | {"Java_org_example_run", "pb_describe_gpu"}

@@ -117,7 +117,7 @@ def test_whatever_is_wrong_with_a_source_is_one_line(
     file, size = archive
     reading, writing = os.pipe()
     folder = os.open(tmp_path, os.O_RDONLY)
-    nowhere = "no weights: the source names no path, descriptor or memory"
+    nowhere = "no source of the weights: it names no path, descriptor or memory"
     odd = f"the weights of descriptor {file} have"
     cases = [
         (None, nowhere),

@@ -1,0 +1,110 @@
+"""Small models with tokenizers of their own, as Hugging Face directories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from tests.fusion.families import random_model
+
+# Of two texts the second stands behind a tab.
+TEXTS = (
+    "A great film, moving and funny.",
+    "Dull: the plot was cold\tand the ending hollow",
+    "café naïve Ångström 北京 🎬 e\u0301te\u0301",
+    "",
+    "the " * 60 + "end",
+    "[SEP] <s> brilliant </s>",
+    "an honest story\tthe " + "very " * 70 + "long pair",
+)
+CORPUS = tuple(text.replace("\t", " ") for text in TEXTS) + ("A dull, hollow film; a moving story of the end.",)
+ENTITIES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "ORG-NAME"}
+WORDS = 200
+
+
+def save_model(
+    folder: Path, family: str, head: str, tokenizer_settings: Mapping[str, Any] = MappingProxyType({}), **settings: Any
+) -> Path:
+    """A random model of a family with a tokenizer of its own; ``settings`` go into its ``config.json``.
+
+    Normalised numbers keep their size, so that answers differ by text.
+    """
+    tokenizer = _TOKENIZERS.get(family, _word_pieces)(**tokenizer_settings)
+    changes = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": tokenizer.pad_token_id}
+    model = random_model(family, head, **changes)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.lower().endswith("norm.weight"):
+                weight.add_(1)
+    if head == "tokens":
+        settings |= {"id2label": ENTITIES, "label2id": {name: index for index, name in ENTITIES.items()}}
+    for name, value in settings.items():
+        setattr(model.config, name, value)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_embedding(folder: Path) -> Path:
+    """A sentence-transformers folder: the mean of the tokens, normalised."""
+    save_model(folder, "bert", "hidden")
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    described = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(modules.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(described))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 48, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return folder
+
+
+def _trained(model: Any, trainer: Any, pre_tokenizer: Any, normaliser: Any = None) -> dict[str, Any]:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normaliser is not None:
+        tokenizer.normalizer = normaliser
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    trained: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    return trained
+
+
+def _word_pieces(**settings: Any) -> Any:
+    from transformers import BertTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=WORDS, special_tokens=special, show_progress=False)
+    model = models.WordPiece(unk_token="[UNK]")
+    trained = _trained(model, trainer, pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer())
+    return BertTokenizerFast(vocab=trained["vocab"], **settings)
+
+
+def _byte_pairs(**settings: Any) -> Any:
+    from transformers import RobertaTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=WORDS + 256, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    trained = _trained(models.BPE(), trainer, pre_tokenizers.ByteLevel(add_prefix_space=False))
+    return RobertaTokenizerFast(vocab=trained["vocab"], merges=[tuple(pair) for pair in trained["merges"]], **settings)
+
+
+def _unigrams(**settings: Any) -> Any:
+    from transformers import XLMRobertaTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.UnigramTrainer(vocab_size=WORDS, special_tokens=special, unk_token="<unk>", show_progress=False)
+    trained = _trained(models.Unigram(), trainer, pre_tokenizers.Metaspace())
+    return XLMRobertaTokenizerFast(vocab=[tuple(entry) for entry in trained["vocab"]], **settings)
+
+
+_TOKENIZERS = {"roberta": _byte_pairs, "electra": _unigrams}
