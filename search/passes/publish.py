@@ -56,7 +56,7 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
     checkpoint = bench.study.out / finalist.trained.directory
     # Hugging Face's own files only: what training noted for itself is of no use to whoever takes the model. Their
     # content only: safetensors writes files that nobody but their owner may read.
-    noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json", "answers-*.npy")
+    noted = shutil.ignore_patterns("distilled.json", "projection.safetensors", "teacher.json", "*.npy")
     shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)

@@ -173,6 +173,7 @@ def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) 
     assert result.winning_finalist.trained.score == 0.9
     assert all(each.timing.median_ms < 1.62 for each in result.finalists if each.trial is not None)
     assert (tmp_path / "out" / "best" / "compiled" / "runner").exists()
+    assert not list((tmp_path / "out" / "best").glob("*.npy"))
     document = json.loads((tmp_path / "out" / "result.json").read_text())
     assert document["winner"]["trial"] is None
     assert document["teacher"]["fits"]
