@@ -132,7 +132,9 @@ class RayExecutor:
         where = f"--ray-address {self._address}" if self._address else "a local Ray cluster"
         own: dict[str, Any] = {"num_cpus": usable_processors().count, "include_dashboard": False}
         try:
-            ray.init(self._address, log_to_driver=False, configure_logging=False, **({} if self._address else own))
+            # "local", since without an address Ray takes a cluster that runs here already, whoever's it is.
+            address, settings = (self._address, {}) if self._address else ("local", own)
+            ray.init(address, log_to_driver=False, configure_logging=False, **settings)
         except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InputError(f"{where}: cannot be used: {first_line(error)}") from error
         return ray

@@ -255,6 +255,22 @@ def rows_of(document: dict[str, Any], labels: list[str]) -> list[tuple[float, ..
     return [(names.index(row["name"]), row["score"], row["start"], row["end"]) for row in document["entities"]]
 
 
+def test_an_apps_folder_names_the_model_throughout(exported: Exported) -> None:
+    files = {str(path.relative_to(exported.app)) for path in exported.app.rglob("*") if path.is_file()}
+    package = f"java/pocketbert/{NAME}"
+    assert {
+        f"{package}/TextModel.kt",
+        f"{package}/NativeModel.java",
+        f"README-{NAME}.md",
+        f"proguard-{NAME}.pro",
+    } <= files
+    for name in files:
+        if name.endswith((".kt", ".java", ".md", ".pro")):
+            text = (exported.app / name).read_text(encoding="utf-8")
+            assert not {"NAME", "PB_THREADS", "ANSWER", "GPU_DRIVER"} & set(text.replace("`", " ").split()), name
+            assert "libOpenCL" not in text
+
+
 @needs_gxx
 def test_the_examples_answer(exported: Exported, tmp_path: Path) -> None:
     folder = shutil.copytree(exported.compiled, tmp_path / "compiled")

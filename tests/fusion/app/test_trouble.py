@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataFileError, ModelError, UnsupportedTokenizerError
-from fusion import compile_model, export_android, export_compiled
+from fusion import compile_model, export_compiled
 from fusion.texts import texts_of, texts_or_reason
 from tests.fusion.app.models import save_model
 from tests.fusion.build.sources import PATH, Source
@@ -156,23 +156,6 @@ def test_tokenizers_that_c_does_not_know_are_named(checkpoint: Path, tmp_path: P
     (other / "tokenizer.json").write_text("{")
     with pytest.raises(DataFileError):
         texts_or_reason(model, other)
-
-
-def test_an_app_of_a_checkpoint_takes_texts(checkpoint: Path, tmp_path: Path) -> None:
-    model = compile_model(checkpoint, seq_len=SEQ_LEN)
-    app = export_android(model, tmp_path / "app", "film", texts=texts_of(model, checkpoint))
-    files = {str(path.relative_to(app)) for path in app.rglob("*") if path.is_file()}
-    assert {
-        "assets/film.tokenizer",
-        "java/pocketbert/film/TextModel.kt",
-        "README-film.md",
-        "proguard-film.pro",
-    } <= files
-    for name in files:
-        if name.endswith((".kt", ".java", ".md", ".pro")):
-            text = (app / name).read_text(encoding="utf-8")
-            assert not {"NAME", "PB_THREADS", "ANSWER", "GPU_DRIVER"} & set(text.replace("`", " ").split()), name
-            assert "libOpenCL" not in text
 
 
 def test_fuse_model_says_what_an_export_takes(

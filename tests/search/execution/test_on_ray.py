@@ -205,3 +205,13 @@ def test_more_cores_than_any_node_has_are_refused(tmp_path: Path, cluster: str) 
 def test_where_no_cluster_is_an_address_is_refused_at_once() -> None:
     with pytest.raises(InputError, match=r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers"):
         check_ray("127.0.0.1:1", None)
+
+
+def test_without_an_address_the_cluster_is_the_searchs_own_whatever_runs_here(cluster: str) -> None:
+    """The last of the file: a process that has had one cluster and another does not go back to the first."""
+    import ray
+
+    with ray_executor(None, 1, pytest.fail) as executor:
+        executor.connect()
+        assert len(ray.nodes()) == 1  # the one that runs has two
+        assert ray.get_runtime_context().gcs_address != cluster

@@ -35,7 +35,7 @@ def device(name: str, unit: str = "cpu") -> Any:
     return SimpleNamespace(spec=spec, unit=unit, needs_runner=False, machine=Processor(target))
 
 
-@pytest.mark.parametrize(("name", "unit"), [("s20", "cpu"), ("s20", "gpu"), ("mali", "gpu")])
+@pytest.mark.parametrize(("name", "unit"), [("s20", "cpu"), ("mali", "gpu")])
 def test_a_phone_gets_what_an_app_needs(
     name: str, unit: str, model: CompiledModel, checkpoint: Path, tmp_path: Path
 ) -> None:
