@@ -11,7 +11,7 @@ from data.errors import InputError
 from data.kept import replacing
 from fusion.build.android import app_libraries, checked_name, java_class, phones_gpu, phones_processor
 from fusion.build.machine import Gpu, Machine
-from fusion.build.toolchain import JAVA_SOURCES, RUNTIME, Addition
+from fusion.build.toolchain import JAVA_SOURCES, NOTHING, RUNTIME
 from fusion.compiled import CompiledModel
 from fusion.emit.answer_table import Kind
 from fusion.emit.model_header import model_header
@@ -63,7 +63,7 @@ def export_android(
     machine = machine or _machine(model, gpu_family)
     program = model.program_for(machine)
     header = model_header(program, model.plan.graph, model.seq_len)
-    addition = Addition() if texts is None else texts.addition(*JAVA_SOURCES, java_class=java_class(name))
+    addition = NOTHING if texts is None else texts.addition(*JAVA_SOURCES, java_class=java_class(name))
     for abi, library in app_libraries(program, machine, name, addition).items():
         _write(directory / "jniLibs" / abi / f"lib{name}.so", library)
     _write(directory / "include" / "pocketbert.h", (RUNTIME / "pocketbert.h").read_bytes())

@@ -21,7 +21,7 @@ from fusion.build.model_inputs import complete_inputs, under_our_names, whole_nu
 from fusion.build.opened import OpenedModel
 from fusion.build.runner import Runner, link_runner
 from fusion.build.tile_timing import timed_tiles
-from fusion.build.toolchain import Addition
+from fusion.build.toolchain import NOTHING, Addition
 from fusion.emit.opencl.program import launches
 from fusion.emit.program import Program
 from fusion.emit.weights import are_whole, write_weights
@@ -158,7 +158,7 @@ class CompiledModel:
         self._execution = execution_of(timing.run_ms / 1e3, flops, timing.utilisation, memory_bytes, self.unit)
         return timing.run_ms / 1e3
 
-    def runner(self, machine: Machine | None = None, addition: Addition | None = None) -> Runner:
+    def runner(self, machine: Machine | None = None, addition: Addition = NOTHING) -> Runner:
         """A runner with its weights, for this machine or another; its program is called ``model``."""
         program = self.program_for(machine)
         return link_runner([program], machine or self.machine, weights=self._weights(program), addition=addition)
@@ -167,9 +167,9 @@ class CompiledModel:
         """The program, called ``model``, as it is laid out for this machine or another."""
         return self.program if machine in (None, self.machine) else machine.place(self.plan)
 
-    def library(self, addition: Addition | None = None) -> Path:
+    def library(self, addition: Addition = NOTHING) -> Path:
         """The compiled shared library in the cache, of the model and what else goes into it."""
-        return self.machine.library(self.program, addition or Addition())
+        return self.machine.library(self.program, addition)
 
     def weights(self, machine: Machine | None = None) -> Path:
         """The packed weights file in the cache, for this machine or another."""

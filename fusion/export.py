@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from data.kept import replacing
 from fusion.build.machine import Machine
-from fusion.build.toolchain import RUNTIME, TELLING_SOURCES
+from fusion.build.toolchain import NOTHING, RUNTIME, TELLING_SOURCES
 from fusion.compiled import CompiledModel
 from fusion.emit.model_header import model_header
 from fusion.texts import TEXT_HEADERS, Texts
@@ -37,7 +37,9 @@ def export_compiled(
     Raises:
         StoreError: the directory cannot be made or written.
     """
-    in_library, in_runner = (None, None) if texts is None else (texts.addition(), texts.addition(*TELLING_SOURCES))
+    in_library, in_runner = (
+        (NOTHING, NOTHING) if texts is None else (texts.addition(), texts.addition(*TELLING_SOURCES))
+    )
     runner, library = model.runner(machine, in_runner), model.library(in_library)
     files = {"model.so": library, "pocketbert.h": RUNTIME / "pocketbert.h", "weights.bin": model.weights()}
     if texts is not None:

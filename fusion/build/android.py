@@ -11,7 +11,7 @@ from typing import Any
 from data.errors import InputError, StoreError, UnknownNameError
 from data.kept import read_sealed
 from fusion.build.machine import Gpu, Machine, Processor
-from fusion.build.toolchain import GPU_SOURCES, RUNTIME_SOURCES, Addition, toolchain
+from fusion.build.toolchain import GPU_SOURCES, NOTHING, RUNTIME_SOURCES, Addition, toolchain
 from fusion.emit.opencl.family import FAMILIES
 from fusion.emit.program import Program
 from fusion.target import target_named
@@ -24,7 +24,6 @@ GPU_FAMILIES = ("adreno", "mali", "other")
 # The least that OpenCL 1.2 allows an image of one axis, in texels.
 _LEAST_TEXELS = 65536
 
-_NOTHING = Addition()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 # libNAME.so of these names are Android's own.
 _TAKEN = frozenset(
@@ -78,7 +77,7 @@ def app_libraries(
     program: Program[Any],
     machine: Machine,
     name: str,
-    addition: Addition = _NOTHING,
+    addition: Addition = NOTHING,
     cache_dir: Path | None = None,
 ) -> Mapping[str, bytes]:
     """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU.

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from data.errors import DeviceError
-from fusion.build.toolchain import DRIVER_SOURCES, Addition, Toolchain, toolchain
+from fusion.build.toolchain import DRIVER_SOURCES, NOTHING, Addition, Toolchain, toolchain
 from fusion.emit.c.program import build_program, emit_table
 from fusion.emit.named import OPENCL
 from fusion.emit.opencl.family import FAMILIES, Family, Tile, family_of
@@ -20,7 +20,6 @@ from fusion.planning.plan import Plan
 from fusion.target import Target, host_target, target_named
 
 _DESCRIPTION_BYTES = 4096
-_NOTHING = Addition()
 
 
 class Machine(Protocol):
@@ -59,12 +58,12 @@ class Machine(Protocol):
         """C of the programs, to be compiled with the runtime."""
         ...
 
-    def library(self, program: Program[Any], addition: Addition = _NOTHING) -> Path:
+    def library(self, program: Program[Any], addition: Addition = NOTHING) -> Path:
         """The compiled shared library in the cache."""
         ...
 
     def executable(
-        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = _NOTHING
+        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = NOTHING
     ) -> Path:
         """The programs with the runner around them, in the cache."""
         ...
@@ -110,12 +109,12 @@ class Processor:
         units = {unit.block.hash: unit.source for program in programs for unit in program.units}
         return [*(units[name] for name in sorted(units)), emit_table(programs)]
 
-    def library(self, program: Program[Any], addition: Addition = _NOTHING) -> Path:
+    def library(self, program: Program[Any], addition: Addition = NOTHING) -> Path:
         """Kernels and runtime."""
         return toolchain(self.target).library(self.sources([program]), addition)
 
     def executable(
-        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = _NOTHING
+        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = NOTHING
     ) -> Path:
         """Static: it runs wherever the processor is."""
         return toolchain(self.target, cache_dir).executable(self.sources(programs), addition)
@@ -184,7 +183,7 @@ class Gpu:
         """The table of the programs, with the sources of their kernels."""
         return [emit_gpu_table(programs, self.family)]
 
-    def library(self, program: Program[Any], addition: Addition = _NOTHING) -> Path:
+    def library(self, program: Program[Any], addition: Addition = NOTHING) -> Path:
         """The kernels' sources and the GPU's runtime: the driver compiles them when the model is opened.
 
         Raises:
@@ -195,7 +194,7 @@ class Gpu:
         return toolchain(host_target()).gpu_library(self.sources([program]), addition=addition)
 
     def executable(
-        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = _NOTHING
+        self, programs: Sequence[Program[Any]], cache_dir: Path | None = None, addition: Addition = NOTHING
     ) -> Path:
         """Dynamic: it loads the driver when it runs."""
         if self.android:

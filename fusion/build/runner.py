@@ -15,7 +15,7 @@ from data.errors import DeviceError, InputError, StoreError
 from data.home import home
 from fusion.block import Block
 from fusion.build.machine import Machine
-from fusion.build.toolchain import Addition
+from fusion.build.toolchain import NOTHING, Addition
 from fusion.emit.program import Program, block_plan
 from fusion.planning.architecture_plan import architecture_plan
 
@@ -114,12 +114,11 @@ def link_runner(
     machine: Machine,
     cache_dir: Path | None = None,
     weights: Path | None = None,
-    addition: Addition | None = None,
+    addition: Addition = NOTHING,
 ) -> Runner:
     """Compiles and links programs, and what else goes with them, to a runner."""
     names = tuple(program.name for program in programs)
-    executable = machine.executable(programs, cache_dir, addition or Addition())
-    return runner_of(executable, machine.compiler, names, weights)
+    return runner_of(machine.executable(programs, cache_dir, addition), machine.compiler, names, weights)
 
 
 def run_here(

@@ -79,7 +79,7 @@ class Addition:
     files: tuple[str, ...] = ()
 
 
-_NOTHING = Addition()
+NOTHING = Addition()
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class Toolchain:
         """Name and version of the compiler."""
         return f"zig cc {metadata.version('ziglang')}"
 
-    def executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
+    def executable(self, sources: Sequence[str], addition: Addition = NOTHING) -> Path:
         """A static executable of generated sources, the runtime and the runner."""
         product = _Product("runner", self.target.static_triple, ("-static",))
         return self._make(product, (*sources, *addition.sources), (*RUNTIME_SOURCES, *_runner_files(addition)))
 
-    def library(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
+    def library(self, sources: Sequence[str], addition: Addition = NOTHING) -> Path:
         """A shared library of generated sources and the runtime.
 
         It is linked without a C library of its own: the process that loads it brings one. That spares building
@@ -114,18 +114,18 @@ class Toolchain:
         return self._make(product, (*sources, *addition.sources), (*RUNTIME_SOURCES, *addition.files))
 
     def gpu_library(
-        self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES, addition: Addition = _NOTHING
+        self, sources: Sequence[str], runtime: Sequence[str] = GPU_SOURCES, addition: Addition = NOTHING
     ) -> Path:
         """A shared library of generated tables and the GPU's runtime, linked as :meth:`library` is."""
         product = _Product("gpu.so", self.target.shared_triple, _SHARED)
         return self._make(product, (*sources, *addition.sources), (*runtime, *addition.files))
 
-    def gpu_executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
+    def gpu_executable(self, sources: Sequence[str], addition: Addition = NOTHING) -> Path:
         """An executable of generated tables, the GPU's runtime and the runner, which loads the driver when it runs."""
         product = _Product("gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
         return self._make(product, (*sources, *addition.sources), (*GPU_SOURCES, *_runner_files(addition)))
 
-    def bionic_executable(self, sources: Sequence[str], addition: Addition = _NOTHING) -> Path:
+    def bionic_executable(self, sources: Sequence[str], addition: Addition = NOTHING) -> Path:
         """As :meth:`gpu_executable`, for 64-bit phones, where the driver needs Android's own C library and loader.
 
         Raises:

@@ -3,8 +3,8 @@
 #define POCKETBERT_RUNNER_H
 #include "visit.h"
 
-/* What the command line asks for: one program, a `round`, or an answer to a `text`. `inputs` are the words NAME=1,2,3 after
-   --input. */
+/* What the command line asks for: one program, a `round`, or an answer to a `text`. `inputs` are the words NAME=1,2,3
+   after --input. */
 typedef struct {
   const char *program, *round, *weights, *affinity, *text, *pair, *tokenizer;
   int threads, warmup, runs, fill;

@@ -1,5 +1,5 @@
-/* Where weights and tokenizers come from. Files are mapped, so that processes share them; a descriptor stays the caller's, and so does
-   the place in its file where the caller reads. */
+/* Where weights and tokenizers come from. Files are mapped, so that processes share them; a descriptor stays the caller's,
+   and so does the place in its file where the caller reads. */
 #define _GNU_SOURCE
 #include "source.h"
 #include <errno.h>
