@@ -15,7 +15,6 @@ from search.profiles.latency_sources import latency_sources
 from search.profiles.on_device import (
     block_shares,
     compile_model,
-    export_app,
     export_compiled,
     time_architectures,
     time_model,
@@ -76,7 +75,6 @@ def real_stages() -> Stages:
         time_model=time_model,
         block_shares=block_shares,
         export_compiled=export_compiled,
-        export_app=export_app,
     )
 
 

@@ -98,9 +98,7 @@ class Stages:
     already in the store is not taken again."""
     block_shares: Callable[[Device, Any, int], tuple[BlockShare, ...]]
     """(device, compiled model, threads) -> where its latency goes."""
-    export_compiled: Callable[[Device, Any, Path, Path], str]
-    """(device, compiled model, checkpoint, folder) -> why it takes no texts, or nothing: shared library, header, static
-    runner, weights, and the checkpoint's tokenizer for C."""
-    export_app: Callable[[Device, Any, Path, Path], None]
-    """(device, compiled model, checkpoint, folder): what goes into an app for Android; nothing where the device is no
-    phone."""
+    export_compiled: Callable[[Device, Any, Path, Path, Path], str]
+    """(device, compiled model, checkpoint, folder, folder for an app) -> why it takes no texts, or nothing: shared
+    library, header, static runner, weights, and the checkpoint's tokenizer for C; of a phone what goes into an app for
+    Android, too."""

@@ -71,10 +71,9 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
 
 def _export(bench: Bench, place: Place, compiled: Any, best: Path, name: str) -> None:
     """The compiled model for a device, and what an app on it needs; both know the checkpoint's tokenizer."""
-    why_no_texts = bench.stages.export_compiled(place.device, compiled, best, best / name)
+    why_no_texts = bench.stages.export_compiled(place.device, compiled, best, best / name, best / app_folder(name))
     if why_no_texts:
         bench.note(f"the compiled model takes token ids, not texts: {why_no_texts}")
-    bench.stages.export_app(place.device, compiled, best, best / app_folder(name))
 
 
 def _replace(best: Path, folder: Path) -> None:

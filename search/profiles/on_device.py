@@ -90,26 +90,19 @@ def block_shares(device: Device, compiled: Any, threads: int) -> tuple[BlockShar
     )
 
 
-def export_compiled(device: Device, compiled: Any, checkpoint: Path, folder: Path) -> str:
-    """Files that run without Python, and with a tokenizer that C knows take texts; else the reason why not."""
+def export_compiled(device: Device, compiled: Any, checkpoint: Path, folder: Path, app: Path) -> str:
+    """Files that run without Python, and in ``app`` what goes into an app for Android where the device is a phone: on
+    its GPU with the fastest tiles. With a tokenizer that C knows both take texts; else the reason why not."""
+    from fusion import export_android
     from fusion import export_compiled as export
     from fusion.texts import texts_or_reason
 
     texts = texts_or_reason(compiled, checkpoint)
     known = None if isinstance(texts, str) else texts
     export(compiled, folder, _machine(device, compiled), known)
-    return texts if isinstance(texts, str) else ""
-
-
-def export_app(device: Device, compiled: Any, checkpoint: Path, folder: Path) -> None:
-    """What goes into an app for Android, where the device is a phone: on its GPU with the fastest tiles."""
-    from fusion import export_android
-    from fusion.texts import texts_or_reason
-
     if device.spec.kind == "android":
-        texts = texts_or_reason(compiled, checkpoint)
-        known = None if isinstance(texts, str) else texts
-        export_android(compiled, folder, machine=_apps_machine(device, compiled), texts=known)
+        export_android(compiled, app, machine=_apps_machine(device, compiled), texts=known)
+    return texts if isinstance(texts, str) else ""
 
 
 def _apps_machine(device: Device, compiled: Any) -> Machine:

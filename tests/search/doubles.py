@@ -225,7 +225,6 @@ class World:
             time_model=self.time_model,
             block_shares=lambda device, compiled, threads: (BlockShare("gemm 64x128x384 bias", "gemm", 4, 0.5),),
             export_compiled=self.export_compiled,
-            export_app=self.export_app,
         )
 
     def open_device(self, options: SearchOptions, simulated: bool) -> FakeDevice:
@@ -380,14 +379,12 @@ class World:
         """What the log adds where devices differ."""
         return f" on {device.options.device}" if device.options.device in self.factors else ""
 
-    def export_compiled(self, device: FakeDevice, compiled: Any, checkpoint: Path, folder: Path) -> str:
+    def export_compiled(self, device: FakeDevice, compiled: Any, checkpoint: Path, folder: Path, app: Path) -> str:
         folder.mkdir()
         (folder / "runner").write_text(compiled.source.read_text())
-        return "" if checkpoint.is_dir() else "no checkpoint"
-
-    def export_app(self, device: FakeDevice, compiled: Any, checkpoint: Path, folder: Path) -> None:
         if device.spec.kind == "android":
-            (folder / "jniLibs").mkdir(parents=True)
+            (app / "jniLibs").mkdir(parents=True)
+        return "" if checkpoint.is_dir() else "no checkpoint"
 
 
 def search_in(

@@ -12,7 +12,7 @@ from data.device_spec import load_device
 from fusion import Processor, compile_model, target_named
 from fusion.build.android import ABIS
 from fusion.compiled import CompiledModel
-from search.profiles.on_device import export_app, export_compiled
+from search.profiles.on_device import export_compiled
 from tests.fusion.app.models import save_model
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -39,7 +39,7 @@ def device(name: str, unit: str = "cpu") -> Any:
 def test_a_phone_gets_what_an_app_needs(
     name: str, unit: str, model: CompiledModel, checkpoint: Path, tmp_path: Path
 ) -> None:
-    export_app(device(name, unit), model, checkpoint, tmp_path / "android")
+    export_compiled(device(name, unit), model, checkpoint, tmp_path / "compiled", tmp_path / "android")
     libraries = [(tmp_path / "android" / "jniLibs" / abi / "libmodel.so").read_bytes() for abi in ABIS]
     assert all((b"kernel void" in library) == (unit == "gpu") for library in libraries)
     assert (tmp_path / "android" / "assets" / "model.tokenizer").is_file()
@@ -48,14 +48,14 @@ def test_a_phone_gets_what_an_app_needs(
 
 
 def test_this_machine_gets_nothing_for_an_app(model: CompiledModel, checkpoint: Path, tmp_path: Path) -> None:
-    export_app(device("host"), model, checkpoint, tmp_path / "android")
+    export_compiled(device("host"), model, checkpoint, tmp_path / "compiled", tmp_path / "android")
     assert not (tmp_path / "android").exists()
 
 
 def test_a_tokenizer_that_is_missing_is_the_reason_for_token_ids(
     model: CompiledModel, checkpoint: Path, tmp_path: Path
 ) -> None:
-    assert export_compiled(device("s20"), model, checkpoint, tmp_path / "with") == ""
+    assert export_compiled(device("s20"), model, checkpoint, tmp_path / "with", tmp_path / "app") == ""
     assert (tmp_path / "with" / "tokenizer.bin").is_file()
-    assert "no tokenizer" in export_compiled(device("s20"), model, tmp_path, tmp_path / "without")
+    assert "no tokenizer" in export_compiled(device("s20"), model, tmp_path, tmp_path / "without", tmp_path / "app")
     assert not (tmp_path / "without" / "tokenizer.bin").exists()
