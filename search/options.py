@@ -11,6 +11,8 @@ from search.latencies import DeviceBudget
 # What is believed of latency before anything is measured: of blocks as the compiler fuses them; of the same models
 # operator by operator; of floating-point operations. The last two agree with what is measured in the teacher alone.
 LatencySource = Literal["fused", "unfused", "flops"]
+# What products with weights are computed in; all else is fp32 always.
+Precision = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True)

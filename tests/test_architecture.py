@@ -42,6 +42,7 @@ INNER = {
     "search": (
         {"__init__", "latencies", "options", "records", "result", "study"},
         "optimization",
+        "quantisation",
         "learning",
         "teachers",
         "students",

@@ -1,0 +1,114 @@
+"""The products of a model with its weights: which may be int8, what each costs, and computing with some of them so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from data.errors import InputError
+from search.options import Precision
+from search.quantisation.scheme import int8_product, restored
+
+# Compiled code computes products with fewer columns in fp32.
+FEWEST_COLUMNS = 16
+# These read the same rows, so that compiled code merges them into one product, whose precision they share.
+_MERGED = (".query", ".key", ".value")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product with weights: the names of its linear ``modules`` (queries, keys and values are one product), and how
+    many ``multiplications`` it takes for a text."""
+
+    modules: tuple[str, ...]
+    multiplications: int
+
+    @property
+    def name(self) -> str:
+        """That of its only module, or of the module around them."""
+        return self.modules[0] if len(self.modules) == 1 else self.modules[0].rpartition(".")[0]
+
+
+def products_of(model: Any, tokens: int = 128) -> tuple[Product, ...]:
+    """The products of a model that may be int8, in their order: those with at least 16 columns.
+
+    Args:
+        model: as :mod:`search.learning.task_models` makes it.
+        tokens: of the text whose multiplications are counted.
+    """
+    together: dict[str, list[tuple[str, int]]] = {}
+    for name, module in _linear_modules(model):
+        if module.out_features >= FEWEST_COLUMNS:
+            rows = tokens if _reads_all_rows(model, name) else 1
+            around, _, last = name.rpartition(".")
+            key = around if f".{last}" in _MERGED else name
+            together.setdefault(key, []).append((name, rows * module.in_features * module.out_features))
+    return tuple(
+        Product(tuple(name for name, _ in parts), sum(count for _, count in parts)) for parts in together.values()
+    )
+
+
+def _linear_modules(model: Any) -> Iterator[tuple[str, Any]]:
+    from torch.nn import Linear
+
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, Linear))
+
+
+def _reads_all_rows(model: Any, name: str) -> bool:
+    """Whether a product is of every token: all but a pooler, which reads the first, and what comes after it."""
+    return ".encoder." in name or model.bert.pooler is None
+
+
+@contextmanager
+def in_precision(model: Any, precision: Precision, fp32: Collection[str] = ()) -> Iterator[None]:
+    """``model`` gives what it gives when it is compiled in that precision, while the context is open.
+
+    Args:
+        model: as :mod:`search.learning.task_models` makes it.
+        precision: of its products with weights; all else stays fp32.
+        fp32: names of modules whose products stay fp32 all the same.
+
+    Raises:
+        InputError: such a module has no product that could be int8.
+    """
+    names = [name for product in products_of(model) for name in product.modules]
+    if unknown := sorted(set(fp32) - set(names)):
+        raise InputError(f"no products that could be int8: {', '.join(unknown)}")
+    with in_int8(model, [name for name in names if precision == "int8" and name not in fp32]):
+        yield
+
+
+@contextmanager
+def in_int8(model: Any, modules: Collection[str]) -> Iterator[None]:
+    """These linear modules of ``model`` compute in int8 while the context is open, gradients straight through."""
+    chosen = [model.get_submodule(name) for name in modules]
+    for module in chosen:
+        module.forward = partial(_int8_forward, module)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            del module.forward
+
+
+def _int8_forward(module: Any, rows: Any) -> Any:
+    return int8_product(rows, module.weight, module.bias)
+
+
+@contextmanager
+def tables_in_int8(model: Any) -> Iterator[None]:
+    """The embedding tables of ``model`` hold int8 rows with a scale each while the context is open."""
+    import torch
+
+    tables: list[Any] = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    before = [table.weight.data for table in tables]
+    try:
+        for table in tables:
+            table.weight.data = restored(table.weight.data)
+        yield
+    finally:
+        for table, weight in zip(tables, before, strict=True):
+            table.weight.data = weight
