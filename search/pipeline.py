@@ -36,6 +36,7 @@ from search.study import Study
 
 if TYPE_CHECKING:
     from data.tasks import Task
+    from search.options import Precision
     from search.teachers.teacher import Teacher
 
 
@@ -117,7 +118,7 @@ def run_final(
 ) -> tuple[Finalist, ...]:
     """Distils the best trials fully, and compiles, checks and measures what came out; so too a teacher that fits."""
     admission = prospects.teacher
-    finalists = (confirm_teacher(bench, admission, teacher),) if admission else ()
+    finalists = (confirm_teacher(bench, admission, task, teacher),) if admission else ()
     scored = [trial for trial in trials if trial.score is not None]
     if not (scored or finalists):
         errors = "; ".join(dict.fromkeys(trial.error for trial in trials))
@@ -174,17 +175,19 @@ def choose(bench: Bench, prospects: Prospects, finalists: Sequence[Finalist]) ->
 
 def score_finalist(bench: Bench, finalist: Finalist, task: Task) -> DevScore:
     """What a finalist reaches on dev."""
-    return score_on_dev(bench, name_of(finalist.trial), bench.study.out / finalist.trained.directory, task)
+    trained, name = finalist.trained, name_of(finalist.trial)
+    return score_on_dev(bench, name, bench.study.out / trained.directory, task, trained.precision)
 
 
-def score_on_dev(bench: Bench, name: str, checkpoint: Path, task: Task) -> DevScore:
-    """What a model reaches on dev, kept in the study, so that dev is read once for each."""
-    found = bench.study.load(f"dev-{name}", DevScore)
+def score_on_dev(bench: Bench, name: str, checkpoint: Path, task: Task, precision: Precision = "fp32") -> DevScore:
+    """What a model reaches on dev in a precision, kept in the study, so that dev is read once for each."""
+    record = f"dev-{name}" if precision == "fp32" else f"dev-{name}-{precision}"
+    found = bench.study.load(record, DevScore)
     if found is None:
         bench.progress(ProgressEvent("dev", 0, None, f"scoring {name} on {len(task.dev)} dev examples"))
         with timed(bench.study, "dev"):
-            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len)
-        bench.study.save(f"dev-{name}", found)
+            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len, precision)
+        bench.study.save(record, found)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from data.architecture import Architecture
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
-from search.options import SearchOptions
+from search.options import Precision, SearchOptions
 from search.profiles.latency_sources import latency_sources
 from search.profiles.on_device import (
     block_shares,
@@ -206,13 +206,18 @@ def prepare_teacher(task: Task, options: SearchOptions, progress: Progress) -> T
 
 
 def distil_short(
-    teacher: Teacher, task: Task, architecture: Architecture, options: SearchOptions, folder: Path, progress: Progress
+    teacher: Teacher,
+    task: Task,
+    architecture: Architecture,
+    options: SearchOptions,
+    folder: Path,
+    progress: Progress,
+    precision: Precision,
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
-    return distil_for(
-        teacher, task, architecture, options, EFFORTS[options.effort].trial_tokens, None, folder, progress
-    )
+    tokens = EFFORTS[options.effort].trial_tokens
+    return distil_for(teacher, task, architecture, options, tokens, None, folder, progress, precision)
 
 
 def distil_full(
@@ -223,12 +228,12 @@ def distil_full(
     trial: Path,
     folder: Path,
     progress: Progress,
+    precision: Precision,
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
-    return distil_for(
-        teacher, task, architecture, options, EFFORTS[options.effort].full_tokens, trial, folder, progress
-    )
+    tokens = EFFORTS[options.effort].full_tokens
+    return distil_for(teacher, task, architecture, options, tokens, trial, folder, progress, precision)
 
 
 def distil_for(
@@ -240,6 +245,7 @@ def distil_for(
     begin: Path | None,
     folder: Path,
     progress: Progress,
+    precision: Precision = "fp32",
 ) -> DistilledModel:
     """A student that learns from so many tokens, from the one of a trial on where ``begin`` names it."""
     from search.distillation.distillation import distill
@@ -252,6 +258,7 @@ def distil_for(
         seed=options.seed,
         begin=begin,
         corpus=read_lines(options),
+        precision=precision,
         out_dir=folder,
         progress=progress,
     )
@@ -272,10 +279,10 @@ def cut_divergences(
     return tuple(cut_divergences(teacher, task, architectures, seed=options.seed, progress=progress))
 
 
-def score_on_dev(checkpoint: Path, task: Task, seq_len: int) -> DevScore:
+def score_on_dev(checkpoint: Path, task: Task, seq_len: int, precision: Precision) -> DevScore:
     from search.learning.evaluation import dev_predictions
 
-    predictions, cut = dev_predictions(checkpoint, task, seq_len)
+    predictions, cut = dev_predictions(checkpoint, task, seq_len, precision)
     scores = task.score(predictions)
     return DevScore(scores[task.metric], scores, task.standard_error(predictions), cut)
 

@@ -10,7 +10,7 @@ from data.architecture import Architecture
 from data.measurement import runs_on
 from data.tasks import Kind
 from search.latencies import Prediction, Provenance, TimedOnEach, Timing, largest_share
-from search.options import LatencySource
+from search.options import LatencySource, Precision
 
 # The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
 # promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
@@ -25,7 +25,7 @@ class Candidate:
     ``also`` is what is predicted on further devices; ``probability_within`` is then that of all devices together, the
     product of theirs, as if their predictors erred independently. ``provenance`` is that of the measurements which the
     prediction rests on: where a phone was attached later, what had been predicted of its analytic model stays so
-    marked.
+    marked. ``precision`` is what its products with weights are computed in.
     """
 
     architecture: Architecture
@@ -35,6 +35,7 @@ class Candidate:
     probability_within: float
     provenance: Provenance
     also: tuple[Prediction, ...] = ()
+    precision: Precision = "fp32"
 
     @property
     def latencies_ms(self) -> tuple[float, ...]:
@@ -175,7 +176,7 @@ class DevScore:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trial's architecture after the full distillation, scored on the held-out tenth of train.
+    """A trial's architecture after the full distillation, scored on the held-out tenth of train in its precision.
 
     ``directory`` (HF checkpoint) is relative to ``--out``.
     """
@@ -186,6 +187,7 @@ class Trained:
     seconds: float
     directory: str
     finished_at: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)

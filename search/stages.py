@@ -11,7 +11,7 @@ from data.architecture import Architecture
 from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
-from search.options import LatencySource, SearchOptions
+from search.options import LatencySource, Precision, SearchOptions
 from search.records import BlockShare, DevScore, Divergence, PredictorQuality
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ class Stages:
     """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
     cut_divergences: Callable[[Teacher, Task, Sequence[Architecture], SearchOptions, Progress], tuple[Divergence, ...]]
     """(teacher, task, architectures, options, progress) -> how far each is from the teacher as it is cut out of it."""
-    score_on_dev: Callable[[Path, Task, int], DevScore]
-    """(checkpoint, task, sequence length) -> its scores on the task's dev examples."""
-    distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]
-    """(teacher, task, architecture, options, folder, progress): enough to tell candidates apart."""
-    distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress], DistilledModel]
-    """(teacher, task, architecture, options, the briefly distilled student's folder, folder, progress): goes on with
-    that student as long as it pays."""
+    score_on_dev: Callable[[Path, Task, int, Precision], DevScore]
+    """(checkpoint, task, sequence length, precision) -> its scores on the task's dev examples, computed so."""
+    distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress, Precision], DistilledModel]
+    """(teacher, task, architecture, options, folder, progress, precision): enough to tell candidates apart; scores are
+    of the student computed in that precision."""
+    distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress, Precision], DistilledModel]
+    """(teacher, task, architecture, options, the briefly distilled student's folder, folder, progress, precision): goes
+    on with that student as long as it pays."""
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
     compile_model: Callable[[Device, Path, int, int], Any]

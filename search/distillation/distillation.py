@@ -26,6 +26,8 @@ from search.learning.divergence import divergence
 from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
 from search.learning.training import Schedule, batch_plan, is_out_of_memory, own_share, seeded, train
 from search.learning.units import Units
+from search.options import Precision
+from search.quantisation.products import in_precision
 from search.records import Divergence
 from search.students.basis import Basis, kept_basis, principal_basis
 from search.teachers.answers import kept_answers
@@ -41,7 +43,8 @@ _RECIPE = 6  # raised when distillation changes, so that models made otherwise a
 class DistilledModel:
     """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples
     with the standard error of the main one, how far its answers there are from the teacher's, both also of the student
-    as it was cut (or begun), and training seconds."""
+    as it was cut (or begun), and training seconds. All are of the student computed in ``precision``; the checkpoint's
+    weights are fp32 always."""
 
     directory: Path
     score: float
@@ -51,6 +54,7 @@ class DistilledModel:
     scores_before: dict[str, float]
     divergence_before: Divergence
     seconds: float
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,18 @@ class _Work:
     begin: Path | None
     corpus: tuple[str, ...]
     checkpoint_steps: int
+    precision: Precision = "fp32"
 
     @property
     def key(self) -> str:
         before = _read_key(self.begin) if self.begin else None
         corpus = hashlib.sha256("\n".join(self.corpus).encode()).hexdigest()
         parts = [_RECIPE, self.teacher.directory.name, self.task.fingerprint, self.architecture.to_dict()]
-        parts += [asdict(self.recipe), self.tokens, self.seed, before, corpus]
+        recipe = asdict(self.recipe)
+        quantised = {"precision": self.precision, "quantised": recipe.pop("quantised")}
+        parts += [recipe, self.tokens, self.seed, before, corpus]
+        # What is of no account in fp32 leaves its keys as they always were.
+        parts += [quantised] if self.precision != "fp32" else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -87,13 +96,14 @@ def distill(
     begin: Path | None = None,
     corpus: Sequence[str] = (),
     checkpoint_steps: int = 100,
+    precision: Precision = "fp32",
     out_dir: Path,
     progress: Progress = no_progress,
 ) -> DistilledModel:
     """Distil ``teacher`` into a student of the given architecture, kept in ``out_dir``.
 
-    A finished distillation of the same teacher, task, architecture, recipe, length, seed and beginning is returned as
-    it is; a killed one goes on from its last checkpoint, to the same result.
+    A finished distillation of the same teacher, task, architecture, recipe, length, seed, beginning and precision is
+    returned as it is; a killed one goes on from its last checkpoint, to the same result.
 
     Args:
         tokens: how many to learn from in all, 0 for the student as it was cut.
@@ -103,6 +113,7 @@ def distill(
             None cuts it out of the teacher.
         corpus: lines of general text, for recipes that mix some in.
         checkpoint_steps: after so many a checkpoint is kept.
+        precision: what the student is to be computed in; it is scored so, and with ``recipe.quantised`` learns so.
 
     Raises:
         InputError: the architecture does not suit the teacher, the task or the beginning, training diverged, or there
@@ -113,7 +124,7 @@ def distill(
         raise InputError(f"architecture has {architecture.labels} labels, task {task.name} has {task.labels}")
     chosen = recipe or default_recipe()
     lines = tuple(corpus) if chosen.changes.corpus else ()
-    work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps)
+    work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps, precision)
     found = _read_record(out_dir, work.key)
     if found is None:
         try:
@@ -183,7 +194,8 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         progress(ProgressEvent("distillation", 0, None, f"{verb} {work.architecture.name}"))
         student, projection = _beginning(work, teacher, encoded, basis)
         wanted = kept_answers(work.teacher.directory, teacher, task, held)
-        before = predict(student, held)
+        with in_precision(student, work.precision):
+            before = predict(student, held)
         if work.tokens:
             material = _material(work, teacher, tokenizer, encoded)
             _train(work, student, teacher, material, basis, projection, partial, progress)
@@ -191,7 +203,9 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         save_model(student, kind, tokenizer, finished, longest)
         save_file({"projection": projection}, finished / PROJECTION)
         # Scored as saved: what others will load.
-        predictions = predict(load_model(finished, kind), held)
+        saved = load_model(finished, kind)
+        with in_precision(saved, work.precision):
+            predictions = predict(saved, held)
     scores, units = task.score(predictions), Units.of(encoded)
     done = DistilledModel(
         directory=out_dir,
@@ -202,6 +216,7 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         scores_before=task.score(before),
         divergence_before=divergence(kind, before, wanted, units),
         seconds=time.monotonic() - started,
+        precision=work.precision,
     )
     record = asdict(done) | {"key": work.key, "directory": out_dir.name}
     (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
@@ -301,7 +316,7 @@ def _train(
         encoded.kind, recipe.losses, units, projection, basis.scales(projection), student.config.num_hidden_layers
     )
     units.leave(student)
-    loss = distillation_step(teacher, material, plan, criterion, recipe, seed)
+    loss = distillation_step(teacher, material, plan, criterion, recipe, seed, work.precision)
     train(student, loss, schedule, seed=seed, directory=directory, progress=progress, stage="distillation")
     units.enter(student)
 
@@ -313,8 +328,12 @@ def distillation_step(
     criterion: DistillationLoss,
     recipe: Recipe,
     seed: int,
+    precision: Precision = "fp32",
 ) -> Callable[[Any, int], Any]:
-    """The loss of (student, step): the step's examples, changed, as the teacher and the student see them."""
+    """The loss of (student, step): the step's examples, changed, as the teacher and the student see them.
+
+    The student computes in ``precision`` in the last steps, the share of them that the recipe says.
+    """
     import torch
 
     device = next(teacher.parameters()).device
@@ -332,6 +351,10 @@ def distillation_step(
             with torch.no_grad():
                 wanted = run(teacher, batch, criterion.relations)
         layers_only = step < recipe.layers_first * len(plan)
-        return criterion(run(student, batch, criterion.relations), wanted, batch, layers_only)
+        quantised = step >= (1 - recipe.quantised) * len(plan)
+        # The model itself, where several processes have wrapped it.
+        with in_precision(getattr(student, "module", student), precision if quantised else "fp32"):
+            outputs = run(student, batch, criterion.relations)
+        return criterion(outputs, wanted, batch, layers_only)
 
     return loss

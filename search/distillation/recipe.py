@@ -52,6 +52,7 @@ class Recipe:
     rate_decay: float
     averaged: float
     layers_first: float
+    quantised: float
     losses: Losses
     changes: Changes
 

@@ -1,7 +1,8 @@
-"""A checkpoint's predictions on a task's dev examples, and what they are worth."""
+"""A checkpoint's predictions on a task's dev examples, in the precision that it is computed in."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,21 +10,27 @@ from data.tasks import Task
 from search.learning.encoding import encode
 from search.learning.objectives import predict
 from search.learning.task_models import load_model
+from search.options import Precision
+from search.quantisation.products import in_precision
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def dev_predictions(checkpoint: Path, task: Task, max_tokens: int) -> tuple[np.ndarray, int]:
+def dev_predictions(
+    checkpoint: Path, task: Task, max_tokens: int, precision: Precision = "fp32", fp32: Collection[str] = ()
+) -> tuple[np.ndarray, int]:
     """Predictions on ``task.dev`` as :meth:`~data.tasks.Task.score` takes them, and how many of its texts were cut.
 
     Args:
         checkpoint: a Hugging Face folder of the task's kind, with its tokenizer.
         task: whose dev examples are predicted.
         max_tokens: where texts are cut.
+        precision: what the model is computed in.
+        fp32: names of modules whose products are fp32 all the same.
 
     Raises:
-        InputError: the model's outputs are not finite.
+        InputError: the model's outputs are not finite, or there are no such modules.
     """
     from transformers import AutoTokenizer
 
@@ -32,4 +39,6 @@ def dev_predictions(checkpoint: Path, task: Task, max_tokens: int) -> tuple[np.n
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         encoded = encode(tokenizer, task.dev, task.kind, max_tokens)
-        return predict(load_model(checkpoint, task.kind), encoded), encoded.cut
+        model = load_model(checkpoint, task.kind)
+        with in_precision(model, precision, fp32):
+            return predict(model, encoded), encoded.cut

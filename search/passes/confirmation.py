@@ -15,11 +15,12 @@ from data.errors import PocketBertError
 from data.progress import ProgressEvent
 from search.latencies import budgets_told, on_each, timings_told
 from search.passes.bench import Bench, Place, now, timed
-from search.records import Admission, Checked, Finalist, Trained, Trial
+from search.records import Admission, Checked, DevScore, Finalist, Trained, Trial
 
 if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.tasks import Task
+    from search.options import Precision
     from search.teachers.teacher import Teacher
 
 # So many times the budget, and the slow tenth of a model's runs is worth a word although the median keeps it.
@@ -52,9 +53,10 @@ def confirm(bench: Bench, ranking: Sequence[Trial], task: Task, teacher: Teacher
     return tuple(finalists)
 
 
-def confirm_teacher(bench: Bench, admission: Admission, teacher: Teacher) -> Finalist:
+def confirm_teacher(bench: Bench, admission: Admission, task: Task, teacher: Teacher) -> Finalist:
     """The fine-tuned teacher as it is, compiled, checked and measured like all others."""
-    return _finalist(bench, None, admission.candidate.architecture, lambda: _keep(bench, teacher))
+    candidate = admission.candidate
+    return _finalist(bench, None, candidate.architecture, lambda: _keep(bench, task, teacher, candidate.precision))
 
 
 def _finalist(bench: Bench, trial: int | None, architecture: Architecture, train: Callable[[], Trained]) -> Finalist:
@@ -89,12 +91,15 @@ def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained
             bench.study.out / trial.directory,
             folder,
             bench.progress,
+            trial.candidate.precision,
         )
-    directory = bench.study.relative(student.directory)
-    return Trained(student.score, dict(student.scores), student.standard_error, student.seconds, directory, now())
+    directory, scores = bench.study.relative(student.directory), dict(student.scores)
+    return Trained(
+        student.score, scores, student.standard_error, student.seconds, directory, now(), trial.candidate.precision
+    )
 
 
-def _keep(bench: Bench, teacher: Teacher) -> Trained:
+def _keep(bench: Bench, task: Task, teacher: Teacher, precision: Precision) -> Trained:
     """A copy of the teacher's checkpoint, so that the study needs nothing outside of its folder."""
     folder = bench.study.models("teacher")
     partial = folder.with_name("teacher.partial")
@@ -102,8 +107,11 @@ def _keep(bench: Bench, teacher: Teacher) -> Trained:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(teacher.directory, partial)
     partial.rename(folder)
-    scores, directory = dict(teacher.scores), bench.study.relative(folder)
-    return Trained(teacher.score, scores, teacher.standard_error, 0.0, directory, now())
+    found: Teacher | DevScore = teacher
+    if precision != "fp32":
+        found = bench.stages.score_on_dev(folder, task, bench.study.options.seq_len, precision)
+    directory, scores = bench.study.relative(folder), dict(found.scores)
+    return Trained(found.score, scores, found.standard_error, 0.0, directory, now(), precision)
 
 
 def _complete(bench: Bench, trial: int | None, architecture: Architecture, trained: Trained) -> Finalist:

@@ -31,7 +31,7 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
 from search.optimization.optimizer import propose
-from search.options import LatencySource, SearchOptions
+from search.options import LatencySource, Precision, SearchOptions
 from search.passes.admission import Prospects
 from search.passes.bench import Bench
 from search.passes.cuts import pool_of
@@ -89,8 +89,9 @@ def stages_of(final_tokens: int, home_seed: int = 0) -> Stages:
         trial: Path,
         folder: Path,
         progress: Progress,
+        precision: Precision,
     ) -> DistilledModel:
-        return distil_for(teacher, task, architecture, options, final_tokens, trial, folder, progress)
+        return distil_for(teacher, task, architecture, options, final_tokens, trial, folder, progress, precision)
 
     return replace(stages, prepare_teacher=one_teacher, distil_full=distil_full)
 
@@ -140,7 +141,7 @@ def _by_rule(run: Run, study: Study, stages: Stages, go_on: Distill) -> dict[str
         chosen = choose(run, bench, prospects)
         architectures = [each.candidate.architecture for each in chosen]
         best, student = _learnt(run, study, stages, teacher, choosing, architectures, go_on)
-        dev = stages.score_on_dev(student.directory, task, study.options.seq_len)
+        dev = stages.score_on_dev(student.directory, task, study.options.seq_len, "fp32")
     return {
         "architecture": architectures[best].name,
         "latency_ms": chosen[best].timing.median_ms,
@@ -188,7 +189,7 @@ def _learnt(
     trials = []
     for number, architecture in enumerate(architectures):
         folder = study.models(f"trial-{number:03d}")
-        trials.append(stages.distil_short(teacher, task, architecture, study.options, folder, no_progress))
+        trials.append(stages.distil_short(teacher, task, architecture, study.options, folder, no_progress, "fp32"))
     best = min(range(len(trials)), key=lambda number: trials[number].divergence.mean)
     left = run.tokens - len(trials) * EFFORTS[run.effort].trial_tokens
     begin, final = trials[best].directory, study.models("final")

@@ -8,6 +8,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from data.tasks import Example, Task
 from search.optimization.space import model_bytes
 from search.options import SpaceFile
 from search.pipeline import run_search
+from search.records import Candidate
 from search.reports.summary import final_table
 from search.study import open_study
 from tests.benchmarks.kills import killed
-from tests.search.doubles import OPTIONS, TASK, World, memory, search_in, true_ms, true_score
+from tests.search.doubles import INT8_LOSS, OPTIONS, TASK, World, memory, search_in, true_ms, true_score
 
 
 @pytest.fixture
@@ -186,6 +188,22 @@ def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) 
     large = search_in(tmp_path / "large", replace(world, log=tmp_path / "log3.txt"), budget_ms=2.0, max_bytes=2_000_000)
     assert large.winner is not None
     assert not large.admissions[0].admitted
+
+
+def test_candidates_are_distilled_and_scored_in_their_own_precision(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = search_in(tmp_path / "fp32", World(tmp_path / "log1.txt"), budget_ms=2.0)
+    monkeypatch.setattr("search.passes.predictions.Candidate", partial(Candidate, precision="int8"))
+    result = search_in(tmp_path / "int8", world, budget_ms=2.0)
+    assert len(result.finalists) > 1 and result.finalists[0].trial is None
+    for own, other in zip(result.finalists, plain.finalists, strict=True):
+        assert (own.trained.precision, other.trained.precision) == ("int8", "fp32")
+        assert own.trained.score == pytest.approx(other.trained.score - INT8_LOSS)
+        assert own.dev and other.dev and own.dev.score == pytest.approx(other.dev.score - INT8_LOSS)
+    for trial, before in zip(result.trials, plain.trials, strict=True):
+        assert trial.score == pytest.approx((before.score or 0) - INT8_LOSS)
+    assert result.teacher == plain.teacher
 
 
 def test_an_impossible_budget_is_refused_before_the_teacher(tmp_path: Path, world: World) -> None:
