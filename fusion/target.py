@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from data.errors import DeviceError, InputError, UnknownNameError
 from data.processor import shared_flags
+
+# What the inner loop of int8 products is made of: sums of two products in 16 bits (vpmaddubsw, smlal), of four in 32
+# bits (vpdpbusd, sdot), or of 2 x 8 by 8 x 2 numbers (smmla).
+Int8Loop = Literal["pairs", "dot", "mmla"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,8 @@ class Target:
     """An instruction set: vector width in bytes, vector registers, L2 bytes a core, and the compiler's words for it.
 
     ``needs`` is every instruction set that the compiler may use for ``cpu``, by the names that Linux gives them in
-    ``/proc/cpuinfo``, which the compiled code's own check knows as well (runtime/processor.h).
+    ``/proc/cpuinfo``, which the compiled code's own check knows as well (runtime/processor.h). ``int8`` is the inner
+    loop of its int8 products (runtime/int8.h).
     """
 
     name: str
@@ -28,6 +34,17 @@ class Target:
     cpu: str
     needs: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    int8: Int8Loop = "pairs"
+
+    @property
+    def int8_group(self) -> int:
+        """Bytes of the inner dimension that lie together for a column of int8 weights."""
+        return 4
+
+    @property
+    def int8_offset(self) -> int:
+        """What is added to the int8 numbers of rows where they are stored: x86 multiplies unsigned by signed bytes."""
+        return 128 if self.machine == "x86_64" else 0
 
     @property
     def lanes(self) -> int:
@@ -69,6 +86,37 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
             Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2", _V2),
             Target("aarch64-lse", "aarch64", 16, 32, 1 << 18, _ARMV8.replace("-lse", ""), (*_V8, "atomics")),
             Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, _ARMV8, _V8),
+        )
+    }
+)
+_A76 = "cortex_a76-v8_2a-v8_1a-rdm-crc-aes-sha2-fullfp16-rcpc-ssbs"
+_DOT = (*_V8, "atomics", "asimddp")
+# What int8 programs are compiled for: fp32's targets, and those that multiply bytes. Best first within each machine.
+INT8_TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        target.name: target
+        for target in (
+            replace(
+                TARGETS["x86_64-avx512"],
+                name="x86_64-avx512-vnni",
+                cpu="x86_64_v4+avx512vnni",
+                needs=(*_V4, "avx512_vnni"),
+                int8="dot",
+            ),
+            replace(
+                TARGETS["x86_64-avx2"],
+                name="x86_64-avx2-vnni",
+                cpu="x86_64_v3+avxvnni",
+                needs=(*_V3, "avx_vnni"),
+                int8="dot",
+            ),
+            TARGETS["x86_64-avx512"],
+            TARGETS["x86_64-avx2"],
+            TARGETS["x86_64-sse"],
+            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_A76}+i8mm", (*_DOT, "i8mm"), int8="mmla"),
+            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _A76, _DOT, int8="dot"),
+            TARGETS["aarch64-lse"],
+            TARGETS["aarch64-neon"],
         )
     }
 )
@@ -115,6 +163,28 @@ def best_target(least: Target, flags: Set[str]) -> Target:
     if flags and (lacks := missing(least, flags)):
         raise DeviceError(f"its processor lacks {lacks}, which code for {least.name} needs")
     return runnable_targets(least.machine, flags)[0] if flags else least
+
+
+def int8_target(target: Target, flags: Set[str] = frozenset()) -> Target:
+    """What int8 programs are compiled for in the place of ``target``: the best of the same machine where all processors
+    have these flags; where none is known, what every processor runs that runs ``target``."""
+    return next(iter(runnable_int8_targets(target.machine, flags)), INT8_TARGETS[target.name])
+
+
+def runnable_int8_targets(machine: str, flags: Set[str]) -> tuple[Target, ...]:
+    """The targets whose int8 programs run where all processors have these flags, best first."""
+    targets = (target for target in INT8_TARGETS.values() if target.machine == machine)
+    return tuple(target for target in targets if not missing(target, flags))
+
+
+def host_int8_target() -> Target:
+    """The best target of int8 programs on this machine; errors as :func:`host_targets`."""
+    return int8_target(host_target(), _cpu_flags())
+
+
+def host_int8_targets() -> tuple[Target, ...]:
+    """The targets whose int8 programs this machine is known to run, best first; errors as :func:`host_targets`."""
+    return runnable_int8_targets(host_target().machine, _cpu_flags())
 
 
 def missing(target: Target, flags: Set[str]) -> str:

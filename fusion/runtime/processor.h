@@ -15,7 +15,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-enum { PB_EBX, PB_ECX };
+enum { PB_EAX, PB_EBX, PB_ECX };
 /* XCR0: the registers that the system saves for each program; without them an instruction set is as good as missing. */
 enum { PB_ANY = 0, PB_YMM = 0x6, PB_ZMM = 0xe6 };
 
@@ -24,7 +24,7 @@ typedef struct {
   const char *name;
   unsigned leaf;
   int word, bit;
-  unsigned saved;
+  unsigned saved, subleaf;
 } pb_feature;
 
 static const pb_feature pb_features[] = {
@@ -38,23 +38,25 @@ static const pb_feature pb_features[] = {
     {"bmi2", 7, PB_EBX, 8, PB_ANY},         {"avx512f", 7, PB_EBX, 16, PB_ZMM},
     {"avx512dq", 7, PB_EBX, 17, PB_ZMM},    {"avx512cd", 7, PB_EBX, 28, PB_ZMM},
     {"avx512bw", 7, PB_EBX, 30, PB_ZMM},    {"avx512vl", 7, PB_EBX, 31, PB_ZMM},
+    {"avx512_vnni", 7, PB_ECX, 11, PB_ZMM}, {"avx_vnni", 7, PB_EAX, 4, PB_YMM, 1},
     {"lahf_lm", 0x80000001, PB_ECX, 0, PB_ANY}, {"abm", 0x80000001, PB_ECX, 5, PB_ANY},
 };
 
-static int pb_cpuid_bit(unsigned leaf, int word, int bit) {
+static int pb_cpuid_bit(unsigned leaf, unsigned subleaf, int word, int bit) {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(leaf, 0, &a, &b, &c, &d)) return 0;
-  return (word == PB_EBX ? b : c) >> bit & 1;
+  if (subleaf && (a < subleaf || !__get_cpuid_count(leaf, subleaf, &a, &b, &c, &d))) return 0;
+  return (word == PB_EAX ? a : word == PB_EBX ? b : c) >> bit & 1;
 }
 
 static unsigned pb_saved_registers(void) {
   unsigned low = 0, high = 0;
-  if (pb_cpuid_bit(1, PB_ECX, 27)) __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if (pb_cpuid_bit(1, 0, PB_ECX, 27)) __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
 }
 
 static int pb_has(const pb_feature *feature) {
-  return pb_cpuid_bit(feature->leaf, feature->word, feature->bit) &&
+  return pb_cpuid_bit(feature->leaf, feature->subleaf, feature->word, feature->bit) &&
          (pb_saved_registers() & feature->saved) == feature->saved;
 }
 
@@ -63,12 +65,16 @@ static int pb_has(const pb_feature *feature) {
 
 typedef struct {
   const char *name;
-  int bit; /* of AT_HWCAP */
+  unsigned long word;
+  int bit;
 } pb_feature;
 
-static const pb_feature pb_features[] = {{"fp", 0}, {"asimd", 1}, {"atomics", 8}};
+static const pb_feature pb_features[] = {
+    {"fp", AT_HWCAP, 0},       {"asimd", AT_HWCAP, 1},    {"atomics", AT_HWCAP, 8},
+    {"asimdhp", AT_HWCAP, 10}, {"asimddp", AT_HWCAP, 20}, {"i8mm", AT_HWCAP2, 13},
+};
 
-static int pb_has(const pb_feature *feature) { return getauxval(AT_HWCAP) >> feature->bit & 1; }
+static int pb_has(const pb_feature *feature) { return getauxval(feature->word) >> feature->bit & 1; }
 #endif
 
 static int pb_has_named(const char *name, size_t length) {

@@ -29,6 +29,7 @@ SAME(O_RDONLY == 0 && O_CLOEXEC == 02000000 && O_NONBLOCK == 04000);
 SAME(PROT_READ == 1 && MAP_PRIVATE == 2 && SEEK_END == 2);
 SAME(CLOCK_MONOTONIC == 1 && CLOCK_THREAD_CPUTIME_ID == 3);
 SAME(AT_HWCAP == 16);
+SAME(AT_HWCAP2 == 26);
 #if defined(__aarch64__)
 SAME(SYS_futex == 98 && SYS_gettid == 178);
 #else

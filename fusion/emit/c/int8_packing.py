@@ -1,0 +1,82 @@
+"""int8 weights of a product: quantised a column at a time, and laid out as the integer kernels read them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusion.emit.layout import round_up
+
+# Numbers of the inner dimension whose sums fit 32 bits, whatever the bytes: 255 * 128 each.
+MOST_INNER = 1 << 16
+_MOST = 127
+# Rows that tell most columns that are no grid from those that may be one.
+_SAMPLE = 8
+# How far an fp32 number may lie from the grid that made it: a few roundings, relative.
+_NEAR = 2.0**-22
+
+
+def quantise_weights(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int8 [inner, columns], fp32 scales [columns]) of an fp32 matrix [inner, columns], each column by itself.
+
+    A column is ``scale`` times whole numbers from -127 to 127, ``scale`` its largest magnitude over 127. One whose
+    numbers are already ``s`` times whole numbers from -128 to 127, as the weights of quantised models are, keeps
+    exactly those.
+    """
+    matrix = np.asarray(matrix, np.float32)
+    largest = np.abs(matrix).max(axis=0, initial=0)
+    steps = _grid_steps(matrix, largest)
+    scales = np.where(steps > 0, steps, largest / np.float32(_MOST)).astype(np.float32)
+    quantised = np.rint(matrix / np.where(scales > 0, scales, 1).astype(np.float64))
+    return quantised.clip(-_MOST - 1, _MOST).astype(np.int8), scales
+
+
+def _grid_steps(matrix: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """fp32 [columns]: ``s`` of each column that is a grid already, else 0. The column's largest number, ``largest``,
+    stands for 1, 2, ... or 128."""
+    steps = np.zeros(matrix.shape[1], np.float32)
+    left = np.flatnonzero(largest > 0)
+    sample = matrix[np.linspace(0, len(matrix) - 1, min(_SAMPLE, len(matrix))).astype(int)]
+    for level in range(1, _MOST + 2):
+        left = left[steps[left] == 0]
+        possible = left[_on_grid(sample[:, left], largest[left], level)]
+        found = possible[_on_grid(matrix[:, possible], largest[possible], level)]
+        steps[found] = _exact_steps(matrix[:, found], largest[found] / np.float32(level))
+    return steps
+
+
+def _on_grid(columns: np.ndarray, largest: np.ndarray, level: int) -> np.ndarray:
+    """Which columns are whole multiples of their largest number over ``level``, up to fp32's rounding."""
+    steps = largest.astype(np.float64) / level
+    whole = np.rint(columns / steps)
+    near = np.abs(columns - whole * steps) <= np.abs(columns) * _NEAR
+    return np.asarray((near & (whole <= _MOST)).all(axis=0))
+
+
+def _exact_steps(columns: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Of each step and its two neighbours in fp32 the one whose multiples are the columns' numbers most often."""
+    choices = np.stack([steps, np.nextafter(steps, np.float32(0)), np.nextafter(steps, np.float32(np.inf))])
+    whole = np.rint(columns / steps.astype(np.float64)).astype(np.float32)
+    equal = [(whole * choice == columns).sum(axis=0) for choice in choices]
+    return np.asarray(np.take_along_axis(choices, np.argmax(equal, axis=0)[None], axis=0)[0])
+
+
+def pack_int8(quantised: np.ndarray, panel: int, lanes: int, group: int) -> np.ndarray:
+    """int8 [:func:`int8_matrix_bytes`] of a quantised matrix [inner, columns]: for each panel of columns, for each
+    ``group`` of the inner dimension, for each column, the group's numbers. The last panel is cut to whole vectors of
+    ``lanes`` columns; what is added to the inner dimension and the columns is zero."""
+    inner, columns = quantised.shape
+    whole = np.zeros((round_up(inner, group), round_up(columns, lanes)), np.int8)
+    whole[:inner, :columns] = quantised
+    grouped = whole.reshape(-1, group, whole.shape[1]).transpose(0, 2, 1)
+    panels = [grouped[:, first : first + panel].reshape(-1) for first in range(0, whole.shape[1], panel)]
+    return np.concatenate(panels)
+
+
+def int8_matrix_bytes(inner: int, columns: int, lanes: int, group: int) -> int:
+    """Length of what :func:`pack_int8` returns, known without the weights."""
+    return round_up(inner, group) * round_up(columns, lanes)
+
+
+def column_corrections(quantised: np.ndarray, offset: int) -> np.ndarray:
+    """int32 [columns]: what to add to each sum over rows that are stored with ``offset`` added."""
+    return (-offset * quantised.sum(axis=0, dtype=np.int64)).astype(np.int32)
