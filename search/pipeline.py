@@ -176,17 +176,20 @@ def choose(bench: Bench, prospects: Prospects, finalists: Sequence[Finalist]) ->
 def score_finalist(bench: Bench, finalist: Finalist, task: Task) -> DevScore:
     """What a finalist reaches on dev."""
     trained, name = finalist.trained, name_of(finalist.trial)
-    return score_on_dev(bench, name, bench.study.out / trained.directory, task, trained.precision)
+    checkpoint, precision = bench.study.out / trained.directory, trained.precision
+    return score_on_dev(bench, name, checkpoint, task, precision, trained.fp32_modules)
 
 
-def score_on_dev(bench: Bench, name: str, checkpoint: Path, task: Task, precision: Precision = "fp32") -> DevScore:
+def score_on_dev(
+    bench: Bench, name: str, checkpoint: Path, task: Task, precision: Precision = "fp32", fp32: Sequence[str] = ()
+) -> DevScore:
     """What a model reaches on dev in a precision, kept in the study, so that dev is read once for each."""
     record = f"dev-{name}" if precision == "fp32" else f"dev-{name}-{precision}"
     found = bench.study.load(record, DevScore)
     if found is None:
         bench.progress(ProgressEvent("dev", 0, None, f"scoring {name} on {len(task.dev)} dev examples"))
         with timed(bench.study, "dev"):
-            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len, precision)
+            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len, precision, fp32)
         bench.study.save(record, found)
     return found
 

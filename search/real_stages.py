@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from search.profiles.on_device import (
     time_architectures,
     time_model,
 )
-from search.records import DevScore, Divergence, PredictorQuality
+from search.records import DevScore, Divergence, Int8Choice, PredictorQuality
 from search.stages import Stages
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def real_stages() -> Stages:
         prepare_teacher=prepare_teacher,
         cosines=cosines,
         cut_divergences=cut_divergences,
+        int8_choice=int8_choice,
         score_on_dev=score_on_dev,
         distil_short=distil_short,
         distil_full=distil_full,
@@ -279,10 +280,18 @@ def cut_divergences(
     return tuple(cut_divergences(teacher, task, architectures, seed=options.seed, progress=progress))
 
 
-def score_on_dev(checkpoint: Path, task: Task, seq_len: int, precision: Precision) -> DevScore:
+def int8_choice(checkpoint: Path, task: Task, seq_len: int) -> Int8Choice:
+    from search.learning.int8_choice import int8_choice
+
+    return int8_choice(checkpoint, task, seq_len)
+
+
+def score_on_dev(
+    checkpoint: Path, task: Task, seq_len: int, precision: Precision, fp32: Collection[str] = ()
+) -> DevScore:
     from search.learning.evaluation import dev_predictions
 
-    predictions, cut = dev_predictions(checkpoint, task, seq_len, precision)
+    predictions, cut = dev_predictions(checkpoint, task, seq_len, precision, fp32)
     scores = task.score(predictions)
     return DevScore(scores[task.metric], scores, task.standard_error(predictions), cut)
 

@@ -175,10 +175,40 @@ class DevScore:
 
 
 @dataclass(frozen=True)
+class ProductCost:
+    """What a product with weights costs when it alone is int8: ``divergence`` from the model in fp32.
+
+    ``modules`` are the names of its linear modules, ``share`` is that of the multiplications with weights.
+    """
+
+    modules: tuple[str, ...]
+    share: float
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Int8Choice:
+    """Which products of an int8 model stay fp32: ``fp32`` names their modules, ``share`` of the multiplications with
+    weights.
+
+    ``divergence`` is how far the model so is from itself in fp32, ``undivided`` where all products are int8, over some
+    of the training texts (:class:`Divergence`; of cosines as a share of their variance); ``costs`` of each product
+    alone, the dearest first. Where ``divergence`` is above ``limit`` no more could stay fp32.
+    """
+
+    fp32: tuple[str, ...]
+    share: float
+    divergence: float
+    undivided: float
+    limit: float
+    costs: tuple[ProductCost, ...] = ()
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trial's architecture after the full distillation, scored on the held-out tenth of train in its precision.
 
-    ``directory`` (HF checkpoint) is relative to ``--out``.
+    ``directory`` (HF checkpoint) is relative to ``--out``; ``int8`` says how it is int8, None in fp32.
     """
 
     score: float
@@ -188,6 +218,12 @@ class Trained:
     directory: str
     finished_at: str
     precision: Precision = "fp32"
+    int8: Int8Choice | None = None
+
+    @property
+    def fp32_modules(self) -> tuple[str, ...]:
+        """The modules whose products are fp32 in an int8 model."""
+        return self.int8.fp32 if self.int8 else ()
 
 
 @dataclass(frozen=True)

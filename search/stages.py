@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +12,7 @@ from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
 from search.options import LatencySource, Precision, SearchOptions
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality
+from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,11 @@ class Stages:
     """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
     cut_divergences: Callable[[Teacher, Task, Sequence[Architecture], SearchOptions, Progress], tuple[Divergence, ...]]
     """(teacher, task, architectures, options, progress) -> how far each is from the teacher as it is cut out of it."""
-    score_on_dev: Callable[[Path, Task, int, Precision], DevScore]
-    """(checkpoint, task, sequence length, precision) -> its scores on the task's dev examples, computed so."""
+    int8_choice: Callable[[Path, Task, int], Int8Choice]
+    """(checkpoint, task, sequence length) -> which of its products stay fp32 where it is int8, by training examples."""
+    score_on_dev: Callable[[Path, Task, int, Precision, Collection[str]], DevScore]
+    """(checkpoint, task, sequence length, precision, modules that are fp32 all the same) -> its scores on the task's
+    dev examples, computed so."""
     distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress, Precision], DistilledModel]
     """(teacher, task, architecture, options, folder, progress, precision): enough to tell candidates apart; scores are
     of the student computed in that precision."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from data.errors import PocketBertError
 from data.progress import ProgressEvent
 from search.latencies import budgets_told, on_each, timings_told
 from search.passes.bench import Bench, Place, now, timed
-from search.records import Admission, Checked, DevScore, Finalist, Trained, Trial
+from search.records import Admission, Checked, Finalist, Int8Choice, Trained, Trial
 
 if TYPE_CHECKING:
     from data.architecture import Architecture
@@ -94,9 +95,35 @@ def _distil(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Trained
             trial.candidate.precision,
         )
     directory, scores = bench.study.relative(student.directory), dict(student.scores)
-    return Trained(
-        student.score, scores, student.standard_error, student.seconds, directory, now(), trial.candidate.precision
+    trained = Trained(student.score, scores, student.standard_error, student.seconds, directory, now())
+    return _in_int8(bench, trained, task) if trial.candidate.precision == "int8" else trained
+
+
+def _in_int8(bench: Bench, trained: Trained, task: Task) -> Trained:
+    """The trained model as an int8 one: what costs too much there stays fp32, and it is scored so."""
+    checkpoint, seq_len = bench.study.out / trained.directory, bench.study.options.seq_len
+    with timed(bench.study, "int8"):
+        choice = bench.stages.int8_choice(checkpoint, task, seq_len)
+        found = bench.stages.score_on_dev(checkpoint, task, seq_len, "int8", choice.fp32)
+    bench.note(_told_of(choice, trained.directory))
+    return replace(
+        trained,
+        score=found.score,
+        scores=dict(found.scores),
+        standard_error=found.standard_error,
+        precision="int8",
+        int8=choice,
     )
+
+
+def _told_of(choice: Int8Choice, name: str) -> str:
+    """One line on what int8 does to a model's answers."""
+    told = f"{Path(name).name} in int8: its answers are {choice.divergence:.2g} from those in fp32"
+    if choice.fp32:
+        told += f", {choice.undivided:.2g} without {len(choice.fp32)} products that stay fp32 ({choice.share:.1%})"
+    if choice.divergence > choice.limit:
+        told += f", more than the {choice.limit:g} that were wanted; no more may stay fp32"
+    return told
 
 
 def _keep(bench: Bench, task: Task, teacher: Teacher, precision: Precision) -> Trained:
@@ -107,11 +134,9 @@ def _keep(bench: Bench, task: Task, teacher: Teacher, precision: Precision) -> T
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(teacher.directory, partial)
     partial.rename(folder)
-    found: Teacher | DevScore = teacher
-    if precision != "fp32":
-        found = bench.stages.score_on_dev(folder, task, bench.study.options.seq_len, precision)
-    directory, scores = bench.study.relative(folder), dict(found.scores)
-    return Trained(found.score, scores, found.standard_error, 0.0, directory, now(), precision)
+    directory, scores = bench.study.relative(folder), dict(teacher.scores)
+    trained = Trained(teacher.score, scores, teacher.standard_error, 0.0, directory, now())
+    return _in_int8(bench, trained, task) if precision == "int8" else trained
 
 
 def _complete(bench: Bench, trial: int | None, architecture: Architecture, trained: Trained) -> Finalist:

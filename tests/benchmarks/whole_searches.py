@@ -141,7 +141,7 @@ def _by_rule(run: Run, study: Study, stages: Stages, go_on: Distill) -> dict[str
         chosen = choose(run, bench, prospects)
         architectures = [each.candidate.architecture for each in chosen]
         best, student = _learnt(run, study, stages, teacher, choosing, architectures, go_on)
-        dev = stages.score_on_dev(student.directory, task, study.options.seq_len, "fp32")
+        dev = stages.score_on_dev(student.directory, task, study.options.seq_len, "fp32", ())
     return {
         "architecture": architectures[best].name,
         "latency_ms": chosen[best].timing.median_ms,

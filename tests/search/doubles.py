@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from search.optimization.space import model_bytes
 from search.options import Precision, SearchOptions
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, Divergence, PredictorQuality
+from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
 from search.result import SearchResult
 from search.stages import Stages
 from search.study import open_study
@@ -218,6 +218,7 @@ class World:
             prepare_teacher=self.prepare_teacher,
             cosines=self.cosines,
             cut_divergences=self.cut_divergences,
+            int8_choice=self.int8_choice,
             score_on_dev=self.score_on_dev,
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
@@ -300,9 +301,16 @@ class World:
         self.done(f"cuts {len(architectures)} {architectures[0].name}")
         return tuple(Divergence(1.15 - true_score(architecture), 0.01) for architecture in architectures)
 
-    def score_on_dev(self, checkpoint: Path, task: Task, seq_len: int, precision: Precision) -> DevScore:
+    def int8_choice(self, checkpoint: Path, task: Task, seq_len: int) -> Int8Choice:
+        self.done(f"int8 {checkpoint.name}")
+        return Int8Choice(("bert.encoder.layer.0.output.dense",), 0.08, 0.004, 0.007, 0.005)
+
+    def score_on_dev(
+        self, checkpoint: Path, task: Task, seq_len: int, precision: Precision, fp32: Collection[str]
+    ) -> DevScore:
         self.done(f"dev {checkpoint.name}{'' if precision == 'fp32' else f' {precision}'}")
-        # Of an int8 teacher also on the held-out tenth.
+        assert bool(fp32) == (precision == "int8")
+        # Of int8 finalists also on the held-out tenth.
         known = {len(self.task.dev)} | ({len(self.task.held_out().dev)} if precision == "int8" else set())
         assert not task.unlabelled and len(task.dev) in known
         stored = json.loads((checkpoint / "config.json").read_text())

@@ -195,15 +195,18 @@ def test_candidates_are_distilled_and_scored_in_their_own_precision(
 ) -> None:
     plain = search_in(tmp_path / "fp32", World(tmp_path / "log1.txt"), budget_ms=2.0)
     monkeypatch.setattr("search.passes.predictions.Candidate", partial(Candidate, precision="int8"))
-    result = search_in(tmp_path / "int8", world, budget_ms=2.0)
+    notes: list[str] = []
+    result = search_in(tmp_path / "int8", world, budget_ms=2.0, notes=notes)
     assert len(result.finalists) > 1 and result.finalists[0].trial is None
     for own, other in zip(result.finalists, plain.finalists, strict=True):
         assert (own.trained.precision, other.trained.precision) == ("int8", "fp32")
+        assert own.trained.fp32_modules == ("bert.encoder.layer.0.output.dense",) and not other.trained.fp32_modules
         assert own.trained.score == pytest.approx(other.trained.score - INT8_LOSS)
         assert own.dev and other.dev and own.dev.score == pytest.approx(other.dev.score - INT8_LOSS)
     for trial, before in zip(result.trials, plain.trials, strict=True):
         assert trial.score == pytest.approx((before.score or 0) - INT8_LOSS)
     assert result.teacher == plain.teacher
+    assert any("0.004 from those in fp32, 0.007 without 1 products that stay fp32 (8.0%)" in note for note in notes)
 
 
 def test_an_impossible_budget_is_refused_before_the_teacher(tmp_path: Path, world: World) -> None:
