@@ -39,7 +39,13 @@ class Target:
     @property
     def int8_group(self) -> int:
         """Bytes of the inner dimension that lie together for a column of int8 weights."""
-        return 4
+        return 8 if self.int8 == "mmla" else 4
+
+    @property
+    def int8_pair_limit(self) -> int | None:
+        """What the magnitudes of two int8 weights that lie together for a column may sum up to: vpmaddubsw adds two
+        products of a byte and a weight in 16 bits. None where any weights will do."""
+        return 128 if self.int8 == "pairs" and self.machine == "x86_64" else None
 
     @property
     def int8_offset(self) -> int:
@@ -90,7 +96,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         )
     }
 )
-_A76 = "cortex_a76-v8_2a-v8_1a-rdm-crc-aes-sha2-fullfp16-rcpc-ssbs"
+_ARMV8_DOT = f"{_ARMV8}+lse+dotprod"
 _DOT = (*_V8, "atomics", "asimddp")
 # What int8 programs are compiled for: fp32's targets, and those that multiply bytes. Best first within each machine.
 INT8_TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -114,8 +120,8 @@ INT8_TARGETS: Mapping[str, Target] = MappingProxyType(
             TARGETS["x86_64-avx512"],
             TARGETS["x86_64-avx2"],
             TARGETS["x86_64-sse"],
-            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_A76}+i8mm", (*_DOT, "i8mm"), int8="mmla"),
-            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _A76, _DOT, int8="dot"),
+            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_ARMV8_DOT}+i8mm", (*_DOT, "i8mm"), int8="mmla"),
+            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _ARMV8_DOT, _DOT, int8="dot"),
             TARGETS["aarch64-lse"],
             TARGETS["aarch64-neon"],
         )

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from fusion.emit.c.tiling import Tiling, row_pieces
 from fusion.emit.layout import round_up
 from fusion.target import Target
 
-# Register tiles (rows, vectors) by a target's registers: accumulators, a line of weights and the bytes of a row fit.
-_REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4)), 16: ((6, 2), (4, 2), (3, 3))}
+
+@dataclass(frozen=True)
+class _Loop:
+    """Register tiles (rows, vectors) of an inner loop, and what a step costs them beside ``rows`` x ``vectors``
+    multiplications: ``a_vector`` for each vector of weights, ``a_row`` for each row, ``least`` in all.
+
+    Two loads are as long as one multiplication where they run beside them: ``a_row`` and ``a_vector`` are then 0.
+    """
+
+    tiles: tuple[tuple[int, int], ...]
+    a_vector: float = 0
+    a_row: float = 0
+    least: float = 0
+
+
+# By machine, loop and registers. `least`: vpdpbusd takes five cycles, two run in each. Cortex-A55 issues nothing beside
+# a load of 16 bytes, two cycles. Before smmla the rows are put together in pairs.
+_LOOPS: Mapping[tuple[str, str, int], _Loop] = MappingProxyType(
+    {
+        ("x86_64", "dot", 32): _Loop(((8, 3), (12, 2), (6, 4), (14, 2)), least=10),
+        ("x86_64", "dot", 16): _Loop(((6, 2), (5, 2), (2, 5)), least=10),
+        ("x86_64", "pairs", 32): _Loop(((8, 3), (12, 2), (6, 4))),
+        ("x86_64", "pairs", 16): _Loop(((6, 2), (4, 2), (3, 3))),
+        ("aarch64", "mmla", 32): _Loop(((6, 3), (8, 2), (4, 4)), a_row=0.5),
+        ("aarch64", "dot", 32): _Loop(((10, 2), (8, 2), (7, 3)), a_vector=2),
+        ("aarch64", "pairs", 32): _Loop(((3, 3), (2, 3), (3, 2)), a_vector=0.7, a_row=0.7),
+    }
+)
 _SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16
-# Rows a tile, by the weights' share of a core's L2 cache.
-_ROW_BLOCKS = ((0.5, 32), (4.0, 64), (math.inf, 128))
+# Rows a tile, by the weights' share of a core's L2 cache. Where they are more than half of it, a panel stays in it
+# while all blocks of rows pass, so that larger blocks than these would read nothing less often.
+_ROW_BLOCKS = ((0.5, 32), (math.inf, 64))
 
 
 def choose_int8_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
@@ -21,7 +51,7 @@ def choose_int8_tiling(rows: int, inner: int, columns: int, target: Target) -> T
 
     The whole inner dimension is one step: its sums stay in registers, and a panel's weights are a quarter of fp32's.
     """
-    tiles = _REGISTER_TILES[target.registers] if rows > 1 else (_SINGLE_ROW_TILE,)
+    tiles = int8_register_tiles(target) if rows > 1 else (_SINGLE_ROW_TILE,)
     tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target))
     tile_rows = row_pieces(rows, tile_rows)[0][0]
     panels = -(-columns // (vectors * target.lanes))
@@ -34,13 +64,24 @@ def choose_int8_tiling(rows: int, inner: int, columns: int, target: Target) -> T
     return Tiling(tile_rows, vectors, min(row_block, round_up(rows, tile_rows)), inner, not fits)
 
 
+def int8_register_tiles(target: Target) -> tuple[tuple[int, int], ...]:
+    """(rows, vectors) of the register tiles that a target's int8 products of several rows choose from."""
+    return _loop(target).tiles
+
+
+def _loop(target: Target) -> _Loop:
+    return _LOOPS[target.machine, target.int8, target.registers]
+
+
 def _cost(rows: int, columns: int, tile: tuple[int, int], target: Target) -> float:
-    """Steps of multiplications along the inner dimension, or of the loads that they wait for."""
-    total = 0.0
+    """Multiplications along the inner dimension, a step of it, and what else takes as long."""
+    loop, total = _loop(target), 0.0
     tile_rows, vectors = tile
     whole, rest = divmod(-(-columns // target.lanes), vectors)
     for height, row_count in row_pieces(rows, tile_rows):
+        multiplied = round_up(height, 2) if target.int8 == "mmla" else height
         for width, column_count in ((vectors, whole), (rest, 1)):
             if width:
-                total += row_count * column_count * max(height * width, height + width)
+                step = multiplied * width + loop.a_vector * width + loop.a_row * height
+                total += row_count * column_count * max(step, height + width, loop.least)
     return total

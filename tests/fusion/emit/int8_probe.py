@@ -16,7 +16,7 @@ import pytest
 
 from fusion.build.toolchain import RUNTIME
 from fusion.emit.c.int8_packing import column_corrections, pack_int8
-from fusion.emit.layout import LINE, round_up
+from fusion.emit.layout import ALIGNMENT, LINE, round_up
 from fusion.target import Target, host_int8_targets
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -66,7 +66,7 @@ class Product:
         (rows, inner), columns = self.rows.shape, self.weights.shape[1]
         group, vectors = target.int8_group, columns // target.lanes
         padded = round_up(inner, group)
-        stride = padded + 64
+        stride = round_up(padded, ALIGNMENT) + ALIGNMENT
         stored = np.full((rows, stride), 77, np.uint8)
         stored[:, :inner] = self.rows.view(np.uint8)
         packed = pack_int8(self.weights, columns, target.lanes, group)

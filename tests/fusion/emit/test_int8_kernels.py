@@ -14,7 +14,15 @@ from tests.fusion.emit.int8_probe import Product, build_probe, row_case, run_pro
 INNER = (1, 2, 3, 4, 5, 8, 63, 64, 129, 768, 4096)
 TILES = ((1, 1), (1, 4), (3, 2), (4, 1), (5, 2))
 # Columns of a quantised row, and the bytes that are written.
-ROWS = ((1, 4), (7, 8), (3, 64), (64, 64), (100, 128), (768, 768))
+ROWS = ((1, 64), (7, 64), (64, 64), (100, 128), (130, 320), (768, 768))
+
+
+def within_limit(weights: np.ndarray, limit: int) -> np.ndarray:
+    """The weights, but for neighbours of one sign that are above the limit, which become it: the worst that may be."""
+    first, second = weights[0:-1:2], weights[1::2]
+    above = (np.sign(first) == np.sign(second)) & (np.abs(first + second) > limit)
+    second[above] = (np.sign(first) * (limit - np.abs(first)))[above]
+    return weights
 
 
 def products(target: Target) -> list[Product]:
@@ -29,6 +37,8 @@ def products(target: Target) -> list[Product]:
             stored[0], stored[-1, ::2] = high, low
             weights = random.integers(-128, 128, (inner, columns))
             weights[:, 0], weights[:, 1], weights[:, 2] = -128, 127, np.resize([127, -128], inner)
+            if target.int8_pair_limit:
+                weights = within_limit(weights, target.int8_pair_limit)
             scales = random.uniform(1e-3, 3, rows + columns).astype(np.float32)
             kind = np.uint8 if target.int8_offset else np.int8
             found.append(Product(stored.astype(kind), weights.astype(np.int8), scales[:rows], scales[rows:]))
@@ -83,7 +93,7 @@ def test_sums_equal_int64_and_rows_are_rounded_to_nearest(name: str, tmp_path: P
 def test_weights_are_quantised_by_column_to_the_nearest_whole_number() -> None:
     matrix = np.random.default_rng(7).normal(0, 1, (300, 40)).astype(np.float32)
     matrix[:, 3] = 0
-    quantised, scales = quantise_weights(matrix)
+    quantised, scales = quantise_weights(matrix, None)
     assert (quantised.dtype, scales.dtype) == (np.int8, np.float32)
     largest = np.abs(matrix).max(axis=0)
     assert np.array_equal(scales, largest / np.float32(127))
@@ -97,12 +107,28 @@ def test_weights_that_were_quantised_keep_their_whole_numbers() -> None:
     whole[:, 0], whole[:, 1] = random.integers(-3, 4, 200), random.integers(-128, 1, 200)
     scales = random.uniform(1e-4, 1e-2, 60).astype(np.float32)
     matrix = scales * whole.astype(np.float32)
-    quantised, found = quantise_weights(matrix)
+    quantised, found = quantise_weights(matrix, None)
     assert np.array_equal(found * quantised.astype(np.float32), matrix)
     # Through a division and a multiplication the grid is blurred, and still the same.
     blurred = matrix / np.float32(3) * np.float32(3)
     assert (blurred != matrix).any()
-    assert np.array_equal(quantise_weights(blurred)[0], quantised)
+    assert np.array_equal(quantise_weights(blurred, None)[0], quantised)
+
+
+@pytest.mark.parametrize("limit", [None, 128])
+@pytest.mark.parametrize("spread", ["normal", "uniform", "grid"])
+def test_pairs_keep_to_the_limit_at_little_cost(spread: str, limit: int | None) -> None:
+    random = np.random.default_rng(10)
+    matrix = random.normal(0, 1, (301, 40)) if spread == "normal" else random.uniform(-1, 1, (301, 40))
+    matrix = matrix if spread != "grid" else np.rint(matrix * 127) / 64
+    quantised, scales = quantise_weights(matrix.astype(np.float32), limit)
+    first, second = quantised[0:-1:2].astype(int), quantised[1::2].astype(int)
+    above = (first * second > 0) & (np.abs(first + second) > 128)
+    assert above.any() == (limit is None)
+    error = np.sqrt(np.mean((quantised * scales - matrix) ** 2, axis=0) / np.mean(matrix**2, axis=0))
+    # Twice the scale would keep to the limit as well, at twice the rounding.
+    twice = 2 * np.abs(matrix).max(axis=0) / 127 / np.sqrt(12) / np.sqrt(np.mean(matrix**2, axis=0))
+    assert error.mean() < twice.mean() * (0.55 if limit is None else {"normal": 0.75}.get(spread, 1.02))
 
 
 @pytest.mark.parametrize(("inner", "columns", "group"), [(1, 1, 4), (10, 37, 4), (10, 37, 8), (64, 96, 4)])
