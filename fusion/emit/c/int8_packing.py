@@ -24,9 +24,9 @@ def quantise_weights(matrix: np.ndarray, pair_limit: int | None) -> tuple[np.nda
     numbers are already ``s`` times whole numbers from -128 to 127, as the weights of quantised models are, keeps
     exactly those.
 
-    With a ``pair_limit`` (``Target.int8_pair_limit``) the magnitudes of neighbours in a column (0 and 1, 2 and 3, ...) that have the same sign sum up
-    to that at most. What is above it is taken off both, and where a larger scale has the smaller squared error, the
-    column has that.
+    With a ``pair_limit`` (``Target.int8_pair_limit``) the magnitudes of neighbours in a column (0 and 1, 2 and 3, ...)
+    that have the same sign sum up to that at most. What is above it is taken off both, and where a larger scale has the
+    smaller squared error, the column has that.
     """
     matrix = np.asarray(matrix, np.float32)
     largest = np.abs(matrix).max(axis=0, initial=0)
