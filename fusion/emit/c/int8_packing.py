@@ -12,7 +12,7 @@ _MOST = 127
 # How much larger than the least possible a column's scale may be, where pairs are limited.
 _WIDENINGS = tuple(1 + step / 32 for step in range(33))
 # Rows that tell most columns that are no grid from those that may be one.
-_SAMPLE = 8
+_SAMPLE = 3
 # How far an fp32 number may lie from the grid that made it: a few roundings, relative.
 _NEAR = 2.0**-22
 
@@ -34,7 +34,7 @@ def quantise_weights(matrix: np.ndarray, pair_limit: int | None) -> tuple[np.nda
     scales = np.where(steps > 0, steps, largest / np.float32(_MOST)).astype(np.float32)
     if pair_limit is not None:
         scales *= _best_widening(matrix, scales, steps > 0, pair_limit)
-    exact = matrix / np.where(scales > 0, scales, 1).astype(np.float64)
+    exact = matrix / np.where(scales > 0, scales, np.float32(1))
     whole = np.rint(exact).clip(-_MOST - 1, _MOST)
     if pair_limit is not None:
         _limit_pairs(exact, whole, pair_limit)
@@ -73,22 +73,21 @@ def _grid_steps(matrix: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """fp32 [columns]: ``s`` of each column that is a grid already, else 0. The column's largest number, ``largest``,
     stands for 1, 2, ... or 128."""
     steps = np.zeros(matrix.shape[1], np.float32)
-    left = np.flatnonzero(largest > 0)
     sample = matrix[np.linspace(0, len(matrix) - 1, min(_SAMPLE, len(matrix))).astype(int)]
     for level in range(1, _MOST + 2):
-        left = left[steps[left] == 0]
-        possible = left[_on_grid(sample[:, left], largest[left], level)]
-        found = possible[_on_grid(matrix[:, possible], largest[possible], level)]
-        steps[found] = _exact_steps(matrix[:, found], largest[found] / np.float32(level))
+        left = np.flatnonzero(_on_grid(sample, largest, level) & (largest > 0) & (steps == 0))
+        if left.size:
+            found = left[_on_grid(matrix[:, left], largest[left], level)]
+            steps[found] = _exact_steps(matrix[:, found], largest[found] / np.float32(level))
     return steps
 
 
 def _on_grid(columns: np.ndarray, largest: np.ndarray, level: int) -> np.ndarray:
     """Which columns are whole multiples of their largest number over ``level``, up to fp32's rounding."""
-    steps = largest.astype(np.float64) / level
-    whole = np.rint(columns / steps)
-    near = np.abs(columns - whole * steps) <= np.abs(columns) * _NEAR
-    return np.asarray((near & (whole <= _MOST)).all(axis=0))
+    whole = columns * (level / np.where(largest > 0, largest, 1).astype(np.float64))
+    nearest = np.rint(whole)
+    near = np.abs(whole - nearest) <= np.abs(whole) * _NEAR
+    return np.asarray((near & (nearest <= _MOST)).all(axis=0))
 
 
 def _exact_steps(columns: np.ndarray, steps: np.ndarray) -> np.ndarray:
