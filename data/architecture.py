@@ -21,20 +21,25 @@ PRESETS = tuple(_PRESET_SIZES)
 Head = Literal["sequence", "tokens", "embedding"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
+# In which numbers the products with weights are computed; all else is fp32.
+Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
 
 @dataclass(frozen=True, order=True)
 class Architecture:
-    """Sizes of a BERT-like encoder, and its head.
+    """Sizes of a BERT-like encoder, its head, and the precision of its products.
 
-    ``layers``, ``hidden``, ``heads`` and ``intermediate`` are what the search varies; the rest is given by
-    the teacher (vocabulary, positions), the task (labels, head) and the user (sequence length). Batch is 1.
+    ``layers``, ``hidden``, ``heads`` and ``intermediate`` are what the search varies, and ``precision`` where it is
+    asked to; the rest is given by the teacher (vocabulary, positions), the task (labels, head) and the user (sequence
+    length). Batch is 1.
 
     Outputs: ``sequence`` gives logits (1, labels), ``tokens`` logits (1, seq_len, labels), ``embedding`` a vector of
     length 1, (1, hidden), which has no labels: ``labels`` is 1.
 
     Raises:
-        InputError: a size is not positive, ``hidden`` is no multiple of ``heads``, the head is unknown, or an
-            embedding has labels.
+        InputError: a size is not positive, ``hidden`` is no multiple of ``heads``, the head or the precision is
+            unknown, or an embedding has labels.
     """
 
     layers: int
@@ -47,6 +52,7 @@ class Architecture:
     token_types: int = 2
     labels: int = 2
     head: Head = "sequence"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name, value in self._sizes().items():
@@ -54,6 +60,9 @@ class Architecture:
                 raise InputError(f"architecture: {name} must be a positive whole number, not {value!r}")
         if self.head not in HEADS:
             raise InputError(f"architecture: head must be one of {', '.join(HEADS)}, not {self.head!r}")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise InputError(f"architecture: precision must be one of {known}, not {self.precision!r}")
         if self.head == "embedding" and self.labels != 1:
             raise InputError(f"architecture: labels of an embedding must be 1, not {self.labels}")
         if self.hidden % self.heads:
@@ -80,6 +89,12 @@ class Architecture:
         return self.layers * (attention + feed_forward + 4 * self.hidden)
 
     @property
+    def product_parameters(self) -> int:
+        """Number of weights that rows are multiplied with: matrices of the layers, and of the pooler."""
+        layer = 4 * self.hidden**2 + 2 * self.hidden * self.intermediate
+        return self.layers * layer + (self.hidden**2 if self.head == "sequence" else 0)
+
+    @property
     def _head_parameters(self) -> int:
         classifier = self.labels * (self.hidden + 1)
         pooler = self.hidden * (self.hidden + 1)
@@ -87,16 +102,22 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """Short readable name, such as ``6x192-h6-f768``, or ``6x192-h6-f768-tokens`` of another head."""
-        sizes = f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}"
-        return sizes if self.head == "sequence" else f"{sizes}-{self.head}"
+        """Short readable name, such as ``6x192-h6-f768``, or ``6x192-h6-f768-tokens-int8`` of another head and
+        precision."""
+        return "-".join([f"{self.layers}x{self.hidden}-h{self.heads}-f{self.intermediate}", *self._others().values()])
 
     def to_dict(self) -> dict[str, int | str]:
-        """Plain dictionary of all sizes; the head is in it where it is not ``sequence``, as in older records."""
-        return self._sizes() | ({} if self.head == "sequence" else {"head": self.head})
+        """Plain dictionary of all sizes; the head is in it where it is not ``sequence``, the precision where it is not
+        ``fp32``, as in older records."""
+        return self._sizes() | self._others()
+
+    def _others(self) -> dict[str, str]:
+        """Head and precision, where they are not the usual ones."""
+        usual = {"head": "sequence", "precision": "fp32"}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def _sizes(self) -> dict[str, int]:
-        return {name: value for name, value in asdict(self).items() if name != "head"}
+        return {name: value for name, value in asdict(self).items() if name not in ("head", "precision")}
 
     def to_json(self) -> str:
         """Canonical JSON: equal architectures give equal text."""

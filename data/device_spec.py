@@ -113,8 +113,9 @@ class DeviceSpec:
     """What is known about a device before it is measured.
 
     ``target`` names the compiler's target (``host`` = detect); on an attached phone it is the least, and the best that
-    the phone reports is taken. ``threads`` is the default number of CPU threads, or ``all`` for one on every core (on
-    this machine: every processor that this process may use). Nothing is measured while the battery is warmer than
+    the phone reports is taken, of one that is not attached the best for the ``features`` that all its processors are
+    known to have, by Linux's names. ``threads`` is the default number of CPU threads, or ``all`` for one on every core
+    (on this machine: every processor that this process may use). Nothing is measured while the battery is warmer than
     ``hottest_c`` (°C, by default ``COOL_C`` on phones); a session waits ``cooling_limit_s`` seconds in all for it to
     cool. An attached phone is recognised by ``models``, how its ``ro.product.model`` begins, and ``socs``, how the name
     or code name of its chip begins: one model may come with one of several chips.
@@ -126,6 +127,7 @@ class DeviceSpec:
     title: str
     kind: Literal["host", "android"]
     target: str
+    features: tuple[str, ...] = ()
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | Literal["all"] = "all"
     hottest_c: Positive | None = None
     cooling_limit_s: NotNegative = 600.0

@@ -30,7 +30,7 @@ Anchor = Literal[
 ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
 # Of a number of activations and matrices, by precision; residual sums, constants of epilogues and sums are fp32 always.
-PRECISION_BYTES = MappingProxyType({"fp32": FLOAT_BYTES, "fp16": 2})
+PRECISION_BYTES = MappingProxyType({"fp32": FLOAT_BYTES, "fp16": 2, "int8": 1})
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Block:
     is applied to the anchor's result, in order (``bias``, ``gelu``, ``residual``, ``layer_norm`` ...); ``attributes``
     are constants baked into the code, among them ``columns1``: the width of the tensor of which operand 1 is some
     columns, and with precision ``fp16`` ``fp32_tensors``: which operands, by their places, and whether the ``result``,
-    are fp32 all the same. Two models that hold an equal block share its code and its measurement.
+    are fp32 all the same. On a processor products alone are narrow: see ``NARROW_OPERAND``. Two models that hold an
+    equal block share its code and its measurement.
     """
 
     anchor: str
@@ -122,9 +123,10 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Readable name, such as ``gemm 128x192x768 bias+gelu``."""
+        """Readable name, such as ``gemm 128x192x768 bias+gelu``, and ``int8`` behind it of such a product."""
         sizes = "x".join(str(size) for _, size in self.shape)
-        return f"{self.anchor} {sizes} {'+'.join(self.epilogue)}".rstrip()
+        precision = self.precision if NARROW_OPERAND in dict(self.attributes) else ""
+        return " ".join(filter(None, [self.anchor, sizes, "+".join(self.epilogue), precision]))
 
     @classmethod
     def from_signature(cls, signature: str) -> Block:
@@ -154,9 +156,10 @@ def make_block(
     sizes: dict[str, int],
     epilogue: tuple[str, ...] = (),
     attributes: dict[str, float | int | str] | None = None,
+    precision: str = "fp32",
 ) -> Block:
     """A block with its names sorted, so that equal content gives equal blocks."""
-    return Block(anchor, tuple(sorted(sizes.items())), epilogue, tuple(sorted((attributes or {}).items())))
+    return Block(anchor, tuple(sorted(sizes.items())), epilogue, tuple(sorted((attributes or {}).items())), precision)
 
 
 # Functions of whole rows that may end an epilogue.
@@ -171,6 +174,10 @@ def attribute_numbers(text: object) -> tuple[int, ...]:
 RESULT = "result"
 # The attribute of blocks in half precision that names what is fp32 all the same.
 FP32_TENSORS = "fp32_tensors"
+# On a processor all tensors are fp32, and a product of another precision reads a narrow copy of its operand's rows,
+# which lies behind them: they are rows from the first one named on, of so many ("0,128"). Whoever makes them is told
+# in which precision to leave that copy.
+NARROW_OPERAND, NARROW_RESULT = "narrow_operand", "narrow_result"
 
 
 def number_bytes(block: Block | None) -> int:
@@ -180,8 +187,17 @@ def number_bytes(block: Block | None) -> int:
 
 def tensor_number_bytes(block: Block, tensor: int | str) -> int:
     """Bytes of a number of an operand, by its place, or of ``RESULT``."""
+    if NARROW_OPERAND in dict(block.attributes):
+        return FLOAT_BYTES
     single = str(dict(block.attributes).get(FP32_TENSORS, "")).split(",")
     return FLOAT_BYTES if str(tensor) in single else number_bytes(block)
+
+
+def narrow_rows(block: Block) -> tuple[int, int]:
+    """The first row that a narrow product reads, and the rows of the tensor behind which the narrow ones lie; zeros for
+    other blocks."""
+    first, rows = attribute_numbers(dict(block.attributes).get(NARROW_OPERAND, "0,0"))
+    return first, rows
 
 
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.
@@ -221,10 +237,12 @@ def _epilogue_cost(block: Block, rows: int, columns: int) -> tuple[int, int, int
 def _gemm_cost(block: Block) -> Cost:
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
     flops, residual, vectors = _epilogue_cost(block, rows, columns)
-    weights = inner * columns * FLOAT_BYTES + vectors
+    numbers = PRECISION_BYTES[block.precision] if NARROW_OPERAND in dict(block.attributes) else FLOAT_BYTES
+    scales = FLOAT_BYTES if block.precision == "int8" else 0
+    weights = inner * columns * numbers + vectors + columns * scales
     return Cost(
         flops=2 * rows * inner * columns + flops,
-        bytes_read=rows * inner * FLOAT_BYTES + residual + weights,
+        bytes_read=rows * (inner * numbers + scales) + residual + weights,
         bytes_written=rows * columns * FLOAT_BYTES,
         weight_bytes=weights,
     )

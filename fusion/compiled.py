@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,15 @@ from fusion.emit.program import Program
 from fusion.emit.weights import are_whole, write_weights
 from fusion.frontend.source import Source
 from fusion.planning.cost import gpu_roofline_ms, roofline_ms
+from fusion.planning.narrow_products import with_narrow_products
 from fusion.planning.plan import BlockCost, Plan, plan_graph, with_precision
 from fusion.target import Target, host_target
 
 _LONGEST = 1 << 16
 _MOST_RUNS = 1_000_000
 # What code is generated for.
-_PRECISIONS = (("cpu", "fp32"), ("gpu", "fp32"), ("gpu", "fp16"))
+_NARROW_PRODUCTS = (("cpu", "int8"),)
+_PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("gpu", "fp32"), ("gpu", "fp16"))
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class CompiledModel:
 
     @property
     def precision(self) -> str:
-        """In which its activations and matrices are kept."""
-        return next((block.precision for block in self.blocks), "fp32")
+        """In which its matrices are kept, and on a GPU its activations."""
+        return next((block.precision for block in self.blocks if block.precision != "fp32"), "fp32")
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -214,6 +216,7 @@ def compile_model(
     unit: str = "cpu",
     precision: str = "fp32",
     tune: bool = False,
+    fp32_modules: Collection[str] = (),
 ) -> CompiledModel:
     """Compiles an ONNX file, or a Hugging Face checkpoint directory, at batch 1 and a fixed sequence length.
 
@@ -222,7 +225,9 @@ def compile_model(
     ``rename`` says which of an ONNX file's inputs are input_ids, attention_mask and token_type_ids, where its names do
     not; runs take both names. ``unit`` is ``cpu`` or ``gpu``: there ``threads`` are the driver's own matter, and with
     ``precision`` ``fp16`` activations and matrices are kept as half, while sums stay fp32; ``tune`` times up to twelve
-    tiles for each product there, once for a device and its driver.
+    tiles for each product there, once for a device and its driver. On a processor ``precision`` ``int8`` multiplies
+    weights of 8 bits, a scale an output channel, with rows of 8 bits, a scale a token found at run time; all else stays
+    fp32, and so do the products of ``fp32_modules``, by their names in the checkpoint.
 
     Raises:
         InputError: an option is not what it should be, ``rename`` does not fit the model's inputs, or the sequence is
@@ -241,13 +246,19 @@ def compile_model(
         raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
     if unit == "gpu" and target is not None:
         raise InputError("target is a processor's instruction set: unit 'gpu' takes none")
+    if fp32_modules and (unit, precision) not in _NARROW_PRODUCTS:
+        raise InputError(f"fp32_modules are of products in int8: {precision} on the {unit} has none")
     if tune and unit != "gpu":
         raise InputError("tune times tiles on the GPU: it needs unit 'gpu'")
     model = Source(_path(source), seq_len, rename)
     plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))
-    plan = with_precision(plan, precision)
-    machine = _gpu_for(plan, tune) if unit == "gpu" else Processor(target or host_target())
-    return CompiledModel(model, threads, plan, machine, target or host_target())
+    if unit == "gpu":
+        plan = with_precision(plan, precision)
+        return CompiledModel(model, threads, plan, _gpu_for(plan, tune), host_target())
+    if precision != "fp32":
+        plan = with_narrow_products(plan, precision, fp32_modules)
+    target = target or host_target()
+    return CompiledModel(model, threads, plan, Processor(target), target)
 
 
 def _gpu_for(plan: Plan, tune: bool) -> Machine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -77,53 +77,29 @@ class Target:
 _V2 = ("cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2")
 _V3 = (*_V2, "xsave", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_V4_VNNI = "x86_64_v4+avx512vnni"
 _V8 = ("fp", "asimd")
+_V8_DOT = (*_V8, "atomics", "asimddp")
 # Wide vectors must be asked for: tuned for x86-64-v4, the compiler splits them into halves.
 _WIDE = ("-mprefer-vector-width=512",)
 # What Armv8.0 has: fp32 code gains nothing from the rest, but for the atomics. Scheduled for cores that issue in order,
 # which wait for what a schedule for others leaves close together; those others lose nothing.
 _ARMV8 = "cortex_a53-crc-aes-sha2"
+_DOT = f"{_ARMV8}+lse+dotprod"
 # Best first within each machine.
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
+            Target("x86_64-avx512-vnni", "x86_64", 64, 32, 1 << 20, _V4_VNNI, (*_V4, "avx512_vnni"), _WIDE, "dot"),
             Target("x86_64-avx512", "x86_64", 64, 32, 1 << 20, "x86_64_v4", _V4, _WIDE),
+            Target("x86_64-avx2-vnni", "x86_64", 32, 16, 1 << 19, "x86_64_v3+avxvnni", (*_V3, "avx_vnni"), int8="dot"),
             Target("x86_64-avx2", "x86_64", 32, 16, 1 << 19, "x86_64_v3", _V3),
             Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2", _V2),
+            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_DOT}+i8mm", (*_V8_DOT, "i8mm"), int8="mmla"),
+            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _DOT, _V8_DOT, int8="dot"),
             Target("aarch64-lse", "aarch64", 16, 32, 1 << 18, f"{_ARMV8}+lse", (*_V8, "atomics")),
             Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, _ARMV8, _V8),
-        )
-    }
-)
-_ARMV8_DOT = f"{_ARMV8}+lse+dotprod"
-_DOT = (*_V8, "atomics", "asimddp")
-# What int8 programs are compiled for: fp32's targets, and those that multiply bytes. Best first within each machine.
-INT8_TARGETS: Mapping[str, Target] = MappingProxyType(
-    {
-        target.name: target
-        for target in (
-            replace(
-                TARGETS["x86_64-avx512"],
-                name="x86_64-avx512-vnni",
-                cpu="x86_64_v4+avx512vnni",
-                needs=(*_V4, "avx512_vnni"),
-                int8="dot",
-            ),
-            replace(
-                TARGETS["x86_64-avx2"],
-                name="x86_64-avx2-vnni",
-                cpu="x86_64_v3+avxvnni",
-                needs=(*_V3, "avx_vnni"),
-                int8="dot",
-            ),
-            TARGETS["x86_64-avx512"],
-            TARGETS["x86_64-avx2"],
-            TARGETS["x86_64-sse"],
-            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_ARMV8_DOT}+i8mm", (*_DOT, "i8mm"), int8="mmla"),
-            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _ARMV8_DOT, _DOT, int8="dot"),
-            TARGETS["aarch64-lse"],
-            TARGETS["aarch64-neon"],
         )
     }
 )
@@ -170,28 +146,6 @@ def best_target(least: Target, flags: Set[str]) -> Target:
     if flags and (lacks := missing(least, flags)):
         raise DeviceError(f"its processor lacks {lacks}, which code for {least.name} needs")
     return runnable_targets(least.machine, flags)[0] if flags else least
-
-
-def int8_target(target: Target, flags: Set[str] = frozenset()) -> Target:
-    """What int8 programs are compiled for in the place of ``target``: the best of the same machine where all processors
-    have these flags; where none is known, what every processor runs that runs ``target``."""
-    return next(iter(runnable_int8_targets(target.machine, flags)), INT8_TARGETS[target.name])
-
-
-def runnable_int8_targets(machine: str, flags: Set[str]) -> tuple[Target, ...]:
-    """The targets whose int8 programs run where all processors have these flags, best first."""
-    targets = (target for target in INT8_TARGETS.values() if target.machine == machine)
-    return tuple(target for target in targets if not missing(target, flags))
-
-
-def host_int8_target() -> Target:
-    """The best target of int8 programs on this machine; errors as :func:`host_targets`."""
-    return int8_target(host_target(), _cpu_flags())
-
-
-def host_int8_targets() -> tuple[Target, ...]:
-    """The targets whose int8 programs this machine is known to run, best first; errors as :func:`host_targets`."""
-    return runnable_int8_targets(host_target().machine, _cpu_flags())
 
 
 def missing(target: Target, flags: Set[str]) -> str:

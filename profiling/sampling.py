@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.errors import InputError
 from fusion.block import Block
 
 
 @dataclass(frozen=True)
 class SamplingRange:
-    """The part of the search space that is measured. ``sparse_hidden`` are widths beyond it, drawn rarely."""
+    """The part of the search space that is measured. ``sparse_hidden`` are widths beyond it, drawn rarely; models have
+    the ``precisions`` by turns."""
 
     layers: tuple[int, int] = (2, 12)
     hidden: tuple[int, ...] = tuple(range(64, 513, 32))
@@ -27,6 +28,7 @@ class SamplingRange:
     vocab_size: int = 30522
     max_positions: int = 512
     labels: int = 2
+    precisions: tuple[Precision, ...] = ("fp32",)
 
     def __post_init__(self) -> None:
         if self.layers[0] > self.layers[1] or not self.hidden or self.intermediate_step < 1:
@@ -47,7 +49,8 @@ def sample_architectures(space: SamplingRange, count: int, seed: int) -> tuple[A
     chosen: dict[Architecture, None] = {}
     for _ in range(20):
         for point in sobol.random(max(64, 1 << (count - 1).bit_length())):
-            chosen.setdefault(_architecture(space, point))
+            precision = space.precisions[len(chosen) % len(space.precisions)]
+            chosen.setdefault(replace(_architecture(space, point), precision=precision))
             if len(chosen) == count:
                 return tuple(chosen)
     return tuple(chosen)

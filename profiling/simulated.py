@@ -66,9 +66,9 @@ class SimulatedDevice:
 
     @cached_property
     def target(self) -> Target:
-        from fusion import target_named
+        from fusion import best_target, target_named
 
-        return target_named(self.spec.target)
+        return best_target(target_named(self.spec.target), frozenset(self.spec.features))
 
     @property
     def machine(self) -> Machine:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from data.architecture import PRECISIONS, Precision
 from data.tasks import Kind
 from search.latencies import DeviceBudget
 
 # What is believed of latency before anything is measured: of blocks as the compiler fuses them; of the same models
 # operator by operator; of floating-point operations. The last two agree with what is measured in the teacher alone.
 LatencySource = Literal["fused", "unfused", "flops"]
-# What products with weights are computed in; all else is fp32 always.
-Precision = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,15 @@ class SpaceFile:
     intermediate: tuple[int, ...] | None = None
 
 
+# A precision that every candidate has, or auto: each size is there in all of them.
+PrecisionChoice = Literal["fp32", "int8", "auto"]
+
+
+def precisions_of(choice: PrecisionChoice) -> tuple[Precision, ...]:
+    """The precisions that models have."""
+    return PRECISIONS if choice == "auto" else (choice,)
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """What the user asked for. ``budget_ms`` is milliseconds, ``max_bytes`` bytes of fp32 weights, ``max_memory``
@@ -40,7 +48,8 @@ class SearchOptions:
     default. ``train``, ``dev`` and the names of columns are those of a task of the user's own, which ``task`` is then
     the name of; ``task`` may be the path of a task file as well. ``effort`` is how much is spent on learning,
     ``corpus`` a file of general text, ``finalists`` how many are to meet the budget in the final, ``latency_from``
-    where predictions come from. A study is resumed only with equal options, except for ``require_device``, which does
+    where predictions come from, ``precision`` in what candidates' products are computed: ``auto`` has each size in all
+    precisions. A study is resumed only with equal options, except for ``require_device``, which does
     not change what is searched.
     """
 
@@ -70,6 +79,12 @@ class SearchOptions:
     max_memory: int | None = None
     also: tuple[DeviceBudget, ...] = ()
     latency_from: LatencySource = "fused"
+    precision: PrecisionChoice = "fp32"
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that candidates have."""
+        return precisions_of(self.precision)
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ from search.stages import Stages
 from search.study import Study
 
 if TYPE_CHECKING:
+    from data.architecture import Precision
     from data.tasks import Task
-    from search.options import Precision
     from search.teachers.teacher import Teacher
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.progress import Progress
 from fusion.compare.agreement import max_difference
-from search.options import Precision, SearchOptions
+from search.options import SearchOptions
 from search.profiles.latency_sources import latency_sources
 from search.profiles.on_device import (
     block_shares,
@@ -92,7 +92,14 @@ def predictor(device: Device, options: SearchOptions, threads: int, progress: Pr
 
     # The profile's seed is its own default, so that searches with different seeds share one profile.
     with MeasurementStore.open() as store:
-        return profile_and_train(device, store, threads=threads, seq_len=options.seq_len, progress=progress)
+        return profile_and_train(
+            device,
+            store,
+            threads=threads,
+            seq_len=options.seq_len,
+            precisions=options.precisions,
+            progress=progress,
+        )
 
 
 def quality(predictor: SourcePredictor) -> PredictorQuality:
@@ -213,12 +220,11 @@ def distil_short(
     options: SearchOptions,
     folder: Path,
     progress: Progress,
-    precision: Precision,
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
     tokens = EFFORTS[options.effort].trial_tokens
-    return distil_for(teacher, task, architecture, options, tokens, None, folder, progress, precision)
+    return distil_for(teacher, task, architecture, options, tokens, None, folder, progress)
 
 
 def distil_full(
@@ -229,12 +235,11 @@ def distil_full(
     trial: Path,
     folder: Path,
     progress: Progress,
-    precision: Precision,
 ) -> DistilledModel:
     from search.distillation.levels import EFFORTS
 
     tokens = EFFORTS[options.effort].full_tokens
-    return distil_for(teacher, task, architecture, options, tokens, trial, folder, progress, precision)
+    return distil_for(teacher, task, architecture, options, tokens, trial, folder, progress)
 
 
 def distil_for(
@@ -246,7 +251,6 @@ def distil_for(
     begin: Path | None,
     folder: Path,
     progress: Progress,
-    precision: Precision = "fp32",
 ) -> DistilledModel:
     """A student that learns from so many tokens, from the one of a trial on where ``begin`` names it."""
     from search.distillation.distillation import distill
@@ -259,7 +263,6 @@ def distil_for(
         seed=options.seed,
         begin=begin,
         corpus=read_lines(options),
-        precision=precision,
         out_dir=folder,
         progress=progress,
     )

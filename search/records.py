@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.measurement import runs_on
 from data.tasks import Kind
 from search.latencies import Prediction, Provenance, TimedOnEach, Timing, largest_share
-from search.options import LatencySource, Precision
+from search.options import LatencySource
 
 # The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
 # promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
@@ -25,7 +25,7 @@ class Candidate:
     ``also`` is what is predicted on further devices; ``probability_within`` is then that of all devices together, the
     product of theirs, as if their predictors erred independently. ``provenance`` is that of the measurements which the
     prediction rests on: where a phone was attached later, what had been predicted of its analytic model stays so
-    marked. ``precision`` is what its products with weights are computed in.
+    marked.
     """
 
     architecture: Architecture
@@ -35,7 +35,6 @@ class Candidate:
     probability_within: float
     provenance: Provenance
     also: tuple[Prediction, ...] = ()
-    precision: Precision = "fp32"
 
     @property
     def latencies_ms(self) -> tuple[float, ...]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
-from search.options import LatencySource, Precision, SearchOptions
+from search.options import LatencySource, SearchOptions
 from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
 
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ class Stages:
     score_on_dev: Callable[[Path, Task, int, Precision, Collection[str]], DevScore]
     """(checkpoint, task, sequence length, precision, modules that are fp32 all the same) -> its scores on the task's
     dev examples, computed so."""
-    distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress, Precision], DistilledModel]
-    """(teacher, task, architecture, options, folder, progress, precision): enough to tell candidates apart; scores are
-    of the student computed in that precision."""
-    distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress, Precision], DistilledModel]
-    """(teacher, task, architecture, options, the briefly distilled student's folder, folder, progress, precision): goes
-    on with that student as long as it pays."""
+    distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, options, folder, progress): enough to tell candidates apart."""
+    distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress], DistilledModel]
+    """(teacher, task, architecture, options, the briefly distilled student's folder, folder, progress): goes on with
+    that student as long as it pays."""
     export_onnx: Callable[[Path, Path, int], Path]
     """(checkpoint, ONNX file, sequence length)."""
-    compile_model: Callable[[Device, Path, int, int], Any]
-    """(device, ONNX file, sequence length, threads) -> compiled model that runs on this machine."""
+    compile_model: Callable[[Device, Path, Architecture, int, Collection[str]], Any]
+    """(device, ONNX file, architecture, threads, modules that are fp32 all the same) -> compiled model that runs on
+    this machine."""
     max_difference: Callable[[Any, Path, Architecture, int], float]
     """(compiled model, ONNX file, architecture, seed) -> largest |logit difference| between it and ONNX Runtime."""
     time_architectures: Callable[[Device, Sequence[Architecture], int, str, Progress], tuple[Timing, ...]]

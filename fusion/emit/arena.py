@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fusion.block import FLOAT_BYTES, Block
-from fusion.emit.layout import ALIGNMENT, round_up, row_stride
+from fusion.block import FLOAT_BYTES, NARROW_RESULT, PRECISION_BYTES, Block
+from fusion.emit.layout import ALIGNMENT, narrow_bytes, round_up, row_stride
 from fusion.graph import TensorType
 from fusion.planning.plan import Plan
 
@@ -87,3 +87,14 @@ def result_type(block: Block) -> TensorType:
     width = sizes.get("heads", 1) * sizes.get("head_size", 1)
     columns = sizes.get("columns", sizes.get("hidden", width))
     return TensorType((1, sizes.get("result_rows", rows), sizes.get("result_columns", columns)))
+
+
+def result_bytes(block: Block) -> int:
+    """Bytes in the arena of what a block makes on a processor, with the narrow copy of its rows where it leaves one."""
+    type_, narrow = result_type(block), dict(block.attributes).get(NARROW_RESULT)
+    return tensor_bytes(type_) + narrow_copy_bytes(type_, str(narrow) if narrow else None)
+
+
+def narrow_copy_bytes(type_: TensorType, precision: str | None) -> int:
+    """Bytes of the narrow copy behind a tensor's fp32 rows; none without a precision."""
+    return narrow_bytes(type_.rows, type_.columns, PRECISION_BYTES[precision]) if precision else 0

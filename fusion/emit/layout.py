@@ -19,3 +19,14 @@ def row_stride(columns: int) -> int:
     """
     lines = round_up(columns, LINE) // LINE
     return LINE * (lines if lines % 2 else lines + 1)
+
+
+def narrow_stride(columns: int, number_bytes: int) -> int:
+    """Bytes from one row to the next of a narrow copy: whole cache lines, an odd number of them."""
+    lines = round_up(columns * number_bytes, ALIGNMENT) // ALIGNMENT
+    return ALIGNMENT * (lines if lines % 2 else lines + 1)
+
+
+def narrow_bytes(rows: int, columns: int, number_bytes: int) -> int:
+    """Bytes of a narrow copy of a tensor's rows, which lies behind them: its rows, and a scale for each."""
+    return rows * narrow_stride(columns, number_bytes) + round_up(4 * rows, ALIGNMENT)

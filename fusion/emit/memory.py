@@ -8,7 +8,7 @@ from typing import Any
 
 from data.architecture import Architecture
 from fusion.block import Block
-from fusion.emit.arena import Wiring, lay_out, result_type, tensor_bytes, wiring_of
+from fusion.emit.arena import Wiring, lay_out, result_bytes, tensor_bytes, wiring_of
 from fusion.emit.c import Unit
 from fusion.emit.emitter import Emitter
 from fusion.emit.layout import ALIGNMENT, round_up
@@ -127,7 +127,7 @@ class _Memory:
         """How a model of this depth is wired, and where its tensors lie."""
         wiring = self._wiring(architecture, depth, layers.kind)
         ids = tensor_bytes(TensorType((1, architecture.seq_len), "int64"))
-        made = (tensor_bytes(result_type(block)) for block in layers.blocks(depth))
+        made = (result_bytes(block) for block in layers.blocks(depth))
         sizes = dict.fromkeys(wiring.initial, ids) | dict(zip(wiring.made, made, strict=True))
         return wiring, lay_out(wiring, sizes)
 

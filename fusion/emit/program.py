@@ -9,8 +9,17 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from data.errors import ModelError
-from fusion.block import FLOAT_BYTES, RESULT, Block, number_bytes, tensor_number_bytes
-from fusion.emit.arena import lay_out, result_type, tensor_bytes, wiring_of
+from fusion.block import (
+    FLOAT_BYTES,
+    NARROW_OPERAND,
+    NARROW_RESULT,
+    RESULT,
+    Block,
+    narrow_rows,
+    number_bytes,
+    tensor_number_bytes,
+)
+from fusion.emit.arena import lay_out, narrow_copy_bytes, result_type, tensor_bytes, wiring_of
 from fusion.emit.c_text import c_string
 from fusion.emit.emitter import Emitter, Unit
 from fusion.emit.layout import row_stride
@@ -87,8 +96,11 @@ class Program(Generic[AnyUnit]):
 def place(plan: Plan, emitter: Emitter[AnyUnit], name: str = "model") -> Program[AnyUnit]:
     """Lays a plan out in memory, all of whose blocks have one precision."""
     units = {block: emitter.unit(block) for block in {fused.block for fused in plan.blocks}}
-    numbers = _number_bytes(plan)
-    sizes = {name: tensor_bytes(type_, numbers.get(name, FLOAT_BYTES)) for name, type_ in plan.graph.types.items()}
+    numbers, narrow = _number_bytes(plan), _narrow_copies(plan)
+    sizes = {
+        name: tensor_bytes(type_, numbers.get(name, FLOAT_BYTES)) + narrow_copy_bytes(type_, narrow.get(name))
+        for name, type_ in plan.graph.types.items()
+    }
     offsets, arena_bytes = lay_out(wiring_of(plan), sizes)
     steps, weight_offset = [], 0
     for fused in plan.blocks:
@@ -124,6 +136,18 @@ def _number_bytes(plan: Plan) -> dict[str, int]:
     return read | {fused.output: tensor_number_bytes(fused.block, RESULT) for fused in plan.blocks}
 
 
+def _narrow_copies(plan: Plan) -> dict[str, str]:
+    """The precision of the narrow copy behind each tensor that has one."""
+    copies: dict[str, str] = {}
+    for fused in plan.blocks:
+        attributes = dict(fused.block.attributes)
+        if NARROW_OPERAND in attributes:
+            copies[plan.viewed(fused.inputs[0])] = fused.block.precision
+        if NARROW_RESULT in attributes:
+            copies[fused.output] = str(attributes[NARROW_RESULT])
+    return copies
+
+
 def block_plan(block: Block) -> Plan:
     """A plan that holds one block alone, for measuring it; its weights have no values."""
     operands = _operands(block)
@@ -132,6 +156,7 @@ def block_plan(block: Block) -> Plan:
     for name, view in views.items():
         outer = types.get(view.source, TensorType((1, 0, 0)))
         rows, columns = max(types[name].rows, outer.rows), _outer_columns(block, list(types).index(name), types[name])
+        rows = max(rows, narrow_rows(block)[1])
         types[view.source] = TensorType((1, rows, columns))
     types["result"] = result_type(block)
     fused = FusedBlock(block, tuple(name for name, _, _ in operands), (), "result", ())
@@ -173,6 +198,9 @@ def _operands(block: Block) -> list[_Operand]:
         found.append(("attention_mask", TensorType((1, sizes["tokens"]), "int64"), None))
     residuals = block.epilogue.count("residual")
     found += [(f"residual{i}", result_type(block), None) for i in range(residuals)]
+    if narrow_rows(block)[1] > rows:
+        name, type_, _ = found[0]
+        found[0] = (name, type_, View(f"{name}/outer", row=narrow_rows(block)[0]))
     return [
         (name, type_, View(f"{name}/outer") if f"columns{index}" in attributes else view)
         for index, (name, type_, view) in enumerate(found)

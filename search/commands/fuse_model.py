@@ -221,10 +221,10 @@ def _model_files(model: str, folder: Path, seq_len: int) -> ModelFiles:
 
 def _target(spec: DeviceSpec) -> Target:
     """What the device's specification says, or the best that this machine runs."""
-    from fusion import host_target, host_target_named, target_named
+    from fusion import best_target, host_target, host_target_named, target_named
 
     if spec.kind != "host":
-        return target_named(spec.target)
+        return best_target(target_named(spec.target), frozenset(spec.features))
     return host_target() if spec.target == "host" else host_target_named(spec.target)
 
 

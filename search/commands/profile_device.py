@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -72,6 +72,13 @@ _OF_MEASURING = ("--runs", "--agreement", "--seed")
     help="Measure until halves of the rounds agree within this share, or the time is up.",
 )
 @click.option("--seq-len", type=click.IntRange(min=8), default=128, show_default=True, help="Sequence length, tokens.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Of the models' products, as a search of that precision needs it; auto measures both by turns.",
+)
 @click.option("--simulated", is_flag=True, help="Take the analytic model of a phone that is not attached.")
 @click.option("--again", is_flag=True, help="Measure as much once more beside what is stored, and train anew.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of choice and order.")
@@ -90,6 +97,7 @@ def main(
     runs: int,
     agreement: float,
     seq_len: int,
+    precision: Literal["fp32", "int8", "auto"],
     simulated: bool,
     again: bool,
     seed: int,
@@ -112,6 +120,7 @@ def main(
     from data.store import MeasurementStore
     from profiling.session import Care
     from search.commands.jobs import profile_job
+    from search.options import precisions_of
     from search.profiles.profile_pipeline import load_predictor, profile
 
     spec = specification(device, serial)
@@ -119,7 +128,8 @@ def main(
     threads = check_threads(spec, threads, unit)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     try:
-        reused = not again and load_predictor(opened, threads, seq_len, blocks) is not None
+        precisions = precisions_of(precision)
+        reused = not again and load_predictor(opened, threads, seq_len, blocks, precisions=precisions) is not None
         job = profile_job(spec.name, opened.provenance, unit, threads, seq_len, reused, time_limit)
         with MeasurementStore.open() as store, ProgressPrinter(job) as progress:
             outcome = profile(
@@ -132,6 +142,7 @@ def main(
                 seq_len=seq_len,
                 again=again,
                 care=Care(runs=runs, agreement=agreement),
+                precisions=precisions,
                 progress=progress,
             )
     finally:

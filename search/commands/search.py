@@ -45,6 +45,7 @@ Examples:
   search --device host --budget 8ms --space deep.toml        sizes of your own: layers = [12, 20, 28]
   search --device s20 --budget 50ms --max-size 25MB          simulated until the phone is attached
   search --device s20 --budget 50ms --max-memory 60MB        what the model holds while it runs on the phone
+  search --device host --budget 2ms --precision auto         products in fp32 or in int8, whichever is better
   search --device s20 --budget 50ms --latency-from flops     the same search blind to fusion, to see what it costs
 """
 
@@ -129,6 +130,13 @@ Examples:
     "without fusion, or their floating-point operations, scaled to the teacher's latency. All that is timed is fused.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Of the candidates' products with weights; auto has each size in both, and is scored as it is run.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
     help="CPU threads of the model, on every device.  [default: each device's own]",
@@ -157,6 +165,7 @@ def main(
     max_size: int | None,
     max_memory: int | None,
     latency_from: Literal["fused", "unfused", "flops"],
+    precision: Literal["fp32", "int8", "auto"],
     threads: int | None,
     execution: Execution,
     out: Path | None,
@@ -190,6 +199,7 @@ def main(
         max_bytes=max_size,
         max_memory=max_memory,
         latency_from=latency_from,
+        precision=precision,
         threads=threads,
         seed=seed,
         require_device=require_device,
@@ -249,7 +259,9 @@ def check(options: SearchOptions, stages: Stages) -> None:
         read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.
     sizes = stages.teacher_sizes(options.teacher)
-    SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=1, named=options.space)
+    SearchSpace.from_teacher(
+        sizes, seq_len=options.seq_len, labels=1, named=options.space, precisions=options.precisions
+    )
     MeasurementStore.open().close()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.errors import InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Examples, TaggedWords, Task
@@ -26,7 +26,6 @@ from search.learning.divergence import divergence
 from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
 from search.learning.training import Schedule, batch_plan, is_out_of_memory, own_share, seeded, train
 from search.learning.units import Units
-from search.options import Precision
 from search.quantisation.products import in_precision
 from search.records import Divergence
 from search.students.basis import Basis, kept_basis, principal_basis
@@ -43,8 +42,8 @@ _RECIPE = 6  # raised when distillation changes, so that models made otherwise a
 class DistilledModel:
     """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples
     with the standard error of the main one, how far its answers there are from the teacher's, both also of the student
-    as it was cut (or begun), and training seconds. All are of the student computed in ``precision``; the checkpoint's
-    weights are fp32 always."""
+    as it was cut (or begun), and training seconds. All are of the student computed in its
+    architecture's precision; the checkpoint's weights are fp32 always."""
 
     directory: Path
     score: float
@@ -54,7 +53,6 @@ class DistilledModel:
     scores_before: dict[str, float]
     divergence_before: Divergence
     seconds: float
-    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,11 @@ class _Work:
     begin: Path | None
     corpus: tuple[str, ...]
     checkpoint_steps: int
-    precision: Precision = "fp32"
+
+    @property
+    def precision(self) -> Precision:
+        """What the student is to be computed in."""
+        return self.architecture.precision
 
     @property
     def key(self) -> str:
@@ -78,7 +80,7 @@ class _Work:
         corpus = hashlib.sha256("\n".join(self.corpus).encode()).hexdigest()
         parts = [_RECIPE, self.teacher.directory.name, self.task.fingerprint, self.architecture.to_dict()]
         recipe = asdict(self.recipe)
-        quantised = {"precision": self.precision, "quantised": recipe.pop("quantised")}
+        quantised = recipe.pop("quantised")
         parts += [recipe, self.tokens, self.seed, before, corpus]
         # What is of no account in fp32 leaves its keys as they always were.
         parts += [quantised] if self.precision != "fp32" else []
@@ -96,13 +98,13 @@ def distill(
     begin: Path | None = None,
     corpus: Sequence[str] = (),
     checkpoint_steps: int = 100,
-    precision: Precision = "fp32",
     out_dir: Path,
     progress: Progress = no_progress,
 ) -> DistilledModel:
-    """Distil ``teacher`` into a student of the given architecture, kept in ``out_dir``.
+    """Distil ``teacher`` into a student of the given architecture, kept in ``out_dir``, and score it in that one's
+    precision, in which it learns in the end, where ``recipe.quantised`` says so.
 
-    A finished distillation of the same teacher, task, architecture, recipe, length, seed, beginning and precision is
+    A finished distillation of the same teacher, task, architecture, recipe, length, seed and beginning is
     returned as it is; a killed one goes on from its last checkpoint, to the same result.
 
     Args:
@@ -113,7 +115,6 @@ def distill(
             None cuts it out of the teacher.
         corpus: lines of general text, for recipes that mix some in.
         checkpoint_steps: after so many a checkpoint is kept.
-        precision: what the student is to be computed in; it is scored so, and with ``recipe.quantised`` learns so.
 
     Raises:
         InputError: the architecture does not suit the teacher, the task or the beginning, training diverged, or there
@@ -124,7 +125,7 @@ def distill(
         raise InputError(f"architecture has {architecture.labels} labels, task {task.name} has {task.labels}")
     chosen = recipe or default_recipe()
     lines = tuple(corpus) if chosen.changes.corpus else ()
-    work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps, precision)
+    work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps)
     found = _read_record(out_dir, work.key)
     if found is None:
         try:
@@ -216,7 +217,6 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         scores_before=task.score(before),
         divergence_before=divergence(kind, before, wanted, units),
         seconds=time.monotonic() - started,
-        precision=work.precision,
     )
     record = asdict(done) | {"key": work.key, "directory": out_dir.name}
     (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")

@@ -16,28 +16,26 @@ if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.tasks import Task
     from search.distillation.distillation import DistilledModel
-    from search.options import Precision, SearchOptions
+    from search.options import SearchOptions
     from search.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Training:
-    """A trial's distillation with all that it needs: ``distil(teacher, task, architecture, options, folder, progress,
-    precision)`` leaves the student in ``folder``."""
+    """A trial's distillation with all that it needs: ``distil(teacher, task, architecture, options, folder, progress)``
+    leaves the student in ``folder``."""
 
     number: int
-    distil: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress, Precision], DistilledModel]
+    distil: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]
     teacher: Teacher
     task: Task
     architecture: Architecture
     options: SearchOptions
     folder: Path
-    precision: Precision = "fp32"
 
     def run(self, progress: Progress) -> DistilledModel:
         """The student, distilled here and now."""
-        sizes, options = self.architecture, self.options
-        return self.distil(self.teacher, self.task, sizes, options, self.folder, progress, self.precision)
+        return self.distil(self.teacher, self.task, self.architecture, self.options, self.folder, progress)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.architecture import Precision
 from data.tasks import Task
 from search.learning.encoding import encode
 from search.learning.objectives import predict
 from search.learning.task_models import load_model
-from search.options import Precision
 from search.quantisation.products import in_precision
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from data.architecture import Architecture, Head
+from data.architecture import Architecture, Head, Precision
 from data.errors import DataFileError, InputError
 from search.options import SpaceFile
 
@@ -66,6 +66,7 @@ class SearchSpace:
     ``hidden / head_size`` heads, where that is a whole number. Where ``heads`` are named instead, it has one of these,
     where ``hidden`` is a multiple of it; ``head_sizes`` are then empty. ``teacher_compiles`` is false of a teacher
     whose embeddings are narrower than its encoder: it is no candidate itself, the ``template`` is its largest student.
+    Every size is there in each of the ``precisions``; the ``template`` has the first.
     """
 
     layers: tuple[int, ...]
@@ -75,6 +76,7 @@ class SearchSpace:
     template: Architecture
     teacher_compiles: bool = True
     heads: tuple[int, ...] = ()
+    precisions: tuple[Precision, ...] = ("fp32",)
 
     @classmethod
     def from_teacher(
@@ -85,6 +87,7 @@ class SearchSpace:
         labels: int,
         head: Head = "sequence",
         named: SpaceFile | None = None,
+        precisions: tuple[Precision, ...] = ("fp32",),
     ) -> SearchSpace:
         """The space of the students of a teacher: nowhere wider than the teacher, since they are cut out of it, and of
         any depth. ``labels`` and ``head`` are the task's, whatever the teacher's are; ``named`` are the user's values.
@@ -115,9 +118,11 @@ class SearchSpace:
                 token_types=teacher.token_types,
                 labels=labels,
                 head=head,
+                precision=precisions[0],
             ),
             teacher_compiles=not teacher.factorised,
             heads=given.heads or (),
+            precisions=precisions,
         )
         if not (space.hidden and space.intermediate):
             raise InputError(
@@ -126,6 +131,11 @@ class SearchSpace:
             )
         space._check_size(given)
         return space
+
+    @property
+    def teachers(self) -> tuple[Architecture, ...]:
+        """The teacher in each precision."""
+        return tuple(replace(self.template, precision=precision) for precision in self.precisions)
 
     @property
     def values(self) -> dict[str, tuple[int, ...]]:
@@ -160,7 +170,8 @@ class SearchSpace:
     def architectures(self) -> tuple[Architecture, ...]:
         """Every candidate, in a fixed order."""
         return tuple(
-            self._architecture(layers, hidden, heads, intermediate)
+            self._architecture(layers, hidden, heads, intermediate, precision)
+            for precision in self.precisions
             for layers in self.layers
             for hidden in self.hidden
             for heads in self.heads_of(hidden)
@@ -177,7 +188,8 @@ class SearchSpace:
         """The teacher shrunk in all its sizes alike, smallest first: what one would try without a search.
 
         Each size takes the value nearest to its share, and the head size stays the nearest to the teacher's. None is
-        deeper than the teacher: there are none where the space holds deeper candidates only.
+        deeper than the teacher: there are none where the space holds deeper candidates only. Of several precisions they
+        have the last, which computes fastest.
         """
         found: dict[Architecture, None] = {}
         teacher = self.template
@@ -192,17 +204,19 @@ class SearchSpace:
                     hidden,
                     sizes[_nearest(sorted(sizes), teacher.hidden / teacher.heads)],
                     _nearest(self.intermediate, teacher.intermediate * step / _SCALES),
+                    self.precisions[-1],
                 )
             ] = None
         return tuple(found)
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Candidates as points of the unit cube, in the order of ``DIMENSIONS``.
+        """Candidates as points of the unit cube, in the order of ``DIMENSIONS``, and of their precision where the space
+        has several.
 
         Sizes are taken as logarithms: from 2 to 3 layers is a larger step than from 11 to 12.
 
         Returns:
-            n x 4 array; a dimension of which the space offers one value only is 0.
+            n x 4 array, or n x 5; a size of which the space offers one value only is 0.
         """
         sizes = [[a.layers, a.hidden, a.head_size, a.intermediate] for a in architectures]
         logs = np.log(np.asarray(sizes, dtype=np.float64).reshape(-1, len(DIMENSIONS)))
@@ -210,18 +224,26 @@ class SearchSpace:
         values = (self.layers, self.hidden, head_sizes, self.intermediate)
         low = np.log([float(min(candidates)) for candidates in values])
         high = np.log([float(max(candidates)) for candidates in values])
-        return np.asarray((logs - low) / np.where(high > low, high - low, 1.0))
+        points = np.asarray((logs - low) / np.where(high > low, high - low, 1.0))
+        if len(self.precisions) == 1:
+            return points
+        places = [self.precisions.index(each.precision) / (len(self.precisions) - 1) for each in architectures]
+        return np.column_stack([points, places])
 
     def _extreme(self, layers: int, hidden: int, intermediate: int) -> Architecture:
-        return self._architecture(layers, hidden, 1, intermediate)
+        return self._architecture(layers, hidden, 1, intermediate, self.precisions[0])
 
-    def _architecture(self, layers: int, hidden: int, heads: int, intermediate: int) -> Architecture:
-        return replace(self.template, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate)
+    def _architecture(
+        self, layers: int, hidden: int, heads: int, intermediate: int, precision: Precision
+    ) -> Architecture:
+        return replace(
+            self.template, layers=layers, hidden=hidden, heads=heads, intermediate=intermediate, precision=precision
+        )
 
     def _check_size(self, given: SpaceFile) -> None:
         """Refuses a space without architectures, or with too many."""
         pairs = sum(len(self.heads_of(hidden)) for hidden in self.hidden)
-        count = pairs * len(self.layers) * len(self.intermediate)
+        count = pairs * len(self.layers) * len(self.intermediate) * len(self.precisions)
         if not count:
             name = "heads" if self.heads else "head_size"
             raise DataFileError(
@@ -258,5 +280,7 @@ def _listed(values: Sequence[int]) -> str:
 
 
 def model_bytes(architecture: Architecture) -> int:
-    """Size of the model's fp32 weights in bytes, which is what ``--max-size`` bounds."""
-    return architecture.parameters * FLOAT_BYTES
+    """Size of the model's weights in bytes, which is what ``--max-size`` bounds: those of products in the model's
+    precision, all others fp32."""
+    narrow = 0 if architecture.precision == "fp32" else architecture.product_parameters
+    return (architecture.parameters - narrow) * FLOAT_BYTES + narrow

@@ -45,7 +45,8 @@ class Prospects:
 
     @property
     def teacher(self) -> Admission | None:
-        """The teacher as it is, where it fits: timed like all others by :meth:`time_teacher`."""
+        """The teacher as it is, where it fits, in the first of the precisions: timed like all others by
+        :meth:`time_teacher`."""
         return next((each for each in self.admissions if each.proposer == "teacher" and each.admitted), None)
 
     def admission(self, architecture: Architecture) -> Admission | None:
@@ -131,21 +132,26 @@ class Prospects:
         return not self._excluding(candidate) and all(admits(*each) for each in known)
 
     def time_teacher(self) -> None:
-        """Times the teacher itself, where that was not done yet, and says whether it fits; or why it takes no part."""
+        """Times the teacher itself, in each precision, where that was not done yet, and says whether it fits; or why it
+        takes no part."""
         if any(each.proposer == "teacher" for each in self.admissions):
             return
-        architecture, budgets = self.space.template, self._bench.budgets
         if not self.space.teacher_compiles:
             self._bench.note(
-                f"the teacher itself, {architecture.name}, is not compiled, for its embeddings are narrower than its "
-                "encoder: its students are the candidates"
+                f"the teacher itself, {self.space.template.name}, is not compiled, for its embeddings are narrower "
+                "than its encoder: its students are the candidates"
             )
             return
         # What was predicted of the analytic model stays the prediction when the device is attached later.
         before = [each for batch in self._bench.study.batches() for each in batch.admissions]
-        known = next((each.candidate for each in before if each.proposer == "teacher"), None)
-        self.time([(known or self._predictions.before_timing(architecture), "teacher")], 0)
-        teacher = self.admissions[-1]
+        known = {each.candidate.architecture: each.candidate for each in before if each.proposer == "teacher"}
+        teachers = self.space.teachers
+        self.time([(known.get(each) or self._predictions.before_timing(each), "teacher") for each in teachers], 0)
+        for teacher in self.admissions[-len(teachers) :]:
+            self._tell_of_teacher(teacher)
+
+    def _tell_of_teacher(self, teacher: Admission) -> None:
+        budgets = self._bench.budgets
         latency = timings_told(teacher.timings, budgets)
         if teacher.admitted:
             told = f"fits {budgets_told(budgets)}: {latency}; it is the model to beat, and what is tried is faster"
@@ -155,7 +161,7 @@ class Prospects:
             told = f"fits {budgets_told(budgets)} too narrowly to be sure of it when it is confirmed: {latency}"
         else:
             told = f"does not fit {budgets_told(budgets)}: {latency}"
-        self._bench.note(f"the teacher itself, {architecture.name}, {told}")
+        self._bench.note(f"the teacher itself, {teacher.candidate.architecture.name}, {told}")
 
     def time_trials(self, trials: Sequence[Trial]) -> None:
         """Times what was tried on the analytic model of a device that is attached now."""

@@ -60,11 +60,13 @@ def _assemble(bench: Bench, result: SearchResult, document: dict[str, Any]) -> P
     shutil.copytree(checkpoint, folder, ignore=noted, copy_function=shutil.copyfile)
     onnx = folder / "model.onnx"
     shutil.copyfile(bench.study.out / finalist.checked.onnx, onnx)
-    compiled = bench.stages.compile_model(bench.device, onnx, result.options.seq_len, bench.threads)
+    architecture, fp32_modules = result.winning_candidate.architecture, finalist.trained.fp32_modules
+    compiled = bench.stages.compile_model(bench.device, onnx, architecture, bench.threads, fp32_modules)
     for place, device in zip(bench.places, result.devices, strict=True):
         wanted = folder / compiled_folder(result.devices, device)
         if not wanted.exists():
-            _export(bench, place, compiled_for(bench, place, compiled, onnx), folder, wanted.name)
+            placed = compiled_for(bench, place, compiled, onnx, architecture, fp32_modules)
+            _export(bench, place, placed, folder, wanted.name)
     (folder / CARD).write_text(model_card(result, with_exports(document, folder)), encoding="utf-8")
     return folder
 

@@ -168,7 +168,12 @@ def search_space(bench: Bench, task: Task) -> SearchSpace:
     options = bench.study.options
     sizes = bench.stages.teacher_sizes(options.teacher)
     space = SearchSpace.from_teacher(
-        sizes, seq_len=options.seq_len, labels=task.labels, head=head_of(task), named=options.space
+        sizes,
+        seq_len=options.seq_len,
+        labels=task.labels,
+        head=head_of(task),
+        named=options.space,
+        precisions=options.precisions,
     )
     small_enough(space.architectures(), size_limits(bench))
     if options.space:
@@ -217,7 +222,9 @@ def prepare_teacher(bench: Bench, task: Task, space: SearchSpace) -> Teacher:
         )
     if problem:
         bench.note(f"so few examples cannot tell whether the teacher has learnt anything of {task.name}: {problem}")
-    summary = TeacherSummary(name, space.template, teacher.score, dict(teacher.scores), teacher.standard_error)
+    # Whatever its students are computed in, it taught and was scored in fp32.
+    sizes = replace(space.template, precision="fp32")
+    summary = TeacherSummary(name, sizes, teacher.score, dict(teacher.scores), teacher.standard_error)
     bench.study.save("teacher", summary)
     return teacher
 

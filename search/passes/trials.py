@@ -95,7 +95,7 @@ def _proposed(bench: Bench, prospects: Prospects, trials: list[Trial], most: int
 def _training(bench: Bench, trial: Trial, task: Task, teacher: Teacher) -> Training:
     folder, architecture = bench.study.models(f"trial-{trial.index:03d}"), trial.candidate.architecture
     distil, options = bench.stages.distil_short, bench.study.options
-    return Training(trial.index, distil, teacher, task, architecture, options, folder, trial.candidate.precision)
+    return Training(trial.index, distil, teacher, task, architecture, options, folder)
 
 
 def _missing(bench: Bench, prospects: Prospects, trials: Sequence[Trial]) -> int:

@@ -78,7 +78,9 @@ def _timed(study: Study, stages: Stages, budget: DeviceBudget, found: Mapping[st
     options = study.options
     sizes = stages.teacher_sizes(options.teacher)
     # Whatever the task's labels: they cost nothing.
-    space = SearchSpace.from_teacher(sizes, seq_len=options.seq_len, labels=1, named=options.space)
+    space = SearchSpace.from_teacher(
+        sizes, seq_len=options.seq_len, labels=1, named=options.space, precisions=options.precisions
+    )
     scaled = space.uniformly_scaled() or (space.template,)
     timed = []
     for unit, device in found.items():

@@ -40,15 +40,23 @@ def latency_sources(
 
     measures: dict[LatencySource, Measure] = {"flops": flops}
     if options.latency_from == "unfused":
-        measures["unfused"] = _unfused_predictor(device, options.seq_len, threads, progress).predict
+        measures["unfused"] = _unfused_predictor(device, options, threads, progress).predict
     blind = {name: ProportionalPredictor.of(fused, measure, teacher) for name, measure in measures.items()}
     return {"fused": fused, **blind}
 
 
-def _unfused_predictor(device: Device, seq_len: int, threads: int, progress: Progress) -> DevicePredictor:
+def _unfused_predictor(device: Device, options: SearchOptions, threads: int, progress: Progress) -> DevicePredictor:
     """The predictor of models without fusion on a device, profiled where that was not done."""
     from data.store import MeasurementStore
     from search.profiles.profile_pipeline import profile_and_train
 
     with MeasurementStore.open() as store:
-        return profile_and_train(device, store, threads=threads, seq_len=seq_len, fuse=False, progress=progress)
+        return profile_and_train(
+            device,
+            store,
+            threads=threads,
+            seq_len=options.seq_len,
+            fuse=False,
+            precisions=options.precisions,
+            progress=progress,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 _SHARE_WARMUP, _SHARE_RUNS = 10, 30
 
 
-def compile_model(device: Device, source: Path, seq_len: int, threads: int) -> Any:
+def compile_model(
+    device: Device, source: Path, architecture: Architecture, threads: int, fp32_modules: Collection[str]
+) -> Any:
     """For this machine, on the device's unit where the device is this machine: what is compared with ONNX Runtime."""
     from fusion import compile_model
 
-    unit = device.unit if device.spec.kind == "host" else "cpu"
-    return compile_model(source, seq_len=seq_len, threads=threads, unit=unit)
+    return compile_model(
+        source,
+        seq_len=architecture.seq_len,
+        threads=threads,
+        unit=device.unit if device.spec.kind == "host" else "cpu",
+        precision=architecture.precision,
+        fp32_modules=fp32_modules,
+    )
 
 
 def time_architectures(

@@ -24,7 +24,7 @@ from search.profiles.device_lock import alone
 from search.reports.profile_report import PAGE, write_profile_page
 
 if TYPE_CHECKING:
-    from data.architecture import Architecture
+    from data.architecture import Architecture, Precision
     from data.measurement import Measurement
     from surrogate import DevicePredictor
 
@@ -37,8 +37,12 @@ MEASURING_S = 150.0
 _COMPILING_S, _TRAINING_S = 0.8, 20.0
 # No model can be learned from fewer visits; a visit takes about so long.
 _FEWEST_VISITS, _SECONDS_PER_VISIT = 2, 0.2
+# Each further precision asks for so many times the models of the first.
+_FURTHER_PRECISION = 0.5
 # Predictors of models without fusion are kept beside those of fused ones.
 UNFUSED_SUFFIX = "-unfused"
+# In what products are computed where nothing else is asked for.
+_FP32: tuple[Precision, ...] = ("fp32",)
 # Above this error on held-out models, whoever reuses a profile is told how to get a better one.
 _POOR_ERROR = 0.15
 
@@ -98,6 +102,7 @@ def profile_and_train(
     seed: int = 0,
     seq_len: int = 128,
     fuse: bool = True,
+    precisions: tuple[Precision, ...] = _FP32,
     progress: Progress | None = None,
 ) -> DevicePredictor:
     """The latency predictor of a device, profiling it where that has not been done; see :func:`profile`."""
@@ -110,6 +115,7 @@ def profile_and_train(
         seed=seed,
         seq_len=seq_len,
         fuse=fuse,
+        precisions=precisions,
         progress=progress,
     ).predictor
 
@@ -126,6 +132,7 @@ def profile(
     again: bool = False,
     care: Care = CARE,
     fuse: bool = True,
+    precisions: tuple[Precision, ...] = _FP32,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure what is missing, train the latency predictor, and save it in the state directory.
@@ -141,6 +148,7 @@ def profile(
         again: visit all models as often once more, beside what is stored, and train anew.
         care: how often each model is visited, and how well the halves of the rounds must agree.
         fuse: False compiles the models operator by operator: a predictor of its own, beside the other.
+        precisions: in which models' products are computed, by turns: a predictor of its own for each set of them.
 
     Raises:
         InputError: the time limit left too few measurements for a predictor; what was measured is stored. Or there are
@@ -151,12 +159,12 @@ def profile(
     """
     report = progress or no_progress
     begin = monotonic()
-    directory = predictor_directory(device, threads, seq_len, fuse)
+    directory = predictor_directory(device, threads, seq_len, fuse, precisions)
     with alone(device, report):
         known = None if again else _reusable(directory, device, blocks, report, fuse)
         if known is not None:
             return Profile(known, directory, True, SessionQuality(known.statistic), monotonic() - begin)
-        plan = plan_profile(SamplingRange(seq_len=seq_len), blocks, seed)
+        plan = plan_profile(SamplingRange(seq_len=seq_len, precisions=precisions), blocks, seed)
         rows = _measure(device, store, plan, _Effort(threads, seed, time_limit_s, care, again, fuse), report)
         _check_enough(plan, rows, time_limit_s, monotonic() - begin)
         report(ProgressEvent("train predictor", 0, 1, f"{len(plan.models)} models"))
@@ -172,17 +180,28 @@ def profile(
 
 
 def load_predictor(
-    device: Device, threads: int, seq_len: int = 128, blocks: int | None = None, fuse: bool = True
+    device: Device,
+    threads: int,
+    seq_len: int = 128,
+    blocks: int | None = None,
+    fuse: bool = True,
+    precisions: tuple[Precision, ...] = _FP32,
 ) -> DevicePredictor | None:
     """The predictor saved for this device, threads and compiler that rests on at least as many ``blocks``; None where
     it must be profiled (again). Without ``fuse``, that of models compiled operator by operator."""
-    return _reusable(predictor_directory(device, threads, seq_len, fuse), device, blocks, no_progress, fuse)
+    directory = predictor_directory(device, threads, seq_len, fuse, precisions)
+    return _reusable(directory, device, blocks, no_progress, fuse)
 
 
-def predictor_directory(device: Device, threads: int, seq_len: int, fuse: bool = True) -> Path:
-    """Where the predictor of a device is kept, of fused models or of the same ones without fusion."""
+def predictor_directory(
+    device: Device, threads: int, seq_len: int, fuse: bool = True, precisions: tuple[Precision, ...] = _FP32
+) -> Path:
+    """Where the predictor of a device is kept, of fused models or of the same ones without fusion, and of each set of
+    precisions."""
     name = f"{device.unit}-{threads}threads-{seq_len}tokens"
-    return home() / "predictors" / device.describe().fingerprint / (name if fuse else f"{name}{UNFUSED_SUFFIX}")
+    name += "" if fuse else UNFUSED_SUFFIX
+    name += "" if precisions == _FP32 else f"-{'-'.join(precisions)}"
+    return home() / "predictors" / device.describe().fingerprint / name
 
 
 def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> ProfilePlan:
@@ -192,17 +211,19 @@ def plan_profile(space: SamplingRange, blocks: int | None, seed: int) -> Profile
     Raises:
         InputError: the space does not hold so many blocks.
     """
-    architectures = sample_architectures(space, HELD_OUT_MODELS + FIT_MODELS, seed)
+    scale = 1 + _FURTHER_PRECISION * (len(space.precisions) - 1)
+    kept, fitted = (round(scale * count) for count in (HELD_OUT_MODELS, FIT_MODELS))
+    architectures = sample_architectures(space, kept + fitted, seed)
     if blocks is None:
-        return ProfilePlan(architectures[HELD_OUT_MODELS:], architectures[:HELD_OUT_MODELS])
+        return ProfilePlan(architectures[kept:], architectures[:kept])
     if len(distinct_blocks(architectures)) < blocks:
         # Every model beyond brings some blocks of its own.
         architectures = sample_architectures(space, len(architectures) + blocks, seed)
-    fewest, known = HELD_OUT_MODELS + _FEWEST_FIT_MODELS, set[Block]()
+    fewest, known = kept + _FEWEST_FIT_MODELS, set[Block]()
     for count, architecture in enumerate(architectures, 1):
         known |= set(distinct_blocks([architecture]))
         if count >= fewest and len(known) >= blocks:
-            return ProfilePlan(architectures[HELD_OUT_MODELS:count], architectures[:HELD_OUT_MODELS])
+            return ProfilePlan(architectures[kept:count], architectures[:kept])
     raise InputError(f"{len(architectures)} models hold {len(known)} distinct blocks, and not {blocks}: ask for fewer")
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from data.architecture import Precision
 from data.errors import InputError
-from search.options import Precision
 from search.quantisation.scheme import int8_product, restored
 
 # Compiled code computes products with fewer columns in fp32.

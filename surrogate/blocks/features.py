@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from fusion.block import Block
-from fusion.emit.c.tiling import choose_tiling, product_cost
+from fusion.emit.c.packed_matrix import packed_matrix
+from fusion.emit.c.tiling import product_cost
 from fusion.target import Target
 
 _EPILOGUES = ("gelu", "residual", "layer_norm", "tanh")
@@ -44,6 +45,7 @@ FEATURE_NAMES: tuple[str, ...] = (
     "log_lanes",
     *(f"epilogue_{name}" for name in _EPILOGUES),
     *(f"anchor_{name}" for name in _ANCHORS),
+    "int8",
 )
 # Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, passes over elements.
 BASE_NAMES: tuple[str, ...] = (
@@ -109,7 +111,8 @@ def loops_of(block: Block) -> Loops:
 def kind_of(block: Block) -> str:
     """Blocks of one kind run the same loops, so that their times follow one law of cost."""
     single = " single row" if block.sizes["rows"] == 1 else ""
-    return f"{block.anchor} {'+'.join(block.epilogue)}{single}"
+    precision = "" if block.precision == "fp32" else f" {block.precision}"
+    return f"{block.anchor} {'+'.join(block.epilogue)}{single}{precision}"
 
 
 def block_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
@@ -136,7 +139,7 @@ def _work(block: Block, target: Target) -> _Work:
         return _Work(loops.heads * loops.inner * product_cost(loops.rows, loops.columns, target), loops.heads)
     if block.anchor != "gemm":
         return _Work(loops.rows * loops.columns * loops.inner / target.lanes, loops.rows)
-    tiling = choose_tiling(loops.rows, loops.inner, loops.columns, target)
+    tiling = packed_matrix(block, target).tiling
     panels = -(-loops.columns // tiling.panel(target))
     cycles = loops.inner * product_cost(loops.rows, loops.columns, target)
     return _Work(cycles, panels * -(-loops.rows // tiling.row_block), tiling.rows, tiling.panel(target))
@@ -167,6 +170,7 @@ def _features(block: Block, setting: Setting) -> list[float]:
         np.log(target.lanes),
         *(float(name in block.epilogue) for name in _EPILOGUES),
         *(float(name == block.anchor) for name in _ANCHORS),
+        float(block.precision == "int8"),
     ]
 
 

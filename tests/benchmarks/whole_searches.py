@@ -31,7 +31,7 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
 from search.optimization.optimizer import propose
-from search.options import LatencySource, Precision, SearchOptions
+from search.options import LatencySource, SearchOptions
 from search.passes.admission import Prospects
 from search.passes.bench import Bench
 from search.passes.cuts import pool_of
@@ -89,9 +89,8 @@ def stages_of(final_tokens: int, home_seed: int = 0) -> Stages:
         trial: Path,
         folder: Path,
         progress: Progress,
-        precision: Precision,
     ) -> DistilledModel:
-        return distil_for(teacher, task, architecture, options, final_tokens, trial, folder, progress, precision)
+        return distil_for(teacher, task, architecture, options, final_tokens, trial, folder, progress)
 
     return replace(stages, prepare_teacher=one_teacher, distil_full=distil_full)
 
@@ -189,7 +188,7 @@ def _learnt(
     trials = []
     for number, architecture in enumerate(architectures):
         folder = study.models(f"trial-{number:03d}")
-        trials.append(stages.distil_short(teacher, task, architecture, study.options, folder, no_progress, "fp32"))
+        trials.append(stages.distil_short(teacher, task, architecture, study.options, folder, no_progress))
     best = min(range(len(trials)), key=lambda number: trials[number].divergence.mean)
     left = run.tokens - len(trials) * EFFORTS[run.effort].trial_tokens
     begin, final = trials[best].directory, study.models("final")

@@ -229,7 +229,9 @@ def test_machines_that_translate_arm_are_refused(properties: dict[str, str], att
 V8, V8_2 = "fp asimd evtstrm aes crc32 cpuid", "fp asimd evtstrm aes crc32 atomics fphp asimdhp asimddp cpuid"
 
 
-@pytest.mark.parametrize(("features", "target"), [(V8, "aarch64-neon"), (V8_2, "aarch64-lse"), ("", "aarch64-neon")])
+@pytest.mark.parametrize(
+    ("features", "target"), [(V8, "aarch64-neon"), (V8_2, "aarch64-dotprod"), ("", "aarch64-neon")]
+)
 def test_the_best_code_that_the_phone_runs(features: str, target: str, attach: Attach) -> None:
     attach(replace(descriptions.s20(), features=features))
     assert open_device(SPEC).target.name == target

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
@@ -27,7 +27,7 @@ from search.distillation.distillation import DistilledModel
 from search.execution.executor import Executor
 from search.latencies import Timing
 from search.optimization.space import model_bytes
-from search.options import Precision, SearchOptions
+from search.options import SearchOptions
 from search.passes.bench import now
 from search.pipeline import run_search
 from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
@@ -223,7 +223,7 @@ class World:
             distil_short=lambda *arguments: self.distil("short", *arguments),
             distil_full=lambda *arguments: self.distil("full", *arguments[:4], *arguments[5:]),
             export_onnx=self.export_onnx,
-            compile_model=lambda device, source, seq_len, threads: SimpleNamespace(source=source),
+            compile_model=lambda device, source, architecture, threads, fp32_modules: SimpleNamespace(source=source),
             max_difference=lambda compiled, onnx, architecture, seed: self.difference,
             time_architectures=self.time_architectures,
             time_model=self.time_model,
@@ -327,7 +327,6 @@ class World:
         options: SearchOptions,
         folder: Path,
         progress: Progress,
-        precision: Precision,
     ) -> Any:
         if self.all_fail or architecture.name in self.failing:
             raise InputError(f"{architecture.name} cannot be cut out of the teacher")
@@ -345,7 +344,7 @@ class World:
             marker.write_text(architecture.to_json())
         assert len(task.dev) < len(task.train), "learnt and scored on parts of train"
         score = true_score(architecture) - (0.05 if kind == "short" else 0.0)
-        score -= INT8_LOSS if precision == "int8" else 0.0
+        score -= INT8_LOSS if architecture.precision == "int8" else 0.0
         assert not task.unlabelled
         return DistilledModel(
             directory=folder,
@@ -356,7 +355,6 @@ class World:
             scores_before={task.metric: score - 0.1},
             divergence_before=Divergence(1.1 - score, 0.01),
             seconds=self.pause_s,
-            precision=precision,
         )
 
     def die(self, architecture: Architecture) -> None:

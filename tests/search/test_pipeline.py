@@ -8,7 +8,6 @@ import os
 import random
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from data.tasks import Example, Task
 from search.optimization.space import model_bytes
 from search.options import SpaceFile
 from search.pipeline import run_search
-from search.records import Candidate
 from search.reports.summary import final_table
 from search.study import open_study
 from tests.benchmarks.kills import killed
@@ -190,13 +188,10 @@ def test_a_teacher_that_fits_is_the_model_to_beat(tmp_path: Path, world: World) 
     assert not large.admissions[0].admitted
 
 
-def test_candidates_are_distilled_and_scored_in_their_own_precision(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_candidates_are_distilled_and_scored_in_their_own_precision(tmp_path: Path, world: World) -> None:
     plain = search_in(tmp_path / "fp32", World(tmp_path / "log1.txt"), budget_ms=2.0)
-    monkeypatch.setattr("search.passes.predictions.Candidate", partial(Candidate, precision="int8"))
     notes: list[str] = []
-    result = search_in(tmp_path / "int8", world, budget_ms=2.0, notes=notes)
+    result = search_in(tmp_path / "int8", world, budget_ms=2.0, precision="int8", notes=notes)
     assert len(result.finalists) > 1 and result.finalists[0].trial is None
     for own, other in zip(result.finalists, plain.finalists, strict=True):
         assert (own.trained.precision, other.trained.precision) == ("int8", "fp32")
@@ -204,6 +199,7 @@ def test_candidates_are_distilled_and_scored_in_their_own_precision(
         assert own.trained.score == pytest.approx(other.trained.score - INT8_LOSS)
         assert own.dev and other.dev and own.dev.score == pytest.approx(other.dev.score - INT8_LOSS)
     for trial, before in zip(result.trials, plain.trials, strict=True):
+        assert trial.candidate.architecture == replace(before.candidate.architecture, precision="int8")
         assert trial.score == pytest.approx((before.score or 0) - INT8_LOSS)
     assert result.teacher == plain.teacher
     assert any("0.004 from those in fp32, 0.007 without 1 products that stay fp32 (8.0%)" in note for note in notes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, Block
+from fusion.emit.c.narrow import narrow_result
 from fusion.emit.c.product import product_function
 from fusion.emit.c.tiling import product_cost
-from fusion.emit.c.unit import Unit, c_float, operand_stride, wrap
+from fusion.emit.c.unit import Unit, c_float, last_tile_only, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
@@ -47,8 +48,9 @@ def emit_attention(block: Block, target: Target) -> Unit:
         "factors": blocking.width,
     }
     source = wrap(block, target, _helpers(block, blocking, target), _body(block, blocking, target, scratch))
-    tiles = -(-rows // blocking.queries) * heads
-    return Unit(block, source, tiles=tiles, scratch_bytes=FLOAT_BYTES * sum(scratch.values()))
+    query_blocks = -(-rows // blocking.queries)
+    ready_count = query_blocks if narrow_result(block, "") else 0
+    return Unit(block, source, query_blocks * heads, FLOAT_BYTES * sum(scratch.values()), ready_count)
 
 
 def _blocking(block: Block, target: Target) -> _Blocking:
@@ -121,7 +123,17 @@ def _body(block: Block, blocking: _Blocking, target: Target, scratch: dict[str, 
         f"  for (int r = 0; r < count; r++)\n"
         f"    pb_store_scaled(o->output + (long)(first + r) * {row_stride(width)} + head * {size}, "
         f"context_s + r * {padded}, 1.0f / sums_s[r], {size});\n"
+        f"{_narrow_rows(block, heads, queries)}"
     )
+
+
+def _narrow_rows(block: Block, heads: int, queries: int) -> str:
+    """The narrow copy of a block of queries, left by the tile that ends the last of its heads."""
+    stride = row_stride(block.sizes["heads"] * block.sizes["head_size"])
+    statement = narrow_result(block, f"o->output + (long)r * {stride}")
+    if not statement:
+        return ""
+    return f"{last_tile_only(f'tile / {heads}', heads)}  for (int r = first; r < first + count; r++)\n    {statement}\n"
 
 
 def _softmax_loops(block: Block, blocking: _Blocking, lanes: int) -> str:

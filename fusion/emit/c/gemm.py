@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from fusion.block import Block
-from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements, row_pieces
-from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
+from fusion.block import NARROW_OPERAND, Block
+from fusion.emit.c.narrow import narrow_pointers, narrow_result, narrow_tile
+from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
+from fusion.emit.c.tiling import Tiling, row_pieces
+from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, last_tile_only, norm_call, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
 
 @dataclass(frozen=True)
 class _Loops:
-    """Sizes of a product, elements from row to row of its input, and whether steps are done in registers."""
+    """A product, its packed matrix, and whether steps are done in registers."""
 
-    rows: int
-    inner: int
-    columns: int
-    a_stride: int
-    tiling: Tiling
+    block: Block
+    matrix: PackedMatrix
     target: Target
     finish: bool
+
+    @property
+    def tiling(self) -> Tiling:
+        return self.matrix.tiling
+
+    @property
+    def rows(self) -> int:
+        return self.block.sizes["rows"]
+
+    @property
+    def inner(self) -> int:
+        return self.block.sizes["inner"]
+
+    @property
+    def columns(self) -> int:
+        return self.block.sizes["columns"]
 
 
 def emit_gemm(block: Block, target: Target) -> Unit:
@@ -30,18 +46,19 @@ def emit_gemm(block: Block, target: Target) -> Unit:
     A tile is one panel of columns for one block of rows. Tiles are ordered by row block, so that the thread which
     finishes the last panel of a row block can normalise its rows while they are in cache.
     """
-    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
-    tiling = choose_tiling(rows, inner, columns, target)
+    rows, columns = block.sizes["rows"], block.sizes["columns"]
+    matrix = packed_matrix(block, target)
+    tiling = matrix.tiling
     panels = -(-columns // tiling.panel(target))
     row_blocks = -(-rows // tiling.row_block)
-    code = epilogue_code(block, columns, target, packed_elements(inner, columns, target, tiling))
-    loops = _Loops(rows, inner, columns, operand_stride(block, 0, inner), tiling, target, bool(code.short))
+    code = epilogue_code(block, columns, target, matrix.elements)
+    loops = _Loops(block, matrix, target, bool(code.short))
     helpers = _finish(code) + "".join(_panel_function(loops, width) for width in _widths(columns, tiling, target))
     return Unit(
         block,
         wrap(block, target, helpers, _body(loops, panels, code)),
         tiles=panels * row_blocks,
-        ready_count=row_blocks if code.norm else 0,
+        ready_count=row_blocks if _whole_rows(block, panels, code) else 0,
     )
 
 
@@ -83,49 +100,69 @@ def _first_row(loops: _Loops, block: str) -> str:
 
 def _panel_function(loops: _Loops, width: int) -> str:
     """A function that multiplies rows first .. last-1 with one panel of ``width`` vectors from ``column`` on."""
-    tiling, inner = loops.tiling, loops.inner
+    tiling, inner, block = loops.tiling, loops.inner, loops.block
+    narrow = NARROW_OPERAND in dict(block.attributes)
     text = (
         f"static void panel_{width}(const pb_operands *o, const float *b, const long column, const int first, "
         f"const int last) {{\n"
-        f"  const float *a = o->inputs[0];\n"
+        f"{narrow_pointers(block, loops.matrix) if narrow else '  const float *a = o->inputs[0];' + chr(10)}"
         f"  float *c = o->output + column;\n"
         f"  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
     )
+    if narrow:
+        return (
+            text + _rows_loops(loops, _narrow_call(loops, width), loops.matrix.groups, end=True, fetch=True) + "}\n\n"
+        )
     if tiling.depth_block == inner:
-        return text + _rows_loops(loops, width, "0", str(inner), add=False, end=True, fetch=True) + "}\n\n"
+        return text + _depth_loops(loops, width, "0", inner, add=False, end=True, fetch=True) + "}\n\n"
     whole, rest = divmod(inner - 1, tiling.depth_block)
-    text += _rows_loops(loops, width, "0", str(tiling.depth_block), add=False, end=False, fetch=True)
+    text += _depth_loops(loops, width, "0", tiling.depth_block, add=False, end=False, fetch=True)
     if whole > 1:
         stop = whole * tiling.depth_block
         text += f"  for (long k = {tiling.depth_block}; k < {stop}; k += {tiling.depth_block})\n"
-        text += _rows_loops(loops, width, "k", str(tiling.depth_block), add=True, end=False, fetch=False)
+        text += _depth_loops(loops, width, "k", tiling.depth_block, add=True, end=False, fetch=False)
     last = str(whole * tiling.depth_block)
-    return text + _rows_loops(loops, width, last, str(rest + 1), add=True, end=True, fetch=False) + "}\n\n"
+    return text + _depth_loops(loops, width, last, rest + 1, add=True, end=True, fetch=False) + "}\n\n"
 
 
-def _rows_loops(loops: _Loops, width: int, k: str, depth: str, *, add: bool, end: bool, fetch: bool) -> str:
+def _narrow_call(loops: _Loops, width: int) -> Callable[[int], str]:
+    """The start of a narrow tile's call, by the tile's height."""
+    return lambda height: narrow_tile(loops.block, loops.matrix, height, width)
+
+
+def _depth_loops(loops: _Loops, width: int, k: str, depth: int, *, add: bool, end: bool, fetch: bool) -> str:
     """Loops over the rows for ``depth`` elements of the inner dimension from ``k`` on; the first ones fetch ahead."""
-    a, c, b = loops.a_stride, row_stride(loops.columns), width * loops.target.lanes
-    finish = "{finish, o, r, column}" if end and loops.finish else "{0}"
+    c, b = row_stride(loops.columns), width * loops.target.lanes
+    a = operand_stride(loops.block, 0, loops.inner)
     a_from, b_from = ("a", "b") if k == "0" else (f"a + {k}", f"b + {k} * {b}")
-    text = "  {\n    int r = first;\n"
-    for height, stop in _segments(loops):
-        call = (
+
+    def call(height: int) -> str:
+        return (
             f"pb_tile_to({height}, {width}, {int(add)}, {a_from} + (long)r * {a}, {a}, 1, {b_from}, {b}, "
             f"c + (long)r * {c}, {c}, {depth}, "
         )
+
+    return _rows_loops(loops, call, depth, end=end, fetch=fetch)
+
+
+def _rows_loops(loops: _Loops, call: Callable[[int], str], steps: int, *, end: bool, fetch: bool) -> str:
+    """Loops over the rows with the call of a register tile, by its height; each takes ``steps`` steps, and the first
+    ones fetch a cache line ahead in each."""
+    finish = "{finish, o, r, column}" if end and loops.finish else "{0}"
+    text = "  {\n    int r = first;\n"
+    for height, stop in _segments(loops):
         rows = f"r < last && r < {stop}" if stop < loops.rows else "r < last"
         if fetch and height == loops.tiling.rows:
             text += (
-                f"    for (; {rows} && lines > 0; r += {height}, ahead += 64 * {depth}, lines -= {depth})\n"
-                f"      {call}1, ahead, (pb_end){finish});\n"
+                f"    for (; {rows} && lines > 0; r += {height}, ahead += 64 * {steps}, lines -= {steps})\n"
+                f"      {call(height)}1, ahead, (pb_end){finish});\n"
             )
-        text += f"    for (; {rows}; r += {height})\n      {call}0, 0, (pb_end){finish});\n"
+        text += f"    for (; {rows}; r += {height})\n      {call(height)}0, 0, (pb_end){finish});\n"
     return text + "  }\n"
 
 
 def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
-    rows, inner, columns, tiling, target = loops.rows, loops.inner, loops.columns, loops.tiling, loops.target
+    rows, columns, tiling, target = loops.rows, loops.columns, loops.tiling, loops.target
     panel, stride = tiling.panel(target), row_stride(columns)
     row_blocks = -(-rows // tiling.row_block)
     widths = _widths(columns, tiling, target)
@@ -133,7 +170,7 @@ def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
         f"{_tile_order(panels, row_blocks, tiling)}"
         f"  const int first = {_first_row(loops, 'block')};\n"
         f"  const int last = block < {row_blocks - 1} ? {_first_row(loops, '(block + 1)')} : {rows};\n"
-        f"  const float *b = o->weights + (long)panel * {panel * inner};\n"
+        f"  const float *b = o->weights + (long)panel * {loops.matrix.panel_elements};\n"
     )
     calls = [f"panel_{width}(o, b, panel * {panel}, first, last);" for width in widths]
     if len(calls) == 2:
@@ -141,14 +178,20 @@ def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
     else:
         text += f"  {calls[0]}\n"
     text += _elementwise(columns, panel, stride, target, code)
-    if code.norm:
-        text += (
-            f"  if (atomic_fetch_add_explicit(&o->ready[block], 1, memory_order_acq_rel) < {panels - 1}) return;\n"
-            f"  atomic_store_explicit(&o->ready[block], 0, memory_order_relaxed);\n"
-            f"  for (int r = first; r < last; r++)\n"
-            f"    {norm_call(code, columns, f'o->output + (long)r * {stride}')}\n"
-        )
-    return text
+    return text + _whole_rows(loops.block, panels, code)
+
+
+def _whole_rows(block: Block, panels: int, code: EpilogueCode) -> str:
+    """What is done with rows once they are complete: their normalisation, and their narrow copy."""
+    columns = block.sizes["columns"]
+    row = f"o->output + (long)r * {row_stride(columns)}"
+    ends = (norm_call(code, columns, row) if code.norm else "", narrow_result(block, row))
+    statements = [statement for statement in ends if statement]
+    if len(statements) == 2:
+        statements = ["{", *(f"  {statement}" for statement in statements), "}"]
+    text = "".join(f"    {statement}\n" for statement in statements)
+    loop = f"  for (int r = first; r < last; r++)\n{text}"
+    return last_tile_only("block", panels) + loop if text else ""
 
 
 def _tile_order(panels: int, row_blocks: int, tiling: Tiling) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fusion.block import FLOAT_BYTES, Block, epilogue_vectors
-from fusion.emit.c.tiling import choose_tiling, packed_elements
+from fusion.emit.c.int8_packing import column_corrections, pack_int8, quantise_weights
+from fusion.emit.c.packed_matrix import packed_matrix
 from fusion.emit.layout import ALIGNMENT, round_up
 from fusion.target import Target
 
@@ -18,7 +19,8 @@ def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) ->
     packed = np.zeros(weight_elements(block, target), np.float32)
     rest = packed
     if block.anchor == "gemm":
-        rest = _pack_matrix(block, arrays.pop(0), target, packed)
+        pack = _pack_int8 if block.precision == "int8" else _pack_matrix
+        rest = pack(block, arrays.pop(0), target, packed)
     for array in arrays:
         rest = _pack_rows(array, target, rest)
     return packed
@@ -27,13 +29,26 @@ def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) ->
 def _pack_matrix(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
     """(inner, columns) to panels: panel, inner, column; the last panel is cut to whole vectors. Returns what is left
     of ``out``."""
-    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
-    panel = choose_tiling(rows, inner, columns, target).panel(target)
+    inner, columns = block.sizes["inner"], block.sizes["columns"]
+    panel = packed_matrix(block, target).tiling.panel(target)
     whole = columns // panel
     panels = out[: whole * inner * panel].reshape(whole, inner, panel)
     panels[...] = matrix[:, : whole * panel].reshape(inner, whole, panel).transpose(1, 0, 2)
     out = out[panels.size :]
     return _pack_rows(matrix[:, whole * panel :], target, out) if columns % panel else out
+
+
+def _pack_int8(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(inner, columns) to panels of small whole numbers, then the scales of the columns, and what is added to their
+    sums. Returns what is left of ``out``."""
+    layout, columns = packed_matrix(block, target), block.sizes["columns"]
+    quantised, scales = quantise_weights(matrix, target.int8_pair_limit)
+    numbers = pack_int8(quantised, layout.tiling.panel(target), target.lanes, layout.group)
+    out.view(np.int8)[: numbers.size] = numbers
+    out = out[layout.matrix_elements :]
+    out[:columns] = scales
+    out[layout.scales :].view(np.int32)[:columns] = column_corrections(quantised, target.int8_offset)
+    return out[2 * layout.scales :]
 
 
 def _pack_rows(array: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
@@ -49,8 +64,7 @@ def weight_elements(block: Block, target: Target) -> int:
     width = round_up(block.sizes.get("columns", block.sizes.get("hidden", 0)), target.lanes)
     total = epilogue_vectors(block) * width
     if block.anchor == "gemm":
-        inner, columns = block.sizes["inner"], block.sizes["columns"]
-        total += packed_elements(inner, columns, target, choose_tiling(block.sizes["rows"], inner, columns, target))
+        total += packed_matrix(block, target).elements
     if "tokens" in block.sizes:
         total += 4 * round_up(block.sizes["tokens"] + 1, target.lanes)
     if block.anchor == "embeddings":

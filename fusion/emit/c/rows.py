@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fusion.block import Block
+from fusion.emit.c.narrow import narrow_result
 from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
@@ -71,7 +72,8 @@ def _row_unit(
     """A unit whose tiles are a few rows each: load, element-wise steps, store, normalise."""
     tiles = -(-rows // _ROWS_A_TILE)
     statements = "".join(f"      {statement}\n" for statement in code.statements)
-    norm = f"    {norm_call(code, columns, 'out')}\n" if code.norm else ""
+    ends = (norm_call(code, columns, "out") if code.norm else "", narrow_result(block, "out"))
+    end = "".join(f"    {statement}\n" for statement in ends if statement)
     body = (
         f"  const int first = tile * {_ROWS_A_TILE};\n"
         f"  const int last = first + {_ROWS_A_TILE} < {rows} ? first + {_ROWS_A_TILE} : {rows};\n"
@@ -83,7 +85,7 @@ def _row_unit(
         f"{statements}"
         f"      pb_store(out + n, x);\n"
         f"    }}\n"
-        f"{norm}"
+        f"{end}"
         f"  }}\n"
     )
     return Unit(block, wrap(block, target, "", body), tiles=tiles)

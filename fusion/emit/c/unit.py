@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import takewhile
 
-from fusion.block import Block
+from fusion.block import NARROW_OPERAND, NARROW_RESULT, Block
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
@@ -50,8 +50,10 @@ def wrap(block: Block, target: Target, helpers: str, body: str) -> str:
 
 def _headers(block: Block) -> str:
     """What most blocks do without, so that their code stays the same."""
-    needed = _ROW_FUNCTIONS & {block.anchor, *block.epilogue}
-    return '#include "rows.h"\n' if needed else ""
+    text = '#include "rows.h"\n' if _ROW_FUNCTIONS & {block.anchor, *block.epilogue} else ""
+    attributes = dict(block.attributes)
+    narrow = {attributes.get(NARROW_RESULT), block.precision if NARROW_OPERAND in attributes else None} - {None}
+    return text + "".join(f'#include "{precision}.h"\n' for precision in sorted(map(str, narrow)))
 
 
 def c_float(value: float) -> str:
@@ -124,3 +126,11 @@ def norm_call(code: EpilogueCode, columns: int, row: str) -> str:
     assert code.norm is not None
     function, arguments = code.norm
     return f"{function}({row}, {columns}{arguments});"
+
+
+def last_tile_only(rows: str, tiles: int) -> str:
+    """C after which only the last of the ``tiles`` that make a block of rows goes on: its rows are complete."""
+    return (
+        f"  if (atomic_fetch_add_explicit(&o->ready[{rows}], 1, memory_order_acq_rel) < {tiles - 1}) return;\n"
+        f"  atomic_store_explicit(&o->ready[{rows}], 0, memory_order_relaxed);\n"
+    )

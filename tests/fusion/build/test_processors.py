@@ -13,7 +13,7 @@ import pytest
 from data.architecture import Architecture
 from fusion import Processor, build_suite, compile_model, export_compiled, make_block, target_named
 from fusion.build.toolchain import RUNTIME
-from fusion.target import INT8_TARGETS, TARGETS
+from fusion.target import TARGETS
 from tests.fusion.models import export
 
 pytestmark = pytest.mark.usefixtures("shared_home")
@@ -78,5 +78,5 @@ def test_the_exported_library_says_what_the_processor_lacks(tmp_path: Path) -> N
 
 def test_the_check_knows_every_instruction_set_that_a_target_needs() -> None:
     known = re.findall(r'\{"(\w+)"', (RUNTIME / "processor.h").read_text())
-    needed = {name for targets in (TARGETS, INT8_TARGETS) for target in targets.values() for name in target.needs}
+    needed = {name for target in TARGETS.values() for name in target.needs}
     assert needed <= set(known) and len(known) == len(set(known))

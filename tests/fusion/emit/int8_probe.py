@@ -17,7 +17,7 @@ import pytest
 from fusion.build.toolchain import RUNTIME
 from fusion.emit.c.int8_packing import column_corrections, pack_int8
 from fusion.emit.layout import ALIGNMENT, LINE, round_up
-from fusion.target import Target, host_int8_targets
+from fusion.target import Target, host_targets
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all", "-Wall", "-Werror")
@@ -86,7 +86,7 @@ def row_case(row: np.ndarray, padded: int) -> bytes:
 def run_probe(program: Path, target: Target, cases: Sequence[bytes], folder: Path) -> BinaryIO:
     """What the program says of the cases, on this machine or else in qemu; skips where neither runs it."""
     command = [str(program)]
-    if target not in host_int8_targets():
+    if target not in host_targets():
         emulator = shutil.which(f"qemu-{target.machine}-static")
         if emulator is None or target.name not in EMULATED:
             pytest.skip(f"neither this machine nor qemu runs code for {target.name}")

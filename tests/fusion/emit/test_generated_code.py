@@ -34,6 +34,16 @@ CASES = {
     "gemm_norm": make_block(
         "gemm", {"rows": 20, "inner": 5000, "columns": 100}, ("bias", "residual", "layer_norm"), {"epsilon": 1e-5}
     ),
+    "gemm_int8": make_block(
+        "gemm",
+        {"rows": 20, "inner": 40, "columns": 100},
+        ("bias", "residual", "layer_norm"),
+        {"epsilon": 1e-5, "narrow_operand": "0,20", "narrow_result": "int8"},
+        "int8",
+    ),
+    "attention_int8": make_block(
+        "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "narrow_result": "int8"}
+    ),
     "attention": make_block(
         "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "masked_bias": -1e9}
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusion.emit.c.int8_packing import column_corrections, int8_matrix_bytes, pack_int8, quantise_weights
-from fusion.target import INT8_TARGETS, Target
+from fusion.target import TARGETS, Target
 from tests.fusion.emit.int8_probe import Product, build_probe, row_case, run_probe
 
 INNER = (1, 2, 3, 4, 5, 8, 63, 64, 129, 768, 4096)
@@ -67,9 +67,9 @@ def expected_row(row: np.ndarray, padded: int, target: Target) -> tuple[np.float
     return most / np.float32(127), (whole + target.int8_offset).astype(np.int64).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", INT8_TARGETS)
+@pytest.mark.parametrize("name", TARGETS)
 def test_sums_equal_int64_and_rows_are_rounded_to_nearest(name: str, tmp_path: Path) -> None:
-    target = INT8_TARGETS[name]
+    target = TARGETS[name]
     tiles, rows = products(target), float_rows()
     cases = [*(tile.case(target) for tile in tiles), *(row_case(row, padded) for padded, row in rows)]
     results = run_probe(build_probe(target, TILES, ROWS, tmp_path), target, cases, tmp_path)

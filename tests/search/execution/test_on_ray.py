@@ -17,7 +17,7 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.recipe import default_recipe
 from search.execution.executor import Training
 from search.execution.on_ray import MOST_LOSSES, RayExecutor, check_ray, ray_executor
-from search.options import Precision, SearchOptions
+from search.options import SearchOptions
 from search.real_stages import read_lines
 from search.result import SearchResult
 from search.teachers.fine_tuning import FineTuning
@@ -77,15 +77,12 @@ def briefly(
     options: SearchOptions,
     folder: Path,
     progress: Progress,
-    precision: Precision,
 ) -> DistilledModel:
     """A real distillation of some three batches, half of them of general text."""
     recipe = default_recipe()
     mixed = replace(recipe, changes=replace(recipe.changes, corpus=0.5))
     lines = read_lines(options)
-    return distill(
-        teacher, task, architecture, tokens=800, recipe=mixed, corpus=lines, precision=precision, out_dir=folder
-    )
+    return distill(teacher, task, architecture, tokens=800, recipe=mixed, corpus=lines, out_dir=folder)
 
 
 def test_a_real_student_is_the_same_to_the_last_bit(tmp_path: Path, cluster: str) -> None:

@@ -1,0 +1,81 @@
+"""C of narrow copies of rows: left by whoever completes a row, and read by products in int8 or half precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion.block import FLOAT_BYTES, NARROW_RESULT, PRECISION_BYTES, Block, narrow_rows
+from fusion.emit.arena import result_type, tensor_bytes
+from fusion.emit.c.packed_matrix import PackedMatrix
+from fusion.emit.layout import ALIGNMENT, narrow_stride, round_up, row_stride
+from fusion.graph import TensorType
+
+
+@dataclass(frozen=True)
+class NarrowCopy:
+    """Where a tensor's narrow rows lie: bytes from its first fp32 number to the first of them, from row to row, and
+    to the first row's scale."""
+
+    rows: int
+    columns: int
+    precision: str
+
+    @property
+    def offset(self) -> int:
+        return tensor_bytes(TensorType((1, self.rows, self.columns)))
+
+    @property
+    def stride(self) -> int:
+        return narrow_stride(self.columns, PRECISION_BYTES[self.precision])
+
+    @property
+    def scales(self) -> int:
+        return self.offset + self.rows * self.stride
+
+
+def narrow_operand(block: Block) -> NarrowCopy:
+    """The copy that a narrow product reads."""
+    return NarrowCopy(narrow_rows(block)[1], block.sizes["inner"], block.precision)
+
+
+def narrow_result(block: Block, row: str) -> str:
+    """A C statement that leaves the narrow copy of row ``r`` of ``o->output``, which lies complete at ``row``; empty
+    where nobody reads one."""
+    precision = dict(block.attributes).get(NARROW_RESULT)
+    if precision is None:
+        return ""
+    type_ = result_type(block)
+    copy = NarrowCopy(type_.rows, type_.columns, str(precision))
+    start = f"(char *)o->output + {copy.offset} + (long)r * {copy.stride}"
+    if precision == "fp16":
+        return f"pb_halve_row({row}, {copy.columns}, {start});"
+    scale = f"(float *)((char *)o->output + {copy.scales}) + r"
+    padded = round_up(copy.columns, ALIGNMENT)
+    return f"pb_quantise_row({row}, {copy.columns}, {padded}, {start}, {scale});"
+
+
+def narrow_pointers(block: Block, matrix: PackedMatrix) -> str:
+    """C that finds an operand's narrow rows, and the scales of rows and of the matrix's columns."""
+    copy, first = narrow_operand(block), narrow_rows(block)[0]
+    # o->inputs[0] is the first fp32 row that is read.
+    start = f"(const char *)o->inputs[0] - {first * row_stride(copy.columns) * FLOAT_BYTES}"
+    text = f"  const char *narrow = {start};\n  const char *a = narrow + {copy.offset + first * copy.stride};\n"
+    if block.precision == "int8":
+        text += (
+            f"  const float *row_scales = (const float *)(narrow + {copy.scales}) + {first};\n"
+            f"  const float *column_scales = o->weights + {matrix.matrix_elements} + column;\n"
+            f"  const int *corrections = (const int *)(column_scales + {matrix.scales});\n"
+        )
+    return text
+
+
+def narrow_tile(block: Block, matrix: PackedMatrix, height: int, width: int) -> str:
+    """The start of the C call of a register tile at row ``r``."""
+    a, c = narrow_operand(block).stride, row_stride(block.sizes["columns"])
+    to = f"c + (long)r * {c}, {c}, {matrix.groups}, "
+    if block.precision == "fp16":
+        return f"pb_half_tile({height}, {width}, a + (long)r * {a}, {a}, b, {to}"
+    return (
+        f"pb_int8_tile({height}, {width}, a + (long)r * {a}, {a}, row_scales + r, (const signed char *)b, "
+        f"column_scales, corrections, {to}"
+    )

@@ -1,0 +1,50 @@
+"""How the matrix of a product lies among its block's weights, in the product's precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion.block import FLOAT_BYTES, NARROW_OPERAND, PRECISION_BYTES, Block
+from fusion.emit.c.int8_tiling import choose_int8_tiling
+from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements
+from fusion.emit.layout import ALIGNMENT, round_up
+from fusion.target import Target
+
+# Of an int8 matrix: a scale a column, and what is added to its sums.
+_COLUMN_VECTORS = 2
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """A packed matrix: its tiling, how many numbers of the inner dimension lie together for a column, and where it
+    ends; in fp32 numbers, of which the weights are an array."""
+
+    tiling: Tiling
+    group: int
+    groups: int
+    panel_elements: int
+    matrix_elements: int
+    scales: int
+
+    @property
+    def elements(self) -> int:
+        """With the scales of its columns, and what is added to their sums, where it has them."""
+        return self.matrix_elements + _COLUMN_VECTORS * self.scales
+
+
+def packed_matrix(block: Block, target: Target) -> PackedMatrix:
+    """The packed matrix of a product in its precision on a processor."""
+    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
+    precision = block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
+    if precision == "fp32":
+        tiling = choose_tiling(rows, inner, columns, target)
+        panel = tiling.panel(target) * inner
+        return PackedMatrix(tiling, 1, inner, panel, packed_elements(inner, columns, target, tiling), 0)
+    group = target.int8_group if precision == "int8" else 1
+    groups = -(-inner // group)
+    each = FLOAT_BYTES // PRECISION_BYTES[precision]
+    tiling = choose_int8_tiling(rows, inner, columns, target)
+    panel = groups * group * tiling.panel(target) // each
+    elements = packed_elements(groups * group, columns, target, tiling) // each
+    scales = round_up(columns, target.lanes) if precision == "int8" else 0
+    return PackedMatrix(tiling, group, groups, panel, round_up(elements, ALIGNMENT // FLOAT_BYTES), scales)
