@@ -125,7 +125,8 @@ class Block:
     def name(self) -> str:
         """Readable name, such as ``gemm 128x192x768 bias+gelu``, and ``int8`` behind it of such a product."""
         sizes = "x".join(str(size) for _, size in self.shape)
-        precision = self.precision if NARROW_OPERAND in dict(self.attributes) else ""
+        is_narrow = self.precision == "int8" or NARROW_OPERAND in dict(self.attributes)
+        precision = self.precision if is_narrow else ""
         return " ".join(filter(None, [self.anchor, sizes, "+".join(self.epilogue), precision]))
 
     @classmethod
@@ -187,7 +188,7 @@ def number_bytes(block: Block | None) -> int:
 
 def tensor_number_bytes(block: Block, tensor: int | str) -> int:
     """Bytes of a number of an operand, by its place, or of ``RESULT``."""
-    if NARROW_OPERAND in dict(block.attributes):
+    if block.precision == "int8" or NARROW_OPERAND in dict(block.attributes):
         return FLOAT_BYTES
     single = str(dict(block.attributes).get(FP32_TENSORS, "")).split(",")
     return FLOAT_BYTES if str(tensor) in single else number_bytes(block)
@@ -264,7 +265,9 @@ def _embeddings_cost(block: Block) -> Cost:
     rows, hidden, tables = block.sizes["rows"], block.sizes["hidden"], block.sizes["tables"]
     flops, residual, vectors = _epilogue_cost(block, rows, hidden)
     constant_rows = block.epilogue.count("add_rows")
-    gathered = rows * hidden * (tables - constant_rows) * FLOAT_BYTES
+    narrow = block.precision == "int8"
+    entry = hidden * PRECISION_BYTES["int8"] + FLOAT_BYTES if narrow else hidden * FLOAT_BYTES
+    gathered = rows * (tables - constant_rows) * entry
     return Cost(
         flops=rows * hidden * (tables - constant_rows - 1) + flops,
         bytes_read=gathered + residual + vectors,

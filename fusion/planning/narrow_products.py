@@ -18,7 +18,8 @@ _FEWEST_COLUMNS = 16
 
 
 def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[str] = ()) -> Plan:
-    """The plan with its matrix products in ``int8`` or ``fp16``; all else, and all tensors, stay fp32.
+    """The plan with its matrix products in ``int8`` or ``fp16``; all else, and all tensors, stay fp32, but for tables
+    that are looked up: with products in ``int8`` they have rows of 8 bits, a scale each.
 
     A product stays fp32 where its operand is some columns of a wider tensor, or made by a block that leaves no narrow
     copy of its rows; where it has a few columns only; and where ``fp32_modules`` name its module, as PyTorch does
@@ -38,6 +39,8 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
     blocks = []
     for fused in plan.blocks:
         block = _with_narrow_operand(plan, fused, precision) if fused.output in results else fused.block
+        if precision == "int8" and block.anchor == "embeddings":
+            block = replace(block, precision=precision)
         if fused.output in read:
             block = _with_attribute(block, NARROW_RESULT, precision)
         blocks.append(replace(fused, block=block))

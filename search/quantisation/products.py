@@ -68,7 +68,7 @@ def in_precision(model: Any, precision: Precision, fp32: Collection[str] = ()) -
 
     Args:
         model: as :mod:`search.learning.task_models` makes it.
-        precision: of its products with weights; all else stays fp32.
+        precision: of its products with weights; in int8 also of its tables. All else stays fp32.
         fp32: names of modules whose products stay fp32 all the same.
 
     Raises:
@@ -77,7 +77,10 @@ def in_precision(model: Any, precision: Precision, fp32: Collection[str] = ()) -
     names = [name for product in products_of(model) for name in product.modules]
     if unknown := sorted(set(fp32) - set(names)):
         raise InputError(f"no products that could be int8: {', '.join(unknown)}")
-    with in_int8(model, [name for name in names if precision == "int8" and name not in fp32]):
+    if precision == "fp32":
+        yield
+        return
+    with in_int8(model, [name for name in names if name not in fp32]), tables_in_int8(model):
         yield
 
 
@@ -100,15 +103,22 @@ def _int8_forward(module: Any, rows: Any) -> Any:
 
 @contextmanager
 def tables_in_int8(model: Any) -> Iterator[None]:
-    """The embedding tables of ``model`` hold int8 rows with a scale each while the context is open."""
-    import torch
+    """The rows that ``model`` looks up for ids are int8 with a scale each while the context is open, gradients straight
+    through; those of positions, which compiled code adds as they are, stay fp32."""
+    from torch.nn import Embedding
 
-    tables: list[Any] = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-    before = [table.weight.data for table in tables]
+    named = ((name, module) for name, module in model.named_modules() if isinstance(module, Embedding))
+    tables: list[Any] = [module for name, module in named if not name.endswith("position_embeddings")]
+    for table in tables:
+        table.forward = partial(_int8_rows, table)
     try:
-        for table in tables:
-            table.weight.data = restored(table.weight.data)
         yield
     finally:
-        for table, weight in zip(tables, before, strict=True):
-            table.weight.data = weight
+        for table in tables:
+            del table.forward
+
+
+def _int8_rows(table: Any, ids: Any) -> Any:
+    from torch.nn.functional import embedding
+
+    return restored(embedding(ids, table.weight, table.padding_idx))

@@ -4,7 +4,7 @@
 
 PB_INLINE pb_vec finish(const pb_operands *o, pb_vec x, const long r, const long n) {
   (void)o, (void)r, (void)n;
-  x += pb_load(o->weights + 1208 + n);
+  x += pb_load(o->weights + 1108 + n);
   x += pb_load((const float *)o->inputs[1] + (long)r * 112 + n);
   return x;
 }
@@ -14,7 +14,7 @@ static void panel_3(const pb_operands *o, const float *b, const long column, con
   const char *a = narrow + 3904;
   const float *row_scales = (const float *)(narrow + 5184) + 0;
   const float *column_scales = o->weights + 1008 + column;
-  const int *corrections = (const int *)(column_scales + 100);
+  const int *corrections = 0;
   float *c = o->output + column;
   const char *ahead = o->ahead;
   long lines = o->ahead_lines;
@@ -34,7 +34,7 @@ static void panel_1(const pb_operands *o, const float *b, const long column, con
   const char *a = narrow + 3904;
   const float *row_scales = (const float *)(narrow + 5184) + 0;
   const float *column_scales = o->weights + 1008 + column;
-  const int *corrections = (const int *)(column_scales + 100);
+  const int *corrections = 0;
   float *c = o->output + column;
   const char *ahead = o->ahead;
   long lines = o->ahead_lines;
@@ -61,7 +61,7 @@ void pb_ee9aea2861f2feca(const pb_operands *o, int tile) {
   atomic_store_explicit(&o->ready[block], 0, memory_order_relaxed);
   for (int r = first; r < last; r++)
     {
-      pb_layer_norm(o->output + (long)r * 112, 100, o->weights + 1308, o->weights + 1408, 1e-05f);
+      pb_layer_norm(o->output + (long)r * 112, 100, o->weights + 1208, o->weights + 1308, 1e-05f);
       pb_quantise_row(o->output + (long)r * 112, 100, 128, (char *)o->output + 9024 + (long)r * 192, (float *)((char *)o->output + 12864) + r);
     }
 }

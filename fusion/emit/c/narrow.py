@@ -61,10 +61,11 @@ def narrow_pointers(block: Block, matrix: PackedMatrix) -> str:
     start = f"(const char *)o->inputs[0] - {first * row_stride(copy.columns) * FLOAT_BYTES}"
     text = f"  const char *narrow = {start};\n  const char *a = narrow + {copy.offset + first * copy.stride};\n"
     if block.precision == "int8":
+        corrections = f"(const int *)(column_scales + {matrix.scales})" if matrix.corrections else "0"
         text += (
             f"  const float *row_scales = (const float *)(narrow + {copy.scales}) + {first};\n"
             f"  const float *column_scales = o->weights + {matrix.matrix_elements} + column;\n"
-            f"  const int *corrections = (const int *)(column_scales + {matrix.scales});\n"
+            f"  const int *corrections = {corrections};\n"
         )
     return text
 

@@ -10,26 +10,25 @@ from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements
 from fusion.emit.layout import ALIGNMENT, round_up
 from fusion.target import Target
 
-# Of an int8 matrix: a scale a column, and what is added to its sums.
-_COLUMN_VECTORS = 2
-
 
 @dataclass(frozen=True)
 class PackedMatrix:
     """A packed matrix: its tiling, how many numbers of the inner dimension lie together for a column, and where it
-    ends; in fp32 numbers, of which the weights are an array."""
+    ends; in fp32 numbers, of which the weights are an array. Behind it lie ``scales`` of its columns, and as many
+    ``corrections`` of their sums; none where it needs none."""
 
     tiling: Tiling
     group: int
     groups: int
     panel_elements: int
     matrix_elements: int
-    scales: int
+    scales: int = 0
+    corrections: int = 0
 
     @property
     def elements(self) -> int:
         """With the scales of its columns, and what is added to their sums, where it has them."""
-        return self.matrix_elements + _COLUMN_VECTORS * self.scales
+        return self.matrix_elements + self.scales + self.corrections
 
 
 def packed_matrix(block: Block, target: Target) -> PackedMatrix:
@@ -39,7 +38,7 @@ def packed_matrix(block: Block, target: Target) -> PackedMatrix:
     if precision == "fp32":
         tiling = choose_tiling(rows, inner, columns, target)
         panel = tiling.panel(target) * inner
-        return PackedMatrix(tiling, 1, inner, panel, packed_elements(inner, columns, target, tiling), 0)
+        return PackedMatrix(tiling, 1, inner, panel, packed_elements(inner, columns, target, tiling))
     group = target.int8_group if precision == "int8" else 1
     groups = -(-inner // group)
     each = FLOAT_BYTES // PRECISION_BYTES[precision]
@@ -47,4 +46,5 @@ def packed_matrix(block: Block, target: Target) -> PackedMatrix:
     panel = groups * group * tiling.panel(target) // each
     elements = packed_elements(groups * group, columns, target, tiling) // each
     scales = round_up(columns, target.lanes) if precision == "int8" else 0
-    return PackedMatrix(tiling, group, groups, panel, round_up(elements, ALIGNMENT // FLOAT_BYTES), scales)
+    corrections = scales if target.int8_offset else 0
+    return PackedMatrix(tiling, group, groups, panel, round_up(elements, ALIGNMENT // FLOAT_BYTES), scales, corrections)

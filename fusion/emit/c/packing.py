@@ -9,6 +9,7 @@ import numpy as np
 from fusion.block import FLOAT_BYTES, Block, epilogue_vectors
 from fusion.emit.c.int8_packing import column_corrections, pack_int8, quantise_weights
 from fusion.emit.c.packed_matrix import packed_matrix
+from fusion.emit.c.rows import LookupTable, lookup_tables
 from fusion.emit.layout import ALIGNMENT, round_up
 from fusion.target import Target
 
@@ -21,6 +22,9 @@ def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) ->
     if block.anchor == "gemm":
         pack = _pack_int8 if block.precision == "int8" else _pack_matrix
         rest = pack(block, arrays.pop(0), target, packed)
+    elif block.anchor == "embeddings" and block.precision == "int8":
+        for table in lookup_tables(block, target)[0]:
+            rest = _pack_table(table, arrays.pop(0), target, rest)
     for array in arrays:
         rest = _pack_rows(array, target, rest)
     return packed
@@ -47,8 +51,22 @@ def _pack_int8(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray
     out.view(np.int8)[: numbers.size] = numbers
     out = out[layout.matrix_elements :]
     out[:columns] = scales
-    out[layout.scales :].view(np.int32)[:columns] = column_corrections(quantised, target.int8_offset)
-    return out[2 * layout.scales :]
+    out = out[layout.scales :]
+    if layout.corrections:
+        out.view(np.int32)[:columns] = column_corrections(quantised, target.int8_offset)
+    return out[layout.corrections :]
+
+
+def _pack_table(table: LookupTable, rows: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(entries, columns) as small whole numbers, rows padded to whole vectors, then the scales of the rows. Returns
+    what is left of ``out``."""
+    # Rows' scales are those of columns of weights; nothing limits pairs, which are not summed.
+    quantised, scales = quantise_weights(rows.T, None)
+    numbers = out.view(np.int8)[: table.entries * table.width].reshape(-1, table.width)
+    numbers[:, : rows.shape[1]] = quantised.T
+    out = out[numbers.size // FLOAT_BYTES :]
+    out[: table.entries] = scales
+    return out[round_up(table.entries, target.lanes) :]
 
 
 def _pack_rows(array: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
@@ -68,8 +86,7 @@ def weight_elements(block: Block, target: Target) -> int:
     if "tokens" in block.sizes:
         total += 4 * round_up(block.sizes["tokens"] + 1, target.lanes)
     if block.anchor == "embeddings":
-        entry = round_up(block.sizes["hidden"] // max(1, len(block.window_offsets)), target.lanes)
-        total += entry * sum(block.table_entries)
+        total += lookup_tables(block, target)[1]
     return total
 
 

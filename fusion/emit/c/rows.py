@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fusion.block import Block
+from dataclasses import dataclass
+
+from fusion.block import FLOAT_BYTES, Block
 from fusion.emit.c.narrow import narrow_result
 from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
@@ -14,33 +16,72 @@ _ROWS_A_TILE = 8
 def emit_embeddings(block: Block, target: Target) -> Unit:
     """``output[r] = epilogue(sum of table_i[ids_i[r]])``.
 
-    The weights hold the tables one after the other, then the epilogue's constants; rows are padded to whole vectors
-    with zeros.
+    The weights hold the tables one after the other, int8 ones with their rows' scales behind, then the epilogue's
+    constants; rows are padded to whole vectors with zeros.
     """
-    rows, width = block.sizes["rows"], round_up(block.sizes["hidden"], target.lanes)
-    entries = block.table_entries
     if block.window_offsets:
         return _emit_window(block, target)
-    terms, offset = [], 0
-    for index, count in enumerate(entries):
-        terms.append(f"o->weights + {offset}L + (long)((const int *)o->inputs[{index}])[r] * {width}")
-        offset += count * width
-    code = epilogue_code(block, block.sizes["hidden"], target, offset, first_operand=len(entries))
-    pointers = "".join(f"    const float *t{index} = {term};\n" for index, term in enumerate(terms))
-    value = " + ".join(f"pb_load(t{index} + n)" for index in range(len(terms)))
-    return _row_unit(block, rows, block.sizes["hidden"], target, code, pointers, value)
+    rows, hidden = block.sizes["rows"], block.sizes["hidden"]
+    tables, end = lookup_tables(block, target)
+    code = epilogue_code(block, hidden, target, end, first_operand=len(tables))
+    pointers = "".join(table.pointer(index) for index, table in enumerate(tables))
+    value = " + ".join(table.value(index) for index, table in enumerate(tables))
+    return _row_unit(block, rows, hidden, target, code, pointers, value)
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """A table among a block's weights: where it begins, and where the scales of int8 rows do (fp32 numbers); how wide
+    its rows are."""
+
+    entries: int
+    width: int
+    first: int
+    scales: int | None = None
+
+    def pointer(self, index: int) -> str:
+        """C that finds the row that position ``r`` looks up in table ``index``."""
+        entry = f"(long)((const int *)o->inputs[{index}])[r]"
+        if self.scales is None:
+            return f"    const float *t{index} = o->weights + {self.first}L + {entry} * {self.width};\n"
+        return (
+            f"    const signed char *t{index} = (const signed char *)(o->weights + {self.first}L) + "
+            f"{entry} * {self.width};\n"
+            f"    const float s{index} = o->weights[{self.scales}L + {entry}];\n"
+        )
+
+    def value(self, index: int) -> str:
+        """C of a vector of its numbers from ``n`` on."""
+        return f"pb_load(t{index} + n)" if self.scales is None else f"pb_load_table(t{index} + n) * s{index}"
+
+
+def lookup_tables(block: Block, target: Target) -> tuple[tuple[LookupTable, ...], int]:
+    """The tables of an embeddings block, and where they end among its weights, in fp32 numbers."""
+    width = round_up(block.sizes["hidden"] // max(1, len(block.window_offsets)), target.lanes)
+    tables, end = [], 0
+    for entries in block.table_entries:
+        if block.precision == "int8":
+            scales = end + entries * width // FLOAT_BYTES
+            tables.append(LookupTable(entries, width, end, scales))
+            end = scales + round_up(entries, target.lanes)
+        else:
+            tables.append(LookupTable(entries, width, end))
+            end += entries * width
+    return tuple(tables), end
 
 
 def _emit_window(block: Block, target: Target) -> Unit:
     """``output[r] = epilogue([table[ids[r + offset]] for each offset])``, zeros beyond the first and last row."""
     rows, columns = block.sizes["rows"], block.sizes["hidden"]
     offsets = block.window_offsets
-    part, (entries,) = columns // len(offsets), block.table_entries
-    width = round_up(part, target.lanes)
-    code = epilogue_code(block, columns, target, entries * width)
+    part = columns // len(offsets)
+    (table,), end = lookup_tables(block, target)
+    code = epilogue_code(block, columns, target, end)
+    copy = "pb_copy_neighbour(o->weights"
+    if table.scales is not None:
+        copy = f"pb_copy_table_neighbour((const signed char *)o->weights, o->weights + {table.scales}L"
     pieces = "".join(
-        f"    pb_copy_neighbour(o->weights, o->inputs[0], r + {offset}, {rows}, {width}, "
-        f"out + {index * part}, {part});\n"
+        f"    {copy}, o->inputs[0], r + {offset}, {rows}, {table.width}, out + {index * part}, {part});\n"
         for index, offset in enumerate(offsets)
     )
     return _row_unit(block, rows, columns, target, code, pieces, "pb_load(out + n)")

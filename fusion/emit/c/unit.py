@@ -53,6 +53,7 @@ def _headers(block: Block) -> str:
     text = '#include "rows.h"\n' if _ROW_FUNCTIONS & {block.anchor, *block.epilogue} else ""
     attributes = dict(block.attributes)
     narrow = {attributes.get(NARROW_RESULT), block.precision if NARROW_OPERAND in attributes else None} - {None}
+    text += '#include "int8_tables.h"\n' if block.anchor == "embeddings" and block.precision == "int8" else ""
     return text + "".join(f'#include "{precision}.h"\n' for precision in sorted(map(str, narrow)))
 
 

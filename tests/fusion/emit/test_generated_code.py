@@ -41,6 +41,13 @@ CASES = {
         {"epsilon": 1e-5, "narrow_operand": "0,20", "narrow_result": "int8"},
         "int8",
     ),
+    "embeddings_int8": make_block(
+        "embeddings",
+        {"rows": 20, "hidden": 24, "tables": 1, "entries0": 30},
+        ("layer_norm",),
+        {"epsilon": 1e-5},
+        "int8",
+    ),
     "attention_int8": make_block(
         "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "narrow_result": "int8"}
     ),

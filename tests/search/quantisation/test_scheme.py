@@ -120,8 +120,10 @@ def test_a_model_is_int8_only_within_the_context() -> None:
     assert 0 < np.abs(within - before).max() < 0.05
     np.testing.assert_array_equal(answers(model), before)
     names = [name for product in products_of(model) for name in product.modules]
+    with tables_in_int8(model):
+        tables_alone = answers(model)
     with in_precision(model, "int8", fp32=names):
-        np.testing.assert_array_equal(answers(model), before)
+        np.testing.assert_array_equal(answers(model), tables_alone)
     with in_precision(model, "fp32"):
         np.testing.assert_array_equal(answers(model), before)
 
@@ -131,10 +133,11 @@ def test_all_products_together_are_int8() -> None:
     model = model_of("classification")
     with in_precision(model, "int8"):
         together = answers(model)
-    seen = [answers(model)]
+    with tables_in_int8(model):
+        seen = [answers(model)]
     names = [name for product in products_of(model) for name in product.modules]
     for count in range(1, len(names) + 1):
-        with in_int8(model, names[:count]):
+        with in_int8(model, names[:count]), tables_in_int8(model):
             seen.append(answers(model))
         assert (seen[-1] != seen[-2]).any(), names[count - 1]
     np.testing.assert_array_equal(seen[-1], together)
@@ -149,9 +152,11 @@ def test_names_of_no_product_are_refused() -> None:
 def test_tables_are_int8_only_within_the_context() -> None:
     model = model_of("classification")
     before, table = answers(model), model.get_submodule("bert.embeddings.word_embeddings")
-    weight = table.weight.detach().clone()
+    ids = torch.arange(1, 16)
     with tables_in_int8(model):
-        expected, scales = integers_of(weight.numpy())
-        np.testing.assert_array_equal(table.weight.detach().numpy(), expected * scales)
+        levels, scales = integers_of(table.weight.detach().numpy()[ids])
+        np.testing.assert_array_equal(table(ids).detach().numpy(), levels * scales)
         assert (answers(model) != before).any()
-    np.testing.assert_array_equal(table.weight.detach().numpy(), weight.numpy())
+        table(ids).sum().backward()
+    assert table.weight.grad[ids].numpy() == pytest.approx(1.0, rel=1e-6), "straight through"
+    np.testing.assert_array_equal(answers(model), before)

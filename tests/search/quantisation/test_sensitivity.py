@@ -79,7 +79,7 @@ def test_never_more_than_a_tenth_stays_fp32(model: torch.nn.Module) -> None:
     assert found.share == pytest.approx(sum(shares[modules] for modules in shares if {*modules} <= {*found.fp32}))
     # What is too large is passed over, and smaller ones still find room.
     small = choose_fp32(model, distance_of(model), limit=0, most_share=shares[(NEXT,)] * 1.01)
-    assert small.fp32 == (NEXT,)
+    assert small.fp32 and DEAREST not in small.fp32 and small.share <= shares[(NEXT,)] * 1.01
     assert small.divergence > small.limit
 
 
