@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.architecture import Architecture
 from data.errors import InputError
-from fusion import compile_model, plan_architecture
+from fusion import Processor, compile_model, plan_architecture
 from fusion.block import NARROW_OPERAND, NARROW_RESULT
 from fusion.emit.memory import memory_bytes
 from fusion.emit.named import emitter_named
@@ -123,3 +126,26 @@ def test_modules_that_stay_fp32_are_named_as_the_checkpoint_names_them(tmp_path:
         compile_model(path, seq_len=16, precision="int8", fp32_modules=["bert.encoder.layer.7.output.dense"])
     with pytest.raises(InputError, match="fp32_modules"):
         compile_model(path, seq_len=16, fp32_modules=kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu"), [("aarch64-neon", "cortex-a53"), ("aarch64-dotprod", "cortex-a76"), ("aarch64-i8mm", "max")]
+)
+def test_arm_gives_the_same_answers_under_qemu(name: str, cpu: str, tmp_path: Path) -> None:
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None:
+        pytest.skip("qemu-user-static is not installed")
+    architecture = Architecture(2, 66, 3, 100, vocab_size=300, seq_len=20, labels=3)
+    model = compile_model(export(architecture, tmp_path), seq_len=20, precision="int8")
+    inputs = random_inputs(architecture, 13)
+    rows = {key: [int(value) for value in values[0]] for key, values in inputs.items()}
+    command = model.runner(Processor(target_named(name))).command("model", threads=2, warmup=1, runs=2, inputs=rows)
+    done = subprocess.run(
+        [emulator, "-cpu", cpu, *command], capture_output=True, text=True, timeout=120, check=False, env={}
+    )
+    assert done.returncode == 0, done.stderr
+    expected = model.run(inputs)[0]
+    # Rounding that falls the other way in a few numbers, no more.
+    assert (
+        np.abs(np.array(json.loads(done.stdout)["outputs"]["logits"]) - expected).max() <= 0.02 * np.abs(expected).max()
+    )
