@@ -289,6 +289,18 @@ def check_threads(spec: DeviceSpec, threads: int | None, unit: str = "cpu") -> i
     return chosen.count
 
 
+def check_precision(precision: str, units: Sequence[str]) -> None:
+    """Refuses products in int8 on a GPU, whose kernels have none.
+
+    Raises:
+        InputError: they are asked for.
+    """
+    from data.errors import InputError
+
+    if precision != "fp32" and "gpu" in units:
+        raise InputError(f"--precision {precision} is for --unit cpu: kernels for GPUs have no products in int8")
+
+
 def emit_json(document: Mapping[str, Any]) -> None:
     """Writes one JSON object to standard output; values that JSON does not know (NaN too) are a defect."""
     write_out(json.dumps(document, indent=2, allow_nan=False))

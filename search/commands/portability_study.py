@@ -27,14 +27,16 @@ EXAMPLES = """\b
 Examples:
   portability-study --devices host:1,host:2               this machine with one and with two threads, measured
   portability-study --devices host:1,host:2,host:2:avx2,host:1:sse     and with fewer instructions, compiled for each
+  portability-study --devices host,host:int8            the same models with their products in int8
   portability-study --devices host,host:gpu             its GPU as well, by the OpenCL driver that it has
   portability-study --devices host,s20,s10,mali --budget 50ms    phones that are not attached are simulated
   portability-study --table latencies.csv --json          rows of any source: device, layers, hidden, heads,
                                                           intermediate, seq_len, batch, latency_ms
 
-A device is NAME[:THREADS][:INSTRUCTIONS], or NAME:gpu. Instructions (avx512, avx2, sse, neon) restrict the compiled
-code of this machine to less than it has. Every model is measured in two sessions on each device; an interrupted study
-goes on where it stopped, and a second one measures only what is missing.
+A device is NAME[:THREADS][:INSTRUCTIONS][:int8], or NAME:gpu. Instructions (avx512, avx2, sse, neon) restrict the
+compiled code of this machine to less than it has; with int8 models' products are computed so. Every model is measured
+in two sessions on each device; an interrupted study goes on where it stopped, and a second one measures only what is
+missing.
 
 A table may also have the columns accuracy (of the model: then the most accurate model within a budget is the best, not
 the largest), session (rows of several sessions give the noise floor) and provenance (measured, simulated, published).
@@ -48,7 +50,7 @@ the largest), session (rows of several sessions give the noise floor) and proven
     "samples of a new device make it safe to choose models for it.",
     context_settings={"max_content_width": 110},
 )
-@click.option("--devices", help="Comma-separated devices, each NAME[:THREADS][:INSTRUCTIONS] or NAME:gpu.")
+@click.option("--devices", help="Comma-separated devices, each NAME[:THREADS][:INSTRUCTIONS][:int8] or NAME:gpu.")
 @click.option("--table", type=click.Path(path_type=Path), help="CSV table with a column device, instead of measuring.")
 @click.option("--features", help="Comma-separated feature columns of --table.  [default: the six hyperparameters]")
 @click.option("--budget", type=DURATION_MS, help="Latency budget, such as 50ms.  [default: quantiles of each device]")

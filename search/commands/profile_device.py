@@ -13,6 +13,7 @@ from search.commands._options import (
     SEED,
     Command,
     ProgressPrinter,
+    check_precision,
     check_threads,
     console,
     emit_json,
@@ -125,6 +126,7 @@ def main(
 
     spec = specification(device, serial)
     check_phone_options(spec, serial, allow_mismatch, simulated)
+    check_precision(precision, (unit,))
     threads = check_threads(spec, threads, unit)
     opened = open_or_advise(spec, serial, simulated, unit, allow_mismatch)
     try:

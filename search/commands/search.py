@@ -16,6 +16,7 @@ from search.commands._options import (
     SEED,
     SIZE_BYTES,
     Command,
+    check_precision,
     check_threads,
     run_command,
 )
@@ -246,7 +247,7 @@ def check(options: SearchOptions, stages: Stages) -> None:
 
     Raises:
         InputError: unknown device or teacher, a device named twice, a teacher that is too small or has too few
-            positions, more threads than cores, or general text that cannot be read.
+            positions, more threads than cores, products in int8 on a GPU, or general text that cannot be read.
         DataFileError: the values of --space are beyond the teacher's, or give no architecture.
         StoreError: the measurement store is damaged or cannot be opened.
     """
@@ -255,6 +256,7 @@ def check(options: SearchOptions, stages: Stages) -> None:
     from search.optimization.space import SearchSpace
 
     check_devices(options)
+    check_precision(options.precision, options.units)
     if options.corpus:
         read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.errors import DeviceError, InputError
 from data.progress import Progress, ProgressEvent
 from data.statistic import choose_statistic, usual_ms
@@ -28,18 +28,20 @@ PASSES = (12, 24)
 
 @dataclass(frozen=True)
 class StudyDevice:
-    """A device as named on the command line: ``name[:threads][:instructions]``, or ``name:gpu``; None stands for the
-    device's own."""
+    """A device as named on the command line: ``name[:threads][:instructions][:int8]``, or ``name:gpu``; None stands for
+    the device's own."""
 
     label: str
     name: str
     threads: int | None = None
     instructions: str | None = None
     unit: str = "cpu"
+    precision: Precision = "fp32"
 
     @classmethod
     def parse(cls, text: str) -> StudyDevice:
-        """Read ``host``, ``host:2``, ``host:2:avx2``, ``host:sse``, ``host:gpu`` or ``my-phone.toml:4``.
+        """Read ``host``, ``host:2``, ``host:2:avx2``, ``host:sse``, ``host:gpu``, ``host:int8`` or
+        ``my-phone.toml:4:int8``.
 
         Raises:
             InputError: after the colons stands something else.
@@ -47,14 +49,17 @@ class StudyDevice:
         name, *words = text.split(":")
         if name and words == ["gpu"]:
             return cls(text, name, unit="gpu")
+        precision: Precision = "int8" if words and words[-1] == "int8" else "fp32"
+        if precision == "int8":
+            words.pop()
         threads = int(words.pop(0)) if words and words[0].isdigit() else None
         instructions = words.pop(0) if words else None
         if words or not name or threads == 0 or instructions == "":
             raise InputError(
                 f"device {text!r}: after the colon stands a number of threads, then an instruction set, "
-                "as in host:2 or host:2:avx2; or gpu alone"
+                "as in host:2 or host:2:avx2, and perhaps int8; or gpu alone"
             )
-        return cls(text, name, threads, instructions)
+        return cls(text, name, threads, instructions, precision=precision)
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,12 @@ class OpenedDevice:
     label: str
     device: Device
     threads: int
+    precision: Precision = "fp32"
 
     @property
-    def identity(self) -> tuple[str, str, int]:
+    def identity(self) -> tuple[str, str, int, str]:
         """What the store keeps its rows apart by."""
-        return self.device.describe().fingerprint, self.device.unit, self.threads
+        return self.device.describe().fingerprint, self.device.unit, self.threads, self.precision
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def _opened(devices: Sequence[StudyDevice], progress: Progress) -> Iterator[list
 
     specs = [load_device(device.name) for device in devices]
     with ExitStack() as stack:
-        found: dict[tuple[str, str, int], OpenedDevice] = {}
+        found: dict[tuple[str, str, int, str], OpenedDevice] = {}
         for device, spec in zip(devices, specs, strict=True):
             opened = _open(device, spec, progress)
             stack.callback(opened.device.close)
@@ -136,7 +142,7 @@ def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDe
             ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
         )
         opened = open_device(spec, simulated=True, unit=device.unit)
-    return OpenedDevice(device.label, opened, threads.count)
+    return OpenedDevice(device.label, opened, threads.count, device.precision)
 
 
 def _measure(
@@ -156,7 +162,7 @@ def _measure(
     with alone(opened.device, progress):
         return measure_models(
             opened.device,
-            architectures,
+            [replace(architecture, precision=opened.precision) for architecture in architectures],
             threads=opened.threads,
             store=store,
             visits=visits,
@@ -172,8 +178,9 @@ def _table(device: Device, rows: Sequence[Measurement]) -> MeasuredTable:
     from surrogate.blocks.training_data import model_latencies
     from surrogate.tables.shared_models import session_noise
 
+    # Models of two precisions are the same ones, on two devices.
     documents = [
-        {**architecture.to_dict(), "batch": 1, "latency_ms": latency}
+        {**replace(architecture, precision="fp32").to_dict(), "batch": 1, "latency_ms": latency}
         for architecture, latency in zip(*model_latencies(rows), strict=True)
     ]
     noise = session_noise(_by_session(rows)) if device.provenance == "measured" else None

@@ -369,6 +369,7 @@ def test_trials_run_on_a_ray_cluster_that_is_started_for_them(
         (["--task", "none.toml"], "cannot read none.toml"),
         (["--effort", "some"], "brief"),
         (["--latency-from", "parameters"], "unfused"),
+        (["--precision", "auto", "--unit", "cpu,gpu"], "--precision auto is for --unit cpu"),
         (["--corpus", "nowhere.txt"], "nowhere.txt: No such file"),
         (["--corpus", "."], "Is a directory"),
         (["--task", "none.toml", "--data-dir", "."], "--data-dir .: none.toml describes its task"),

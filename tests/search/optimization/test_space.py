@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -167,3 +168,19 @@ def test_the_teacher_is_scaled_in_all_sizes_alike() -> None:
     for smaller, larger in pairwise(sizes):
         assert all(low <= high for low, high in zip(smaller, larger, strict=True))
     assert all(abs(a.hidden / 384 - a.intermediate / 1536) < 0.15 for a in scaled)
+
+
+def test_every_size_is_there_in_each_precision() -> None:
+    single = SearchSpace.from_teacher(MINILM, seq_len=128, labels=2)
+    both = SearchSpace.from_teacher(MINILM, seq_len=128, labels=2, precisions=("fp32", "int8"))
+    count = len(single.architectures())
+    assert both.architectures()[:count] == single.architectures()
+    assert [replace(each, precision="fp32") for each in both.architectures()[count:]] == [*single.architectures()]
+    points = both.encode(both.architectures())
+    assert np.array_equal(points[:count, :-1], single.encode(single.architectures()))
+    assert np.array_equal(points[:count, :-1], points[count:, :-1])
+    assert points[:, -1].tolist() == [0.0] * count + [1.0] * count
+    assert [each.precision for each in both.teachers] == ["fp32", "int8"]
+    assert {each.precision for each in both.uniformly_scaled()} == {"int8"}
+    small = both.smallest
+    assert small.precision == "int8" and model_bytes(small) < model_bytes(replace(small, precision="fp32"))

@@ -62,6 +62,19 @@ def test_a_device_is_a_name_threads_and_instructions(text: str, expected: tuple[
     assert (device.label, device.name, (device.threads, device.instructions)) == (text, "host", expected)
 
 
+def test_int8_is_a_device_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(home))
+    device = StudyDevice.parse("host:2:avx2:int8")
+    assert (device.threads, device.instructions, device.precision) == (2, "avx2", "int8")
+    both = [StudyDevice.parse("s20"), StudyDevice.parse("s20:int8")]
+    with MeasurementStore.open() as store:
+        tables = measured_tables(both, store, 12, 0, no_progress)
+    exact, narrow = (tables[each.label].rows for each in both)
+    same = exact.merge(narrow, on=["layers", "hidden", "heads", "intermediate"])
+    assert len(same) == len(exact) == len(narrow) == 12
+    assert (same["latency_ms_x"] != same["latency_ms_y"]).all()
+
+
 def test_the_gpu_is_a_device_of_its_own() -> None:
     device = StudyDevice.parse("s20:gpu")
     assert (device.label, device.name, device.unit, device.threads) == ("s20:gpu", "s20", "gpu", None)
