@@ -62,7 +62,7 @@ PB_INLINE pb_ivec pb_imax(const pb_ivec a, const pb_ivec b) {
 
 /* The largest magnitude of a row. The bits of magnitudes, as whole numbers, have the order of the magnitudes, and those
    of NaN lie above them all. */
-PB_INLINE float pb_largest(const float *row, const int columns) {
+PB_INLINE float pb_largest_magnitude(const float *row, const int columns) {
   const pb_ivec magnitude = (pb_ivec){0} + 0x7fffffff;
   const int blocks = columns / PB_INT8_BLOCK;
   pb_ivec most[4] = {0};
@@ -96,7 +96,7 @@ PB_INLINE void pb_quantise_block(const pb_vec *x, const float factor, char *out)
    constants after inlining. */
 PB_INLINE void pb_quantise_row(const float *restrict row, const int columns, const int padded, void *restrict out,
                                float *restrict scale) {
-  const float largest = pb_largest(row, columns);
+  const float largest = pb_largest_magnitude(row, columns);
   const int none = largest < PB_INT8_LEAST;
   const float factor = none ? 0.0f : 127.0f / largest;
   *scale = none ? 0.0f : largest / 127.0f;

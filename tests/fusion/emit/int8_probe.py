@@ -39,11 +39,17 @@ def build_probe(
     lists = {"PB_TILES": tiles, "PB_ROWS": rows}
     text = "".join(f"#define {name}(X) {''.join(f'X{pair}' for pair in pairs)}\n" for name, pairs in lists.items())
     (folder / "probe.c").write_text(text + SOURCE.read_text())
-    kernel = (f"-mcpu={target.cpu}", *target.flags, f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-I", str(RUNTIME))
-    _zig(target, *kernel, *FLAGS, "-c", folder / "probe.c", "-o", folder / "probe.o")
+    compile_units(target, [folder / "probe.c"])
     # Linked for every processor, as the toolchain does: zig builds a C library for each it is told of.
     _zig(target, "-static", folder / "probe.o", "-o", folder / "probe")
     return folder / "probe"
+
+
+def compile_units(target: Target, sources: Sequence[Path]) -> None:
+    """Objects beside the sources."""
+    kernel = (f"-mcpu={target.cpu}", *target.flags, f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-I", str(RUNTIME))
+    for source in sources:
+        _zig(target, *kernel, *FLAGS, "-c", source, "-o", source.with_suffix(".o"))
 
 
 def _zig(target: Target, *words: str | Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fusion import host_target, make_block
+from fusion.block import NARROW_RESULT
+from fusion.emit.c import emit_block
 from fusion.emit.c.int8_packing import column_corrections, int8_matrix_bytes, pack_int8, quantise_weights
 from fusion.target import TARGETS, Target
-from tests.fusion.emit.int8_probe import Product, build_probe, row_case, run_probe
+from tests.fusion.emit.int8_probe import Product, build_probe, compile_units, row_case, run_probe
 
 INNER = (1, 2, 3, 4, 5, 8, 63, 64, 129, 768, 4096)
 TILES = ((1, 1), (1, 4), (3, 2), (4, 1), (5, 2))
@@ -88,6 +91,16 @@ def test_sums_equal_int64_and_rows_are_rounded_to_nearest(name: str, tmp_path: P
         assert scale == expected
         assert np.array_equal(stored, numbers), (row.size, np.flatnonzero(stored != numbers))
     assert results.read() == b""
+
+
+def test_every_end_of_a_row_compiles_with_a_narrow_copy(tmp_path: Path) -> None:
+    ends = {"l2_norm": {"inside": 0.0, "floor": 1e-12, "outside": 0.0}, "layer_norm": {"epsilon": 1e-5}}
+    sources = []
+    for step, attributes in ends.items():
+        block = make_block("rowwise", {"rows": 20, "columns": 70}, (step,), {**attributes, NARROW_RESULT: "int8"})
+        sources.append(tmp_path / f"{step}.c")
+        sources[-1].write_text(emit_block(block, host_target()).source)
+    compile_units(host_target(), sources)
 
 
 def test_weights_are_quantised_by_column_to_the_nearest_whole_number() -> None:
