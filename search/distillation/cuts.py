@@ -15,6 +15,7 @@ from search.learning.divergence import divergence
 from search.learning.encoding import encode
 from search.learning.training import seeded
 from search.learning.units import Units
+from search.quantisation.products import in_precision
 from search.records import Divergence
 from search.students.basis import kept_basis
 from search.teachers.answers import kept_answers
@@ -32,7 +33,8 @@ def cut_divergences(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Iterator[Divergence]:
-    """How far each student, as it is cut, is from its teacher on the first of ``task.dev``, in the order given.
+    """How far each student, as it is cut and in its precision, is from its teacher on the first of ``task.dev``, in the
+    order given.
 
     The cuts are those that :func:`~search.distillation.distillation.distill` begins with.
 
@@ -59,6 +61,7 @@ def cut_divergences(
         progress(ProgressEvent("cuts", done, len(architectures), architecture.name))
         with quiet_transformers(), seeded(seed):
             student = cut_student(model, encoded, basis, architecture, seed)
-            found = divergence(task.kind, predict(student, held), wanted, units)
+            with in_precision(student, architecture.precision):
+                found = divergence(task.kind, predict(student, held), wanted, units)
         yield found
     progress(ProgressEvent("cuts", len(architectures), len(architectures), ""))
