@@ -64,9 +64,10 @@ INT8_LOSS = 0.004
 
 
 def true_ms(architecture: Architecture) -> float:
-    """Latency that grows with the work of an encoder."""
+    """Latency that grows with the work of an encoder, half as fast in int8."""
     a = architecture
-    return 0.05 + a.layers * a.hidden * (4 * a.hidden + 2 * a.intermediate) / 5e5
+    work = a.layers * a.hidden * (4 * a.hidden + 2 * a.intermediate)
+    return 0.05 + work / (5e5 if a.precision == "fp32" else 1e6)
 
 
 # Without fusion each layer takes a time of its own; by operations alone nothing else takes any.
@@ -83,10 +84,9 @@ def memory(architecture: Architecture) -> int:
 
 
 def true_score(architecture: Architecture) -> float:
-    """Accuracy that grows with latency, a little more with depth, up to the teacher's."""
-    return round(
-        0.9 - 0.3 * float(np.exp(-true_ms(architecture))) + 0.002 * min(architecture.layers, TEACHER.layers), 6
-    )
+    """Accuracy in fp32 that grows with the latency there, a little more with depth, up to the teacher's."""
+    latency_ms = true_ms(replace(architecture, precision="fp32"))
+    return round(0.9 - 0.3 * float(np.exp(-latency_ms)) + 0.002 * min(architecture.layers, TEACHER.layers), 6)
 
 
 def error_of(score: float, task: Task) -> float:
