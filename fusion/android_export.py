@@ -103,4 +103,4 @@ def _machine(model: CompiledModel, gpu_family: str | None) -> Machine:
         return phones_gpu("other" if gpu_family is None else gpu_family)
     if gpu_family is not None:
         raise InputError("a family of GPUs is for models that are compiled for the GPU")
-    return phones_processor()
+    return phones_processor(model.precision)

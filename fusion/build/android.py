@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,15 +12,19 @@ from data.errors import InputError, StoreError, UnknownNameError
 from data.kept import read_sealed
 from fusion.build.machine import Gpu, Machine, Processor
 from fusion.build.toolchain import GPU_SOURCES, NOTHING, RUNTIME_SOURCES, Addition, toolchain
+from fusion.emit.c.levels import in_levels, signed_rows
+from fusion.emit.c.program import emit_table
 from fusion.emit.opencl.family import FAMILIES
 from fusion.emit.program import Program
-from fusion.target import target_named
+from fusion.target import Target, target_named
 
 # Targets by Android's names of its 64-bit ABIs. What an ABI has, every device has: Armv8.0 with NEON, or SSE4.2 with
 # POPCNT, as the emulator does.
 ABIS: Mapping[str, str] = MappingProxyType({"arm64-v8a": "aarch64-neon", "x86_64": "x86_64-sse"})
 # Of phones' GPUs; those whose kernels run on a processor's cores are no phone's.
 GPU_FAMILIES = ("adreno", "mali", "other")
+# Also compiled for int8 products: what phones have had since about 2018. Both levels read the same weights.
+BETTER: Mapping[str, str] = MappingProxyType({"arm64-v8a": "aarch64-dotprod"})
 # The least that OpenCL 1.2 allows an image of one axis, in texels.
 _LEAST_TEXELS = 65536
 
@@ -46,13 +50,18 @@ def checked_name(name: str) -> str:
     return name
 
 
-def phones_processor() -> Processor:
-    """What programs for an app's processor are laid out for, on every ABI.
+def phones_processor(precision: str = "fp32") -> Processor:
+    """What programs for an app's processor are laid out for, on every ABI, with products in a precision.
 
     Vectors have as many bytes on all of them, so that code and weights may be the same; the emulator's processor has
-    half the registers that the tiles are made for, and takes longer.
+    half the registers that the tiles are made for, and takes longer. Tiles of int8 products are those for dot products.
+
+    Raises:
+        InputError: apps' libraries have no products in that precision.
     """
-    return Processor(target_named(ABIS["arm64-v8a"]))
+    if precision not in ("fp32", "int8"):
+        raise InputError(f"an app's library for processors has products in fp32 or int8, not in {precision}")
+    return Processor(target_named((BETTER if precision == "int8" else ABIS)["arm64-v8a"]))
 
 
 def phones_gpu(family: str) -> Gpu:
@@ -82,7 +91,8 @@ def app_libraries(
 ) -> Mapping[str, bytes]:
     """``lib<name>.so`` for each ABI, of a program laid out for ``machine``: one of the two above, or a phone's GPU.
 
-    They read the same weights. What else goes into them is exported as well, where it has default visibility.
+    They read the same weights. What else goes into them is exported as well, where it has default visibility. int8
+    products are there for phones with dot products and for those without.
 
     Raises:
         InputError: the name is none for a library.
@@ -90,13 +100,27 @@ def app_libraries(
         StoreError: the cache was changed meanwhile.
     """
     runtime = RUNTIME_SOURCES if isinstance(machine, Processor) else GPU_SOURCES
-    sources, name = [*machine.sources([program]), *addition.sources], checked_name(name)
-    runtime = (*runtime, *addition.files)
+    name, runtime = checked_name(name), (*runtime, *addition.files)
     libraries = {}
     for abi, target in ABIS.items():
-        file = toolchain(target_named(target), cache_dir).bionic_library(sources, name, runtime)
+        sources, others = _sources(program, machine, abi)
+        compiler = toolchain(target_named(target), cache_dir)
+        file = compiler.bionic_library([*sources, *addition.sources], name, runtime, others)
         content = read_sealed(file)
         if content is None:
             raise StoreError(f"the compiled library {file} was changed or removed while it was read")
         libraries[abi] = content
     return MappingProxyType(libraries)
+
+
+def _sources(program: Program[Any], machine: Machine, abi: str) -> tuple[list[str], Mapping[Target, Sequence[str]]]:
+    """C of the program for an ABI, and what is compiled for other targets than the ABI's own."""
+    if not isinstance(machine, Processor):
+        return machine.sources([program]), {}
+    units = {unit.block.hash: unit for unit in program.units}
+    ordered, table = [units[name] for name in sorted(units)], emit_table([program])
+    if abi not in BETTER:
+        return [*map(signed_rows, ordered), table], {}
+    better = target_named(BETTER[abi])
+    levels = in_levels(ordered, better)
+    return [*levels.plain, table], {better: levels.better}

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from data.errors import StoreError, ToolchainError
 from data.home import home
@@ -135,8 +136,15 @@ class Toolchain:
         flags = bionic.EXECUTABLE_FLAGS
         return self._for_bionic("bionic-runner", flags, (*sources, *addition.sources), runtime, frozenset())
 
-    def bionic_library(self, sources: Sequence[str], name: str, runtime: Sequence[str] = RUNTIME_SOURCES) -> Path:
-        """A shared library ``lib<name>.so`` for apps: generated sources and files of the runtime's folder.
+    def bionic_library(
+        self,
+        sources: Sequence[str],
+        name: str,
+        runtime: Sequence[str] = RUNTIME_SOURCES,
+        others: Mapping[Target, Sequence[str]] = MappingProxyType({}),
+    ) -> Path:
+        """A shared library ``lib<name>.so`` for apps: generated sources and files of the runtime's folder, and sources
+        that are compiled for ``others`` of the machine's targets.
 
         It exports what these give default visibility, as ``PB_API`` does, and nothing else.
 
@@ -145,10 +153,16 @@ class Toolchain:
         """
         file = f"lib{name}.so"
         flags = (*bionic.LIBRARY_FLAGS, f"-Wl,-soname,{file}")
-        return self._for_bionic(file, flags, sources, (*runtime, *bionic.HEADER_SOURCES), bionic.PRINTING)
+        return self._for_bionic(file, flags, sources, (*runtime, *bionic.HEADER_SOURCES), bionic.PRINTING, others)
 
     def _for_bionic(
-        self, name: str, linking: Sequence[str], sources: Sequence[str], runtime: Sequence[str], without: Set[str]
+        self,
+        name: str,
+        linking: Sequence[str],
+        sources: Sequence[str],
+        runtime: Sequence[str],
+        without: Set[str],
+        others: Mapping[Target, Sequence[str]] = MappingProxyType({}),
     ) -> Path:
         stubs = [str(self._stub(library, without)) for library in bionic.FUNCTIONS]
         compiler = Path(str(metadata.distribution("ziglang").locate_file("ziglang")))
@@ -156,7 +170,7 @@ class Toolchain:
         triple = f"{self.target.machine}-linux-{bionic.ANDROID}"
         product = _Product(name, triple, (*linking, *stubs), compiling, self.target.static_triple)
         try:
-            return self._make(product, sources, runtime)
+            return self._make(product, sources, runtime, others)
         except ToolchainError as error:
             if refused := bionic.refused_name(str(error)):
                 what = "library" if name.endswith(".so") else "runner"
@@ -166,14 +180,29 @@ class Toolchain:
                 raise ToolchainError(problem) from error
             raise
 
-    def _make(self, product: _Product, sources: Sequence[str], runtime: Sequence[str]) -> Path:
+    def _make(
+        self,
+        product: _Product,
+        sources: Sequence[str],
+        runtime: Sequence[str],
+        others: Mapping[Target, Sequence[str]] = MappingProxyType({}),
+    ) -> Path:
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         kernel_flags, runtime_flags = self._kernel_flags(product), self._runtime_flags(product)
         units = [(source, kernel_flags) for source in sources]
+        for target, texts in others.items():
+            other_flags = replace(self, target=target)._kernel_flags(product)
+            units += [(text, other_flags) for text in texts]
         units += [((RUNTIME / file).read_text(encoding="utf-8"), runtime_flags) for file in runtime]
         flags = ["-target", product.linked_for or product.triple, *product.linking, *self.flags]
         key = _digest(
-            self.version, *flags, *kernel_flags, *runtime_flags, _header_digest(), *(text for text, _ in units)
+            self.version,
+            *flags,
+            *kernel_flags,
+            *runtime_flags,
+            _header_digest(),
+            *(text for text, _ in units),
+            *(target.name for target in others),
         )
         result = self.cache_dir / f"{key}-{product.name}"
         if read_sealed(result) is None:

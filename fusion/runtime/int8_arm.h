@@ -118,9 +118,9 @@ PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restr
 #define PB_INT8_GROUP 4
 /* Without a dot product: eight products in 16 bits, those of two groups added there (2 * 127 * 128 fits), then in pairs
    to 32 bits. A register holds two columns, two sums each. */
-PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restrict a, const long a_stride,
-                            const void *restrict b, const long groups, const int fetch, const char *ahead,
-                            pb_ivec sums[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+PB_INLINE void pb_int8_few(const int rows, const int vectors, const void *restrict a, const long a_stride,
+                           const void *restrict b, const long groups, const int fetch, const char *ahead,
+                           pb_ivec sums[PB_MAX_ROWS][PB_MAX_VECTORS]) {
   const signed char *x = a, *w = b;
   int32x4_t halves[PB_MAX_ROWS][2 * PB_MAX_VECTORS];
   PB_UNROLL for (int r = 0; r < rows; r++)
@@ -151,6 +151,16 @@ PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restr
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++)
       sums[r][v] = (pb_ivec)vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]);
+}
+
+/* Tiles that were chosen for dot products have more rows than registers hold here: a few at a time. */
+PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restrict a, const long a_stride,
+                            const void *restrict b, const long groups, const int fetch, const char *ahead,
+                            pb_ivec sums[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+  const int most = vectors > 2 ? 3 : 4;
+  PB_UNROLL for (int r = 0; r < rows; r += most)
+    pb_int8_few(rows - r < most ? rows - r : most, vectors, (const char *)a + r * a_stride, a_stride, b, groups,
+                fetch && !r, ahead, sums + r);
 }
 #endif
 

@@ -1,10 +1,13 @@
-/* int8 on x86: unsigned bytes of rows times signed bytes of weights. */
+/* int8 on x86: unsigned bytes of rows times signed bytes of weights. In an app's library, whose weights are laid out for
+   ARM, rows are signed as there: PB_INT8_OFFSET is 0 (fusion/emit/c/levels.py). */
 #ifndef POCKETBERT_INT8_X86_H
 #define POCKETBERT_INT8_X86_H
 #include <immintrin.h>
 
 #define PB_INT8_GROUP 4
+#ifndef PB_INT8_OFFSET
 #define PB_INT8_OFFSET 128
+#endif
 
 /* sum + x * w, four products a lane. Without VNNI two of them are added in 16 bits: the packer sees to it that weights
    of 0 .. 1 and of 2 .. 3 in a group are small enough (fusion/emit/c/int8_packing.py). */
@@ -40,7 +43,13 @@ PB_INLINE pb_ivec pb_bytes(const pb_ivec *x) {
 }
 #else
 PB_INLINE pb_ivec pb_dot(const pb_ivec sum, const pb_ivec x, const pb_ivec w) {
+#if PB_INT8_OFFSET
   return sum + (pb_ivec)_mm_madd_epi16(_mm_maddubs_epi16((__m128i)x, (__m128i)w), _mm_set1_epi16(1));
+#else
+  const __m128i wide = _mm_cvtepi8_epi16((__m128i)x), upper = _mm_srli_si128((__m128i)w, 8);
+  const __m128i low = _mm_madd_epi16(wide, _mm_cvtepi8_epi16((__m128i)w));
+  return sum + (pb_ivec)_mm_hadd_epi32(low, _mm_madd_epi16(wide, _mm_cvtepi8_epi16(upper)));
+#endif
 }
 PB_INLINE pb_ivec pb_nearest(const pb_vec x) { return (pb_ivec)_mm_cvtps_epi32((__m128)x); }
 PB_INLINE pb_ivec pb_bytes(const pb_ivec *x) {

@@ -120,7 +120,7 @@ def _apps_machine(device: Device, compiled: Any) -> Machine:
     from fusion.emit.opencl.family import family_of
 
     if device.unit == "cpu":
-        return phones_processor()
+        return phones_processor(compiled.precision)
     machine, gpu = _machine(device, compiled), device.spec.gpu
     timed = machine if isinstance(machine, Gpu) else None
     family = timed.family if timed else family_of(gpu.name if gpu else "")

@@ -26,6 +26,8 @@ pytestmark = [
 ]
 
 TOLERANCE = 1e-4
+# Where this machine multiplies pairs of bytes, the largest of them are made smaller (Target.int8_pair_limit).
+INT8_TOLERANCE = 0.02
 SEQ_LEN = 7
 NAME = "tiny"
 # What an asset in an APK is aligned to, where it was not compressed.
@@ -46,6 +48,13 @@ def model(onnx: Path, shared_home: None) -> CompiledModel:
 @pytest.fixture(scope="module")
 def app(model: CompiledModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_android(model, tmp_path_factory.mktemp("app"), NAME)
+
+
+@pytest.fixture(scope="module")
+def int8_app(onnx: Path, shared_home: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_android(
+        compile_model(onnx, seq_len=SEQ_LEN, precision="int8"), tmp_path_factory.mktemp("int8_app"), NAME
+    )
 
 
 def fed(port: Port) -> np.ndarray:
@@ -83,6 +92,19 @@ def test_a_library_computes_what_this_machines_does(abi: str, app: Path, model: 
     made, expected = numbers(done.stdout), expected_of(model)
     assert made.shape == expected.shape and np.abs(made - expected).max() < TOLERANCE
     assert np.abs(expected).max() > 0.1
+
+
+@pytest.mark.parametrize(("abi", "processors"), [("x86_64", ["x86_64"]), ("arm64-v8a", ["cortex-a53", "max"])])
+def test_int8_products_run_with_dot_products_and_without(
+    abi: str, processors: list[str], onnx: Path, int8_app: Path, tmp_path: Path
+) -> None:
+    model = compile_model(onnx, seq_len=SEQ_LEN, precision="int8")
+    command = make_app(tmp_path, abi)
+    runs = [run_app(command, int8_app, abi, tmp_path / "archive", QEMU_CPU=name) for name in processors]
+    assert [(done.returncode, done.stderr) for done in runs] == [(0, "")] * len(runs)
+    made, expected = numbers(runs[0].stdout), expected_of(model)
+    assert made.shape == expected.shape and np.abs(made - expected).max() < INT8_TOLERANCE
+    assert {done.stdout for done in runs} == {runs[0].stdout}
 
 
 @pytest.mark.parametrize("abi", ABIS)
