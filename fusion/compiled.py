@@ -33,9 +33,9 @@ from fusion.target import Target, host_target
 
 _LONGEST = 1 << 16
 _MOST_RUNS = 1_000_000
-# What code is generated for.
+# Units and precisions that code is generated for, and which of them have products that may stay fp32.
 _NARROW_PRODUCTS = (("cpu", "int8"),)
-_PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("gpu", "fp32"), ("gpu", "fp16"))
+PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("gpu", "fp32"), ("gpu", "fp16"))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def compile_model(
         raise InputError(f"fuse must be True or False, not {fuse!r}")
     if target is not None and not isinstance(target, Target):
         raise InputError(f"target must be a Target, such as target_named(...) gives, not {target!r}")
-    if (unit, precision) not in _PRECISIONS:
+    if (unit, precision) not in PRECISIONS:
         raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
     if unit == "gpu" and target is not None:
         raise InputError("target is a processor's instruction set: unit 'gpu' takes none")
@@ -267,7 +267,7 @@ def _gpu_for(plan: Plan, tune: bool) -> Machine:
 
 
 def _told_precisions() -> str:
-    return ", ".join(f"{unit} with {precision}" for unit, precision in _PRECISIONS)
+    return ", ".join(f"{unit} with {precision}" for unit, precision in PRECISIONS)
 
 
 def _path(source: object) -> Path:

@@ -64,6 +64,8 @@ def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: Ru
         (("--unit", "gpu", "--threads", "2"), ("--threads", "--unit cpu")),
         (("--tune",), ("--tune", "--unit gpu")),
         (("--precision", "fp16"), ("--precision fp16", "--unit gpu")),
+        (("--precision", "int8", "--unit", "gpu"), ("--precision int8", "--unit cpu")),
+        (("--precision", "int8", "--fusion-cost", "measured"), ("--fusion-cost", "fp32")),
     ],
 )
 def test_mistakes_are_one_line(options: tuple[str, ...], parts: tuple[str, ...], run_command: RunCommand) -> None:
@@ -83,6 +85,19 @@ def test_the_gpu_tells_its_execution_and_who_differs(model: Path, run_command: R
     assert len(summary["block_ms"]) == summary["blocks"] and bench["differing"] == []
     shown = " ".join(done.stderr.split())
     assert f"fp16, {summary['launches']} launches a run" in shown and "kernels ran in" in shown
+
+
+def test_int8_for_a_phone_is_compiled_for_its_instructions(
+    model: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    options = ("--seq-len", "16", "--device", "s20", "--precision", "int8", "--export", tmp_path / "out", "--json")
+    done = run_command("fuse-model", model, *options, timeout=240)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)["summary"]
+    assert (summary["target"], summary["precision"]) == ("aarch64-dotprod", "int8")
+    assert "aarch64-dotprod, int8, 8 threads" in done.stderr
+    assert (tmp_path / "out" / "weights.bin").stat().st_size >= summary["weight_bytes"]
+    assert summary["weight_bytes"] < 0.5 * model.stat().st_size
 
 
 def test_without_a_driver_it_is_said_what_was_tried(model: Path, run_command: RunCommand) -> None:

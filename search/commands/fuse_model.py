@@ -35,6 +35,7 @@ Examples:
   fuse-model ./my-checkpoint --seq-len 64 --export out     library, static runner, weights, tokenizer
   fuse-model bert.onnx --device s20 --export out           the same for a phone
   fuse-model bert.onnx --export-android app/src/main --name sentiment  libraries and weights for an Android app
+  fuse-model bert-base --precision int8 --bench            8-bit products, timed beside fp32
   fuse-model bert-base --unit gpu --precision fp16 --tune --bench  on this machine's GPU, by its OpenCL driver
 """
 
@@ -52,10 +53,10 @@ Examples:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16"]),
+    type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Of activations and matrices: half with --unit gpu; sums, residuals and outputs stay fp32.",
+    help="Of matrices and of what they multiply: int8 on a CPU, fp16 with --unit gpu; all else stays fp32.",
 )
 @click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
@@ -129,14 +130,14 @@ def main(
     renames = parse_renames(rename)
     spec = load_device(device)
     engines = _engines(compare)
-    _check(spec, unit, precision, bool(engines) or unfused or fusion_cost == "measured")
+    measured = fusion_cost == "measured"
+    _check(spec, unit, precision, measured, bool(engines) or unfused)
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
     exports = Exports(export_dir, android_dir, name, gpu_family, tokenizer_dir)
     exports.check(unit)
     settings = EngineSettings(check_threads(spec, threads), litert_python)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
-        measured = fusion_cost == "measured" and not no_fusion
         kind = {"unit": unit, "precision": precision, "tune": tune}
         compiled = _compile(files, spec, settings.threads, renames, kind, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name} | exports.write(compiled, model)
@@ -157,16 +158,21 @@ def _engines(names: str) -> list[str]:
     return engines
 
 
-def _check(spec: DeviceSpec, unit: str, precision: str, compares: bool) -> None:
+def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares: bool) -> None:
+    """Refuse what the unit has no use for, and what cannot be timed."""
     from data.errors import InputError
+    from fusion.compiled import PRECISIONS
 
     if unit == "gpu":
         _check_gpu(spec)
     elif "--tune" in given_options():
         raise InputError("--tune times tiles on the GPU: it needs --unit gpu")
-    elif precision != "fp32":
-        raise InputError(f"--precision {precision} is for --unit gpu; code for CPUs is fp32")
-    if compares and spec.kind != "host":
+    if (unit, precision) not in PRECISIONS:
+        units = " or ".join(f"--unit {able}" for able, known in PRECISIONS if known == precision)
+        raise InputError(f"--precision {precision} is for {units}, not for --unit {unit}")
+    if measured and precision != "fp32":
+        raise InputError("--fusion-cost measured times blocks in fp32: it needs --precision fp32")
+    if (measured or compares) and spec.kind != "host":
         raise InputError(
             "--compare, --unfused and --fusion-cost measured time on this machine; they need --device host"
         )

@@ -40,7 +40,7 @@ def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _target(summary: Mapping[str, Any]) -> str:
     if summary["unit"] == "cpu":
-        return f"{summary['target']}, {_count(summary['threads'], 'thread')}"
+        return f"{summary['target']}, {summary['precision']}, {_count(summary['threads'], 'thread')}"
     return f"{summary['target']}, {summary['precision']}, {summary['launches']} launches a run"
 
 
