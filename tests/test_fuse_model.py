@@ -121,6 +121,23 @@ def test_a_phone_tells_its_execution_too(
     assert summary["execution"]["peak_gflops"] is None
 
 
+def test_a_benchmark_in_int8_shows_fp32_beside_it(
+    model: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POCKETBERT_HOME", str(home))
+    with pytest.raises(SystemExit) as ended:
+        main.main(
+            [str(model), "--seq-len", "16", "--precision", "int8", "--bench", "--rounds", "1", "--json"], "fuse-model"
+        )
+    assert not ended.value.code
+    output = capsys.readouterr()
+    document = json.loads(output.out)
+    assert document["summary"]["precision"] == "int8" and document["bench"]["differing"] == []
+    assert [row["engine"] for row in document["bench"]["engines"]] == ["pocketbert", "pocketbert fp32"]
+    assert 1e-5 < document["bench"]["max_abs_difference"]["pocketbert"] < 0.1
+    assert "int8, " in output.err and "pocketbert fp32" in output.err
+
+
 def test_ctrl_c_shows_the_finished_rounds(model: Path, tmp_path: Path, home: Path) -> None:
     argv = command_line("fuse-model")
     # A shell that started the tests in the background has this signal ignored.

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from data.errors import EngineUnavailableError, InputError
 from fusion.compare.benchmark import PAUSE, EngineTiming, time_in_turn
-from fusion.compare.engines import Call, EngineSettings, Inputs, ModelFiles, check_engine, open_engine
+from fusion.compare.engines import EngineSettings, Inputs, ModelFiles, Run, check_engine, open_engine
 from fusion.compiled import CompiledModel
 
-OURS, UNFUSED = "pocketbert", "pocketbert unfused"
+OURS, UNFUSED, IN_FP32 = "pocketbert", "pocketbert unfused", "pocketbert fp32"
 # A median this much above the minimum tells of other programs, not of the engine.
 _UNSTEADY = 1.25
-# Outputs of the same model differ by no more than this share of the largest, or of one.
-_MOST_DIFFERENCE = {"fp32": 1e-3, "fp16": 1e-2}
+# Outputs of the same model differ by no more than this share of the largest, or of one. In int8 that is from fp32: each
+# product's operands are off by up to half of 127 steps, those of engines that have one scale a matrix by more.
+_MOST_DIFFERENCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.3}
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Times of all engines, ours first; why others are missing; the largest absolute difference of their outputs
-    from ours, and who differs by more than rounding explains. ``rounds`` of ``planned`` are finished: fewer after
-    Ctrl-C."""
+    from ours (in int8, of all from ours in fp32), and who differs by more than rounding explains. ``rounds`` of
+    ``planned`` are finished: fewer after Ctrl-C. ``how`` tells what engines' tools made of the model."""
 
     timings: tuple[EngineTiming, ...]
     missing: Mapping[str, str]
@@ -34,6 +35,8 @@ class Comparison:
     threads: int
     rounds: int
     planned: int
+    precision: str = "fp32"
+    how: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -44,6 +47,8 @@ class Comparison:
         """Plain dictionary, ready for JSON; ratios are times over ours."""
         return {
             "threads": self.threads,
+            "precision": self.precision,
+            "how": dict(self.how),
             "provenance": "measured",
             "rounds": self.rounds,
             "planned_rounds": self.planned,
@@ -66,24 +71,31 @@ def compare(
     settings: EngineSettings,
     rounds: int,
     unfused: CompiledModel | None = None,
+    fp32: CompiledModel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Times our model, its unfused twin if given, and each engine that can be had and runs this model, in turn."""
+    """Times our model, its twins without fusion and in fp32 if given, and each engine that can be had and runs this
+    model, in turn. Outputs are compared with those in fp32 if that is given."""
     for name in engines:
         check_engine(name)
     inputs = example_inputs(compiled)
-    ours = compiled.run(inputs)
-    calls: dict[str, Call] = {OURS: compiled.run}
-    differences: dict[str, float] = {}
+    ours = (compiled if fp32 is None else fp32).run(inputs)
+    calls: dict[str, Run] = {OURS: compiled.run}
+    differences = {} if fp32 is None else {OURS: largest_difference(ours, compiled.run(inputs))}
     missing: dict[str, str] = {}
+    how: dict[str, str] = {}
     if unfused is not None:
         calls[UNFUSED] = unfused.run
         differences[UNFUSED] = largest_difference(ours, unfused.run(inputs))
+    if fp32 is not None:
+        calls[IN_FP32] = fp32.run
     for name in engines:
         try:
-            call = _renamed(open_engine(name, files, settings), compiled)
+            opened = open_engine(name, files, settings)
+            call = _renamed(opened, compiled)
             differences[name] = largest_difference(ours, call(inputs))
             calls[name] = call
+            how |= {name: opened.how} if opened.how else {}
         except EngineUnavailableError as error:
             missing[name] = str(error)
         except InputError as error:
@@ -92,7 +104,8 @@ def compare(
     scale = max(float(np.abs(np.nan_to_num(output)).max()) for output in ours)
     most = _MOST_DIFFERENCE[compiled.precision]
     differing = tuple(name for name, value in differences.items() if not value <= most * max(scale, 1.0))
-    return Comparison(turns.timings, missing, differences, differing, settings.threads, turns.rounds, turns.planned)
+    rounds_of = (settings.threads, turns.rounds, turns.planned)
+    return Comparison(turns.timings, missing, differences, differing, *rounds_of, compiled.precision, how)
 
 
 def largest_difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
@@ -142,11 +155,11 @@ def timing_row(timing: EngineTiming, ours: EngineTiming) -> dict[str, Any]:
     }
 
 
-def _renamed(call: Call, compiled: CompiledModel) -> Call:
+def _renamed(call: Run, compiled: CompiledModel) -> Run:
     """The call with inputs under the names that the file gives them."""
     theirs = {ours: name for name, ours in compiled.source_names.items()}
     return lambda inputs: call({theirs.get(name, name): value for name, value in inputs.items()})
 
 
-def _bound(call: Call, inputs: Inputs) -> Callable[[], object]:
+def _bound(call: Run, inputs: Inputs) -> Callable[[], object]:
     return lambda: call(inputs)

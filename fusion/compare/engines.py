@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from data.errors import EngineUnavailableError, UnknownNameError
+from fusion.compare.quantised import fastest_onnxruntime, quantised_openvino
 from fusion.torch_threads import torch_threads
 
 Inputs = Mapping[str, np.ndarray]
-Call = Callable[[Inputs], list[np.ndarray]]
+Run = Callable[[Inputs], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,23 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What all engines share: CPU threads; ``litert_python`` names a Python that has litert-torch."""
+    """What all engines share: CPU threads; ``litert_python`` names a Python that has litert-torch. With ``precision``
+    ``int8`` each engine has what its own tools make of the model, else it computes in fp32."""
 
     threads: int
     litert_python: str | None = None
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Call:
+    """An engine with a model: from inputs to outputs; ``how`` tells what its tools made of it, where they did."""
+
+    run: Run
+    how: str = ""
+
+    def __call__(self, inputs: Inputs) -> list[np.ndarray]:
+        return self.run(inputs)
 
 
 def _onnxruntime(files: ModelFiles, settings: EngineSettings) -> Call:
@@ -41,7 +56,14 @@ def _onnxruntime(files: ModelFiles, settings: EngineSettings) -> Call:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(files.onnx), options, providers=["CPUExecutionProvider"])
+
+    def opened(path: Path) -> Any:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    if settings.precision == "int8":
+        session, how = fastest_onnxruntime(files.onnx, opened, _ones)
+    else:
+        session, how = opened(files.onnx), ""
     taken = {value.name: (_ONNX_TYPES.get(value.type, "int64"), value.shape) for value in session.get_inputs()}
 
     def call(inputs: Inputs) -> list[np.ndarray]:
@@ -49,7 +71,13 @@ def _onnxruntime(files: ModelFiles, settings: EngineSettings) -> Call:
         unread = {name: _zeros(*kind) for name, kind in taken.items() if name not in inputs}
         return [np.asarray(output) for output in session.run(None, given | unread)]
 
-    return call
+    return Call(call, how)
+
+
+def _ones(session: Any) -> dict[str, np.ndarray]:
+    """Inputs of ONNX Runtime's for trials of speed."""
+    kinds = [(port.name, _ONNX_TYPES.get(port.type, "int64"), port.shape) for port in session.get_inputs()]
+    return {name: _zeros(type_, shape) + np.ones((), type_) for name, type_, shape in kinds}
 
 
 def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
@@ -61,7 +89,10 @@ def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = core.compile_model(core.read_model(str(files.onnx)), "CPU", options)
+    model, how = core.read_model(str(files.onnx)), ""
+    if settings.precision == "int8":
+        model, how = quantised_openvino(model), "weights and activations in int8 by NNCF"
+    compiled = core.compile_model(model, "CPU", options)
     request = compiled.create_infer_request()
     outputs = compiled.outputs
     taken = {name: port.get_element_type().to_dtype() for port in compiled.inputs for name in port.get_names()}
@@ -71,13 +102,15 @@ def _openvino(files: ModelFiles, settings: EngineSettings) -> Call:
         results = request.infer(given)
         return [np.array(results[output]) for output in outputs]
 
-    return call
+    return Call(call, how)
 
 
 def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
     """The Hugging Face module as its users run it: its own attention, inference mode, tensors in and out."""
     from fusion.checkpoints.model import open_checkpoint
 
+    if settings.precision != "fp32":
+        raise EngineUnavailableError(f"pytorch: is timed in fp32 only, not in {settings.precision}")
     if files.checkpoint is None:
         raise EngineUnavailableError("pytorch: runs a Hugging Face directory or a preset, not an ONNX file")
     import torch
@@ -89,7 +122,7 @@ def _pytorch(files: ModelFiles, settings: EngineSettings) -> Call:
             outputs = model.module(*(torch.from_numpy(inputs[name]) for name in model.inputs))
             return [output.numpy() for output in outputs.values()]
 
-    return call
+    return Call(call)
 
 
 def _litert(files: ModelFiles, settings: EngineSettings) -> Call:
@@ -97,7 +130,9 @@ def _litert(files: ModelFiles, settings: EngineSettings) -> Call:
 
     if files.checkpoint is None:
         raise EngineUnavailableError("litert: needs a Hugging Face directory or a preset, not an ONNX file")
-    return open_litert(files.checkpoint, files.seq_len, settings.threads, settings.litert_python)
+    options = (settings.litert_python, settings.precision)
+    call = open_litert(files.checkpoint, files.seq_len, settings.threads, *options)
+    return Call(call, "dynamic-range int8 by ai-edge-quantizer" if settings.precision == "int8" else "")
 
 
 @dataclass(frozen=True)
@@ -150,7 +185,7 @@ def open_engine(name: str, files: ModelFiles, settings: EngineSettings) -> Call:
         with _failures_of(name):
             return call(inputs)
 
-    return guarded
+    return Call(guarded, getattr(call, "how", ""))
 
 
 @contextmanager

@@ -26,16 +26,17 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def open_litert(
-    checkpoint: Path, seq_len: int, threads: int, python: str | None = None
+    checkpoint: Path, seq_len: int, threads: int, python: str | None = None, precision: str = "fp32"
 ) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
-    """A function from int64 inputs [1, seq_len] to the model's first output, run by LiteRT with XNNPACK.
+    """A function from int64 inputs [1, seq_len] to the model's first output, run by LiteRT with XNNPACK,
+    in fp32 or with products in int8 of a dynamic range.
 
     Raises:
         EngineUnavailableError: the model cannot be converted, with the reason.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(litert_file(checkpoint, seq_len, python)), num_threads=threads)
+    interpreter = Interpreter(str(litert_file(checkpoint, seq_len, python, precision)), num_threads=threads)
     interpreter.allocate_tensors()
     places = sorted((detail["name"], detail["index"]) for detail in interpreter.get_input_details())
     output = interpreter.get_output_details()[0]["index"]
@@ -50,28 +51,30 @@ def open_litert(
     return call
 
 
-def litert_file(checkpoint: Path, seq_len: int, python: str | None = None) -> Path:
+def litert_file(checkpoint: Path, seq_len: int, python: str | None = None, precision: str = "fp32") -> Path:
     """The checkpoint as a .tflite file of static shapes, from the cache in the state home or converted now.
 
-    ``python`` names a Python that has litert-torch; otherwise ``POCKETBERT_LITERT_PYTHON`` does, or this one has it.
+    ``python`` names a Python that has litert-torch, and ai-edge-quantizer for ``precision`` ``int8``; otherwise
+    ``POCKETBERT_LITERT_PYTHON`` does, or this one has it.
 
     Raises:
         EngineUnavailableError: no such Python, or the conversion failed; the message is one line.
     """
-    path = home() / "litert" / f"{_content_hash(checkpoint, seq_len)}.tflite"
+    path = home() / "litert" / f"{_content_hash(checkpoint, seq_len, precision)}.tflite"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
         try:
-            _convert(_converter_python(python), checkpoint, partial, seq_len, _architecture(checkpoint))
+            options = (seq_len, _architecture(checkpoint), precision)
+            _convert(_converter_python(python), checkpoint, partial, *options)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     return path
 
 
-def _content_hash(checkpoint: Path, seq_len: int) -> str:
-    digest = hashlib.sha256(f"{seq_len}\0".encode() + CONVERTER.read_bytes())
+def _content_hash(checkpoint: Path, seq_len: int, precision: str) -> str:
+    digest = hashlib.sha256(f"{seq_len}\0{precision}\0".encode() + CONVERTER.read_bytes())
     for path in filter(Path.is_file, files_read(checkpoint)):
         digest.update(path.name.encode())
         with path.open("rb") as file:
@@ -99,10 +102,10 @@ def _converter_python(python: str | None) -> str:
     )
 
 
-def _convert(python: str, checkpoint: Path, path: Path, seq_len: int, architecture: str) -> None:
+def _convert(python: str, checkpoint: Path, path: Path, seq_len: int, architecture: str, precision: str) -> None:
     # Isolated (-I): only that Python's own packages, neither PYTHONPATH nor the folder of the script.
     files = [str(file.absolute()) for file in (CONVERTER, checkpoint, path)]
-    command = [python, "-I", *files, str(seq_len), architecture]
+    command = [python, "-I", *files, str(seq_len), architecture, precision]
     try:
         done = subprocess.run(
             command,

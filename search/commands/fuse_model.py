@@ -135,7 +135,7 @@ def main(
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
     exports = Exports(export_dir, android_dir, name, gpu_family, tokenizer_dir)
     exports.check(unit)
-    settings = EngineSettings(check_threads(spec, threads), litert_python)
+    settings = EngineSettings(check_threads(spec, threads), litert_python, precision if unit == "cpu" else "fp32")
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         kind = {"unit": unit, "precision": precision, "tune": tune}
@@ -143,7 +143,10 @@ def main(
         document: dict[str, Any] = {"model": model, "device": spec.name} | exports.write(compiled, model)
         if bench or engines or unfused:
             twin = _compile(files, spec, settings.threads, renames, kind, fuse=False) if unfused else None
-            document["bench"] = _bench(compiled, twin, files, spec, engines, settings, rounds)
+            narrow = (unit, spec.kind) == ("cpu", "host") and precision != "fp32"
+            in_fp32 = kind | {"precision": "fp32"}
+            fp32 = _compile(files, spec, settings.threads, renames, in_fp32, fuse=not no_fusion) if narrow else None
+            document["bench"] = _bench(compiled, twin, fp32, files, spec, engines, settings, rounds)
         document["summary"] = compiled.summary.to_dict() | document.get("bench", {}).pop("execution", {})
     _show(document, as_json)
 
@@ -255,13 +258,14 @@ def _compile(
 def _bench(
     compiled: CompiledModel,
     unfused: CompiledModel | None,
+    fp32: CompiledModel | None,
     files: ModelFiles,
     spec: DeviceSpec,
     engines: list[str],
     settings: EngineSettings,
     rounds: int,
 ) -> dict[str, Any]:
-    """Raw times of our model and, on the host, of the other engines, with the largest difference of outputs."""
+    """Raw times of our model and, on the host, of its twins and the other engines, with how far outputs differ."""
     if spec.kind != "host":
         return _bench_on_phone(compiled, spec)
     from dataclasses import asdict
@@ -279,6 +283,7 @@ def _bench(
             settings,
             rounds,
             unfused=unfused,
+            fp32=fp32,
             progress=lambda done, total: progress(ProgressEvent("benchmark", done, total)),
         )
     return comparison.to_dict() | {"execution": {"execution": asdict(execution)}}

@@ -110,8 +110,11 @@ def _show_bench(console: Console, bench: Mapping[str, Any]) -> None:
     if bench.get("unsteady"):
         names = ", ".join(bench["unsteady"])
         console.print(f"unsteady, medians far above minima: {names}; the machine was shared", soft_wrap=True)
+    for name, told in bench.get("how", {}).items():
+        console.print(f"{name}: {told}", markup=False, soft_wrap=True)
+    reference = "pocketbert in fp32" if bench.get("precision") == "int8" else "pocketbert"
     for name in bench.get("differing", []):
-        console.print(f"outputs differ: {name} gives other numbers than pocketbert", markup=False, soft_wrap=True)
+        console.print(f"outputs differ: {name} gives other numbers than {reference}", markup=False, soft_wrap=True)
     for reason in bench.get("missing_reasons", {}).values():
         console.print(f"left out: {reason}", markup=False, soft_wrap=True)
 

@@ -20,7 +20,7 @@ from data.errors import EngineUnavailableError, InputError, UnknownNameError
 from fusion import compile_model
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.compare.benchmark import time_in_turn
-from fusion.compare.comparison import OURS, UNFUSED, compare, largest_difference
+from fusion.compare.comparison import IN_FP32, OURS, UNFUSED, compare, largest_difference
 from fusion.compare.engines import EngineSettings, ModelFiles, _Engine, open_engine
 from fusion.compare.litert import PYTHON_VARIABLE, litert_file
 from fusion.torch_threads import torch_threads
@@ -96,6 +96,31 @@ def test_engines_give_the_same_outputs_and_missing_ones_say_why(
     assert (document["rounds"], document["planned_rounds"], document["threads"]) == (1, 1, 2)
 
 
+def test_int8_is_compared_with_the_engines_own_int8_and_with_fp32(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "nncf")
+    ours, fp32 = (compile_model(files.onnx, seq_len=files.seq_len, precision=word) for word in ("int8", "fp32"))
+    settings = EngineSettings(1, precision="int8")
+    document = compare(ours, files, ["onnxruntime", "openvino", "pytorch"], settings, 1, fp32=fp32).to_dict()
+    assert [row["engine"] for row in document["engines"]] == [OURS, IN_FP32, "onnxruntime"]
+    assert (document["precision"], document["differing"]) == ("int8", [])
+    differences = document["max_abs_difference"]
+    assert differences.keys() == {OURS, "onnxruntime"}
+    assert all(1e-4 < value < 0.1 for value in differences.values()), "both round, and neither is fp32"
+    assert document["how"].keys() == {"onnxruntime"}
+    assert "fastest of 4 settings" in document["how"]["onnxruntime"] and "failed" not in document["how"]["onnxruntime"]
+    assert "pip install nncf" in document["missing_reasons"]["openvino"]
+    assert document["missing_reasons"]["pytorch"] == "pytorch: is timed in fp32 only, not in int8"
+
+
+def test_openvinos_int8_is_near_fp32(files: ModelFiles) -> None:
+    pytest.importorskip("nncf")
+    fp32 = compile_model(files.onnx, seq_len=files.seq_len)
+    document = compare(fp32, files, ["openvino"], EngineSettings(1, precision="int8"), 1, fp32=fp32).to_dict()
+    assert 1e-4 < document["max_abs_difference"]["openvino"] < 0.1
+
+
 @pytest.mark.parametrize("engine", ["pytorch", "litert"])
 def test_engines_of_checkpoints_refuse_a_bare_onnx_file(engine: str, files: ModelFiles) -> None:
     with pytest.raises(EngineUnavailableError, match=f"{engine}.* a Hugging Face directory"):
@@ -137,6 +162,7 @@ def test_a_model_is_converted_once(files: ModelFiles, tmp_path: Path, monkeypatc
     assert litert_file(files.checkpoint, 40, "/no/such/python") == made, "the cache needs no converter"
     monkeypatch.setenv(PYTHON_VARIABLE, python)
     assert litert_file(files.checkpoint, 41).read_text() == "-I 41"
+    assert litert_file(files.checkpoint, 40, precision="int8") != made, "int8 is another file"
 
 
 @pytest.mark.parametrize(
