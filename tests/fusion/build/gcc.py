@@ -16,12 +16,16 @@ from fusion.emit.program import Program
 from fusion.target import Target
 
 NATIVE = Path(__file__).parent / "native"
-MARCH = {
-    "x86_64-avx512": "x86-64-v4",
-    "x86_64-avx2": "x86-64-v3",
-    "x86_64-sse": "x86-64-v2",
-    "aarch64-lse": "armv8.1-a",
-    "aarch64-neon": "armv8-a",
+PROCESSORS = {
+    "x86_64-avx512-vnni": ("-march=x86-64-v4", "-mavx512vnni"),
+    "x86_64-avx512": ("-march=x86-64-v4",),
+    "x86_64-avx2-vnni": ("-march=x86-64-v3", "-mavxvnni"),
+    "x86_64-avx2": ("-march=x86-64-v3",),
+    "x86_64-sse": ("-march=x86-64-v2",),
+    "aarch64-i8mm": ("-march=armv8.2-a+dotprod+i8mm",),
+    "aarch64-dotprod": ("-march=armv8.2-a+dotprod",),
+    "aarch64-lse": ("-march=armv8.1-a",),
+    "aarch64-neon": ("-march=armv8-a",),
 }
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 # Of generated code and the runtime, which may use the compiler's extensions.
@@ -48,7 +52,7 @@ def program_objects(programs: Sequence[Program], target: Target, sanitizer: str 
     files = [folder / f"unit{index}.c" for index in range(len(sources))]
     for file, source in zip(files, sources, strict=True):
         file.write_text(source)
-    flags = [f"-march={MARCH[target.name]}", f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-fno-math-errno"]
+    flags = [*PROCESSORS[target.name], f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-fno-math-errno"]
     runtime = [str(RUNTIME / name) for name in RUNTIME_SOURCES]
     _compile([*sanitizing(sanitizer), *flags, *RUNTIME_WARNINGS, "-c", *map(str, files), *runtime], folder)
     names = [*(file.stem for file in files), *(Path(name).stem for name in RUNTIME_SOURCES)]
