@@ -30,7 +30,9 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
     """
     makers = {fused.output: fused for fused in plan.blocks}
     narrow = [fused for fused in plan.blocks if _may_be_narrow(plan, fused, makers)]
-    kept = {scope: {fused.output for fused in narrow if _is_in(fused, scope)} for scope in map(_scope, fp32_modules)}
+    kept = {
+        scope: {fused.output for fused in narrow if _is_in(plan, fused, scope)} for scope in map(_scope, fp32_modules)
+    }
     if unknown := [scope for scope, results in kept.items() if not results]:
         raise InputError(f"no product that would be {precision} belongs to {', '.join(unknown)}")
     narrow = [fused for fused in narrow if not any(fused.output in results for results in kept.values())]
@@ -52,8 +54,10 @@ def _scope(module: str) -> str:
     return re.sub(r"/(\d+)(?=/)", r".\1", f"/{module.replace('.', '/')}/")
 
 
-def _is_in(fused: FusedBlock, scope: str) -> bool:
-    return any(scope in name for name in (fused.output, *(operator.name for operator in fused.operators)))
+def _is_in(plan: Plan, fused: FusedBlock, scope: str) -> bool:
+    """Whether a block's product, or one of those that were merged into it, is that of a module."""
+    merged = (name for name, view in plan.views.items() if view.source == fused.output)
+    return any(scope in name for name in (fused.output, *merged, *(operator.name for operator in fused.operators)))
 
 
 def _may_be_narrow(plan: Plan, fused: FusedBlock, makers: dict[str, FusedBlock]) -> bool:

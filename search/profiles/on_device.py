@@ -25,7 +25,11 @@ _SHARE_WARMUP, _SHARE_RUNS = 10, 30
 def compile_model(
     device: Device, source: Path, architecture: Architecture, threads: int, fp32_modules: Collection[str]
 ) -> Any:
-    """For this machine, on the device's unit where the device is this machine: what is compared with ONNX Runtime."""
+    """For this machine, on the device's unit where the device is this machine: what is compared with ONNX Runtime.
+
+    ``fp32_modules`` are named as in :mod:`search.learning.task_models`, whose encoder is ``bert`` for every kind; a
+    checkpoint of sentence embeddings is the encoder alone.
+    """
     from fusion import compile_model
 
     return compile_model(
@@ -34,7 +38,7 @@ def compile_model(
         threads=threads,
         unit=device.unit if device.spec.kind == "host" else "cpu",
         precision=architecture.precision,
-        fp32_modules=fp32_modules,
+        fp32_modules=[name.removeprefix("bert.") for name in fp32_modules],
     )
 
 

@@ -42,7 +42,7 @@ def products_of(model: Any, tokens: int = 128) -> tuple[Product, ...]:
     together: dict[str, list[tuple[str, int]]] = {}
     for name, module in _linear_modules(model):
         if module.out_features >= FEWEST_COLUMNS:
-            rows = tokens if _reads_all_rows(model, name) else 1
+            rows = 1 if _reads_one_row(model, name) else tokens
             around, _, last = name.rpartition(".")
             key = around if f".{last}" in _MERGED else name
             together.setdefault(key, []).append((name, rows * module.in_features * module.out_features))
@@ -57,9 +57,12 @@ def _linear_modules(model: Any) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, Linear))
 
 
-def _reads_all_rows(model: Any, name: str) -> bool:
-    """Whether a product is of every token: all but a pooler, which reads the first, and what comes after it."""
-    return ".encoder." in name or model.bert.pooler is None
+def _reads_one_row(model: Any, name: str) -> bool:
+    """Whether compiled code multiplies the first token's row alone: in the pooler and what comes after it, and in the
+    last layer before it but for keys and values."""
+    last = f".encoder.layer.{model.config.num_hidden_layers - 1}."
+    all_rows = ".encoder." in name and (last not in name or name.endswith((".key", ".value")))
+    return model.bert.pooler is not None and not all_rows
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from transformers import BertConfig
 
 from data.errors import InputError
 from data.tasks import Kind
+from fusion.emit.c.int8_packing import quantise_weights
 from search.learning.task_models import new_model
 from search.quantisation.products import in_int8, in_precision, products_of, tables_in_int8
 from search.quantisation.scheme import int8_product, levels_of, restored
@@ -50,6 +51,15 @@ def test_products_are_those_of_integers(seed: int, rows: int, inner: int, column
     found = int8_product(*map(torch.from_numpy, (own, weight, bias))).numpy()
     # Sums of so few products of levels are whole numbers below 2 ** 24, which fp32 holds.
     np.testing.assert_array_equal(found, product_of_integers(own, weight, bias))
+
+
+def test_weights_are_quantised_as_the_compiler_does() -> None:
+    """It divides where this multiplies: hardly a weight in a hundred thousand is so near the middle of two levels."""
+    weight = torch.randn(320, 384, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 320)[:, None]
+    levels, scales = levels_of(weight)
+    expected, column_scales = quantise_weights(weight.T.numpy(), None)
+    np.testing.assert_array_equal(scales[:, 0].numpy(), column_scales)
+    assert (levels.T.numpy() != expected).sum() <= 2
 
 
 def test_long_sums_are_equal_to_the_rounding_of_fp32() -> None:
@@ -103,6 +113,10 @@ def test_products_of_all_kinds_of_models(kind: Kind, labels: int, heads: dict[st
     found = {product.name: product.multiplications for product in products_of(model_of(kind, labels))}
     layer = {"attention.self": 3 * 576, "attention.output.dense": 576, "intermediate.dense": 1152, "output.dense": 1152}
     encoder = {f"bert.encoder.layer.{n}.{name}": 128 * count for n in (0, 1) for name, count in layer.items()}
+    if kind == "classification":
+        # Of the last layer only the first token is read, but for keys and values.
+        first = {name: count // 128 for name, count in encoder.items() if ".1." in name}
+        encoder |= first | {"bert.encoder.layer.1.attention.self": (2 * 128 + 1) * 576}
     assert found == encoder | heads
 
 

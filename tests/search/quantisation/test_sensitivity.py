@@ -33,7 +33,7 @@ def model() -> torch.nn.Module:
     """Twelve layers, two products of which bear no int8."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 64}
-    found = new_model(BertConfig(vocab_size=40, **sizes), "classification").eval()
+    found = new_model(BertConfig(vocab_size=40, **sizes), "tokens").eval()
     outliers_in(found, DEAREST, NEXT)
     return found
 
