@@ -2,9 +2,10 @@
 
     nohup setsid nice python -m tests.benchmarks.int8_accuracy --data DIR --out DIR >DIR/log 2>&1 &
 
-For each task the default teacher, fine-tuned as a search does it; two students distilled from it, which are int8
-afterwards (post-training); and the same students where the last ``--aware`` share of their steps learns as an int8
-model does. Teachers, students and rows are kept in OUT: a killed call goes on, a finished one prints its tables again.
+The sentence encoder that teachers are made of, as it comes; for each task its teacher, fine-tuned as a search does it;
+two students distilled from it, which are int8 afterwards (post-training); and the same students where the last
+``--aware`` share of their steps learns as an int8 model does. Teachers, students and rows are kept in OUT: a killed
+call goes on, a finished one prints its tables again.
 
 Points are hundredths of the task's metric; a loss is fp32's score less int8's on the same examples, its standard error
 is from resampling them. "Changed" is the share of examples whose class is another. "int8_and_tables" has int8 embedding
@@ -19,15 +20,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.int8_runs import Case, Setting, compared, kept_row
+from tests.benchmarks.int8_runs import SENTENCES, Case, Setting, compared, kept_row
 
 _MEAN_LOSS, _MOST_LOSS, _LEAST_COSINE = 0.5, 1.0, 0.99
 
 
 def cases(tasks: Sequence[str], students: Sequence[str], tokens: int, aware: Sequence[float]) -> list[Case]:
     """The teachers first, then their students, those that learn as int8 models last."""
-    shares = [0.0, *aware]
-    made = [Case(task, student, tokens, share) for share in shares for task in tasks for student in students if student]
+    with_students = [task for task in tasks if task != SENTENCES]
+    made = [
+        Case(task, student, tokens, share)
+        for share in (0.0, *aware)
+        for task in with_students
+        for student in students
+        if student
+    ]
     return [Case(task) for task in tasks] + made
 
 
@@ -68,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with GLUE's folders")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tasks", default="mrpc,stsb,rte,docpairs")
+    parser.add_argument("--tasks", default="sentences,mrpc,stsb,rte,docpairs")
     parser.add_argument("--students", default="6x192-h6-f384,4x256-h8-f1024")
     parser.add_argument("--tokens", type=int, default=300_000, help="that each student learns from")
     parser.add_argument("--aware", default="0.2", help="shares of steps, separated by commas; empty for none")

@@ -28,6 +28,8 @@ from tests.benchmarks.distillation_runs import architecture_of
 from tests.benchmarks.provenance import provenance
 
 SEQ_LEN = 128
+# The sentence encoder that teachers are made of, as it comes, on the pairs of STS-B.
+SENTENCES = "sentences"
 _RESAMPLES = 400
 
 
@@ -68,12 +70,18 @@ class Model:
 
 @cache
 def task_of(name: str, data: Path) -> Task:
+    """A task by name."""
+    if name == SENTENCES:
+        return replace(load_task("stsb", data), name=name, kind="similarity", metric="spearman")
     return load_task(name, None if name == DOCPAIRS else data)
 
 
 def teacher_of(case: Case, setting: Setting) -> Teacher:
-    """The teacher of a task, fine-tuned as a search does it, once."""
+    """The teacher of a task, fine-tuned as a search does it, once; of sentences as it comes, since there are no labels
+    to learn from."""
     choosing = task_of(case.task, setting.data).held_out()
+    if case.task == SENTENCES:
+        choosing = replace(choosing, dev=tuple(replace(each, label=float("nan")) for each in choosing.dev))  # type: ignore[type-var]
     return prepare_teacher(choosing, None, SEQ_LEN, setting.out / "teachers", case.seed)
 
 
@@ -83,13 +91,13 @@ def model_of(case: Case, setting: Setting) -> Model:
     choosing = whole.held_out()
     if not case.student:
         return Model(teacher.directory, choosing, whole)
+    sizes = architecture_of(case.student, teacher, labels=whole.labels, head=head_of(whole), seq_len=SEQ_LEN)
     done = distill(
         teacher,
         choosing,
-        architecture_of(case.student, teacher, labels=whole.labels, head=head_of(whole), seq_len=SEQ_LEN),
+        replace(sizes, precision="int8" if case.quantised else "fp32"),
         tokens=case.tokens,
         recipe=replace(default_recipe(), quantised=case.quantised),
-        precision="int8" if case.quantised else "fp32",
         seed=case.seed,
         out_dir=setting.out / "students" / case.name,
     )
