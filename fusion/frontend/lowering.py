@@ -110,6 +110,11 @@ def _gemm(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement
     bias = root.inputs[2] if len(root.inputs) > 2 else ""
     if bias and bias not in draft.constants:
         return None
+    if bias and not _fits(draft.constants[bias].shape, draft.types[root.output].shape):
+        raise ModelError(
+            f"operator gemm (node {root.name or root.output}): a bias of shape {list(draft.constants[bias].shape)} for "
+            f"a product of shape {list(draft.types[root.output].shape)}"
+        )
     product = draft.fresh(f"{root.output}/product") if bias else root.output
     made.types[product] = draft.types[root.output]
     made.operators.append(Operator("matmul", (bound["x"], weights), product, (), root.name))
@@ -118,6 +123,12 @@ def _gemm(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement
             bias = made.constant(draft.fresh(f"{root.output}/shift"), draft.constants[bias] * beta)
         made.operators.append(Operator("add", (product, bias), root.output, (), root.name))
     return made
+
+
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether numbers of one shape are broadcast to another, which ONNX's inference does not ask of a bias."""
+    ends = zip(reversed(shape), reversed(whole), strict=False)
+    return len(shape) <= len(whole) and all(size in (1, full) for size, full in ends)
 
 
 def _gather(draft: Draft, bound: Mapping[str, str], root: Operator) -> Replacement | None:

@@ -20,7 +20,7 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.fusion_options import FusionOptions
 
-from data.errors import PocketBertError, UnsupportedOperatorError
+from data.errors import ModelError, PocketBertError, UnsupportedOperatorError
 from fusion import compile_model
 from fusion.frontend.canonical import canonicalize
 from fusion.importing.onnx_import import import_onnx
@@ -219,6 +219,16 @@ def test_broken_operands_of_spelled_out_operators_are_refused(
     onnx.save(model, str(tmp_path / "broken.onnx"))
     with pytest.raises(PocketBertError):
         canonicalize(import_onnx(tmp_path / "broken.onnx", SEQ_LEN))
+
+
+def test_a_bias_that_does_not_fit_its_product_is_refused(bert: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(bert))
+    name = next(node for node in model.graph.node if node.op_type == "Gemm").input[2]
+    tensor = next(one for one in model.graph.initializer if one.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(np.zeros(80, np.float32), name))
+    onnx.save(model, str(tmp_path / "bias.onnx"))
+    with pytest.raises(ModelError, match=r"gemm .*a bias of shape \[80\] for a product of shape \[1, 48\]"):
+        canonicalize(import_onnx(tmp_path / "bias.onnx", SEQ_LEN))
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
