@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,22 @@ _MOST_RUNS = 1_000_000
 # Units and precisions that code is generated for, and which of them have products that may stay fp32.
 _NARROW_PRODUCTS = (("cpu", "int8"),)
 PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("gpu", "fp32"), ("gpu", "fp16"))
+# What becomes of a file's quantised activations, by the precision that a model is compiled in.
+_QUANTISED_NOTES: Mapping[str, str] = MappingProxyType(
+    {
+        "fp32": "the file quantises its activations, which are fp32 here; its weights keep the values it gives them",
+        "fp16": "the file quantises its activations, which are fp16 here, as are its weights",
+        "int8": "the file quantises its activations; here each token has its own scale, found while the model runs",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Summary:
     """What fusion did: operators before, blocks after, work and memory.
 
-    ``block_ms`` (medians, one a block) and ``execution`` are there after :meth:`CompiledModel.time`.
+    ``block_ms`` (medians, one a block) and ``execution`` are there after :meth:`CompiledModel.time`. ``notes`` say what
+    is computed otherwise than in the source, in plain sentences.
     """
 
     operators: int
@@ -61,6 +71,7 @@ class Summary:
     block_flops: tuple[int, ...]
     block_ms: tuple[float, ...] = ()
     execution: Execution | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, ready for JSON."""
@@ -120,6 +131,7 @@ class CompiledModel:
             block_flops=tuple(cost.flops for cost in costs),
             block_ms=self._block_ms,
             execution=self._execution,
+            notes=(_QUANTISED_NOTES[self.precision],) if self._graph.quantised else (),
         )
 
     def run(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:

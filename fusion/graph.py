@@ -67,7 +67,8 @@ class Graph:
     zero-stride arrays, which take no memory. ``output_shapes``, ``output_names`` and ``output_dtypes`` are the source
     model's, where they are known: two of its outputs may be one tensor in two shapes, and whole numbers are fp32 here.
     ``renamed_inputs`` are (the source's name, ours) of inputs that it calls otherwise, ``unread_inputs`` those of its
-    inputs that nothing reads and that are none of ours. ``labels`` are the names of its logits, where it has any."""
+    inputs that nothing reads and that are none of ours. ``labels`` are the names of its logits, where it has any.
+    ``quantised``: the source quantises its activations, which the graph does not."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -81,6 +82,7 @@ class Graph:
     output_names: tuple[str, ...] = ()
     output_dtypes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    quantised: bool = False
 
     @cached_property
     def producers(self) -> dict[str, Operator]:

@@ -28,6 +28,7 @@ def write_graph(graph: Graph, file: Path) -> None:
         "renamed_inputs": graph.renamed_inputs,
         "unread_inputs": graph.unread_inputs,
         "labels": graph.labels,
+        "quantised": graph.quantised,
     }
     with replacing(file) as partial:
         partial.write_text(json.dumps(document), encoding="utf-8")
@@ -55,7 +56,7 @@ def read_graph(file: Path) -> Graph | None:
         renamed = tuple((name, ours) for name, ours in document["renamed_inputs"])
         unread, count = tuple(document["unread_inputs"]), int(document["source_operators"])
         names, dtypes = tuple(document["output_names"]), tuple(document["output_dtypes"])
-        given = (shapes, renamed, unread, names, dtypes, tuple(document["labels"]))
+        given = (shapes, renamed, unread, names, dtypes, tuple(document["labels"]), bool(document["quantised"]))
         graph = Graph(inputs, outputs, operators, types, constants, count, *given)
         return check(graph, canonical=True)
     except (ValueError, TypeError, KeyError, AttributeError, ModelError):

@@ -29,8 +29,8 @@ COMPUTED = frozenset(
     "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DequantizeLinear Div Equal Erf Exp "
     "Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less "
     "LessOrEqual Log MatMul Max Min Mod Mul Neg NonZero Not OneHot Or Pad Pow QuantizeLinear Range Reciprocal "
-    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round Sign Sin Size Slice Softmax Split Sqrt Squeeze "
-    "Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor".split()
+    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Sign Sin Size Slice Softmax Split Sqrt "
+    "Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor".split()
 )
 _MAX_ELEMENTS = 1 << 24
 _MAX_PART_ELEMENTS = 1 << 25
@@ -99,7 +99,7 @@ def evaluate_node(
         ModelError: the result is too large, or ONNX finds the node at fault.
     """
     if node.op_type == "Constant":
-        return [_constant_value(node)]
+        return [constant_value(node)]
     check_computed(node, types)
     feeds = {name: constants[name] for name in node.input if name}
     if node.op_type in _DIRECT:
@@ -193,7 +193,13 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], subject: str) 
     return [np.asarray(result) for result in results]
 
 
-def _constant_value(node: onnx.NodeProto) -> np.ndarray:
+def constant_value(node: onnx.NodeProto) -> np.ndarray:
+    """What a ``Constant`` holds.
+
+    Raises:
+        ModelError: not one value, or data that does not fit its shape.
+        UnsupportedOperatorError: text, or something else that is no tensor.
+    """
     values = {entry.name: entry for entry in node.attribute}
     if len(values) != 1:
         raise ModelError(f"{describe(node)} holds {len(values)} values")

@@ -11,12 +11,13 @@ from data.errors import UnsupportedOperatorError
 from fusion.importing.evaluation import describe
 from fusion.importing.expansion import STANDARD, Expand
 from fusion.importing.microsoft_operators import DOMAIN, MICROSOFT
+from fusion.importing.quantisation.operators import INTEGER, QUANTISED
 
 _EXPANSIONS: Mapping[str, Mapping[str, Expand]] = MappingProxyType({"": STANDARD, DOMAIN: MICROSOFT})
+# What is left of these when a file's quantisation has been taken out: others of their kind, or some within a branch.
 _QUANTISED = frozenset(
-    "ConvInteger DynamicQuantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul MatMulInteger MatMulInteger16 "
-    "MatMulIntegerToFloat QAttention QEmbedLayerNormalization QGemm QLinearMatMul QLinearConv".split()
-)
+    "ConvInteger DynamicQuantizeLinear DynamicQuantizeLSTM MatMulInteger MatMulInteger16 QMoE".split()
+) | frozenset(QUANTISED)
 _QUANTISED_PREFIXES = ("QLinear", "QOrdered")
 _CAUSES: Mapping[str, str] = MappingProxyType(
     {
@@ -56,8 +57,8 @@ def check_known(node: onnx.NodeProto) -> None:
     kind, domain = node.op_type, domain_of(node.domain)
     if kind in _QUANTISED or kind.startswith(_QUANTISED_PREFIXES):
         raise UnsupportedOperatorError(
-            f"{describe(node)}: the model is quantised in its activations, which is not supported; "
-            "take its floating-point file, or one with quantised weights only"
+            f"{describe(node)}: quantised activations are not supported in this operator, nor in branches; take the "
+            f"floating-point file. Supported of their kind: {', '.join(sorted((*QUANTISED, *INTEGER)))}"
         )
     if kind in _CAUSES:
         raise UnsupportedOperatorError(f"{describe(node)}: {_CAUSES[kind]}")

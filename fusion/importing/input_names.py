@@ -41,6 +41,7 @@ _NOT_TAKEN: Mapping[str, str] = MappingProxyType(
 _CARRYING = frozenset(
     "Cast Identity Reshape Flatten Squeeze Unsqueeze Slice Clip Expand Transpose Gather Where".split()
 )
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 # Tables of token types are shorter than this, those of tokens longer.
 _FEW_ROWS = 16
 
@@ -160,6 +161,8 @@ def _use(graph: onnx.GraphProto, name: str) -> str:
     carried, used = {name}, False
     rows: list[int] = []
     for node in graph.node:
+        if node.op_type in _PAIR and node.input and node.input[0] in tables:
+            tables |= dict.fromkeys(node.output, tables[node.input[0]])
         if not carried & set(node.input):
             continue
         used = True

@@ -18,7 +18,7 @@ from fusion.importing.evaluation import COMPUTED, describe
 
 KNOWN = COMPUTED | frozenset(
     "ArgMax ArgMin Constant Dropout Gelu Gemm LayerNormalization LogSoftmax LpNormalization MatMul ReduceL2 "
-    "ReduceSumSquare Relu Shape Sigmoid Softmax Split TopK".split()
+    "ReduceSumSquare Shape Sigmoid Softmax Split TopK".split()
 )
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _LARGEST_NUMBER = 1 << 31

@@ -30,6 +30,7 @@ from fusion.importing.key_mask import replace_key_masks
 from fusion.importing.node_check import check_node
 from fusion.importing.onnx_nodes import all_reads
 from fusion.importing.preparation import load_onnx
+from fusion.importing.quantisation.removal import without_quantisation
 from fusion.importing.several_outputs import operators_of
 from fusion.importing.tables import beyond_table, check_cut, check_lookups
 from fusion.labels import LOGITS, labels_of
@@ -42,7 +43,9 @@ _ID_TYPES = ("int64", "int32")
 _MASK_TYPES = (*_ID_TYPES, "float32", "bool", "int8", "uint8")
 # Operators for which ONNX infers shapes only since a later opset than the one that brought them, and operators that
 # exporters write into files of opsets before them.
-_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16, "LayerNormalization": 17, "Gelu": 20}
+_INFERRED_SINCE = {"GreaterOrEqual": 16, "LessOrEqual": 16, "LayerNormalization": 17, "Gelu": 20} | dict.fromkeys(
+    ("DequantizeLinear", "QuantizeLinear"), 13
+)
 # Operators whose outputs behind the first may be left out.
 _OPTIONAL_OUTPUTS = frozenset(
     "Attention Dropout EmbedLayerNormalization LayerNormalization MultiHeadAttention SkipLayerNormalization".split()
@@ -56,7 +59,8 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     """The operator graph of an ONNX file at batch 1 and a fixed sequence length; ``rename`` gives inputs our names.
 
     Inputs are int64 in the graph, whatever the file says; the mask has become ``key_bias`` and ``key_keep``
-    operators, functions of the ids ``position_ids``.
+    operators, functions of the ids ``position_ids``. Of a file with quantised activations the graph is in fp32, with
+    the file's weights, and says so (``quantised``).
 
     Raises:
         DataFileError: the file cannot be read as ONNX, or its metadata do not name its labels as they should.
@@ -68,6 +72,8 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     try:
         model = load_onnx(Path(path))
         names = name_inputs(model, rename)
+        source_operators = sum(node.op_type != "Constant" for node in model.graph.node)
+        quantised = without_quantisation(model)
         importer = _Importer(model, seq_len)
         for node in model.graph.node:
             importer.add(node)
@@ -84,7 +90,15 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
     whole = {name: replace(graph.types[name], dtype="int64") for name in graph.inputs}
     types = dict(graph.types) | whole
     labels = labels_of(model, Path(path), types[LOGITS].columns if LOGITS in graph.outputs else None)
-    return replace(graph, types=types, renamed_inputs=names.renamed, unread_inputs=names.unread, labels=labels)
+    return replace(
+        graph,
+        types=types,
+        source_operators=source_operators,
+        renamed_inputs=names.renamed,
+        unread_inputs=names.unread,
+        labels=labels,
+        quantised=quantised,
+    )
 
 
 @dataclass
@@ -102,7 +116,6 @@ class _Importer:
 
     def __post_init__(self) -> None:
         self.imports = list(self.model.opset_import)
-        self.source_operators = sum(node.op_type != "Constant" for node in self.model.graph.node)
         self.read = all_reads(self.model.graph)
         self.opsets = {domain_of(entry.domain): entry.version for entry in self.imports}
         for tensor in self.model.graph.initializer:
@@ -120,14 +133,7 @@ class _Importer:
         missing = [name for name in outputs if name not in self.types]
         if missing or not outputs:
             raise ModelError(f"output {missing[0]!r} is never made" if missing else "the model has no output")
-        return Graph(
-            self.inputs,
-            outputs,
-            tuple(self.operators),
-            self.types,
-            self.constants,
-            source_operators=self.source_operators,
-        )
+        return Graph(self.inputs, outputs, tuple(self.operators), self.types, self.constants)
 
     def add(self, node: onnx.NodeProto) -> None:
         """Adds a node, or those that it stands for."""

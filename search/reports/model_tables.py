@@ -35,6 +35,7 @@ def _plan_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{summary['flops'] / 1e9:.2f} GFLOP, {_megabytes(summary['weight_bytes'])} of weights, "
             f"{_megabytes(summary['activation_bytes'])} of activations",
         ),
+        *(("note", note) for note in summary["notes"]),
     ]
 
 

@@ -124,16 +124,6 @@ def test_an_operator_of_onnx_runtime_that_is_unknown_is_named(bert: Path, tmp_pa
         import_onnx(tmp_path / "unknown.onnx", SEQ_LEN)
 
 
-@pytest.mark.parametrize("kind", ["DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QAttention"])
-def test_quantised_activations_are_named(kind: str, bert: Path, tmp_path: Path) -> None:
-    model = onnx.load(str(bert))
-    node = next(node for node in model.graph.node if node.op_type == "MatMul")
-    node.op_type, node.domain = kind, "com.microsoft" if kind == "QAttention" else ""
-    onnx.save(model, str(tmp_path / "quantised.onnx"))
-    with pytest.raises(UnsupportedOperatorError, match=rf"{kind} .*quantised in its activations"):
-        import_onnx(tmp_path / "quantised.onnx", SEQ_LEN)
-
-
 @pytest.mark.parametrize("blocked", [[], ["LayerNormalization", "Softmax"]])
 @pytest.mark.parametrize("kept", [True, False])
 def test_half_precision_files_compile(
