@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from search.learning.encoding import Encoded, batches_by_length, encode, pad
 from search.learning.objectives import predict
 from search.learning.task_models import load_model
 from search.learning.units import Units
-from search.quantisation.products import in_precision, tables_in_int8
+from search.quantisation.products import in_int8, in_precision, products_of
 from search.study import atomic_write
 from search.teachers.source import head_of
 from search.teachers.teacher import Teacher, prepare_teacher
@@ -116,7 +116,7 @@ def kept_row(
 
 
 def compared(case: Case, setting: Setting) -> dict[str, Any]:
-    """Scores of a model in fp32 and in int8, with and without int8 tables, and how far its outputs are apart."""
+    """Scores of a model in fp32, in int8, and with its products alone in int8, and how far its outputs are apart."""
     from transformers import AutoTokenizer
 
     model = model_of(case, setting)
@@ -128,10 +128,8 @@ def compared(case: Case, setting: Setting) -> dict[str, Any]:
         encoded = encode(tokenizer, task.dev, kind, SEQ_LEN)
         plain, embedded = predict(loaded, encoded), embeddings(loaded, encoded)
         found: dict[str, Any] = {"fp32": _score(task, plain), "error": task.standard_error(plain), "n": len(task.dev)}
-        for name, contexts in _int8(loaded).items():
-            with ExitStack() as stack:
-                for context in contexts:
-                    stack.enter_context(context())
+        for name, context in _int8(loaded).items():
+            with context():
                 other, moved = predict(loaded, encoded), embeddings(loaded, encoded)
             cosines = _cosines(embedded, moved)
             found[name] = {
@@ -147,14 +145,9 @@ def compared(case: Case, setting: Setting) -> dict[str, Any]:
     return row
 
 
-def _int8(model: Any) -> dict[str, list[Callable[[], AbstractContextManager[None]]]]:
-    def products() -> AbstractContextManager[None]:
-        return in_precision(model, "int8")
-
-    def tables() -> AbstractContextManager[None]:
-        return tables_in_int8(model)
-
-    return {"int8": [products], "int8_and_tables": [products, tables]}
+def _int8(model: Any) -> dict[str, Callable[[], AbstractContextManager[None]]]:
+    modules = [name for product in products_of(model) for name in product.modules]
+    return {"int8": partial(in_precision, model, "int8"), "products": partial(in_int8, model, modules)}
 
 
 def _score(task: Task, predictions: np.ndarray) -> float:
