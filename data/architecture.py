@@ -22,7 +22,7 @@ Head = Literal["sequence", "tokens", "embedding"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 # In which numbers the products with weights are computed; all else is fp32.
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 

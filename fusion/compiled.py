@@ -30,13 +30,13 @@ from fusion.frontend.source import Source
 from fusion.planning.cost import gpu_roofline_ms, roofline_ms
 from fusion.planning.narrow_products import with_narrow_products
 from fusion.planning.plan import BlockCost, Plan, plan_graph, with_precision
-from fusion.target import Target, host_target
+from fusion.target import Target, check_half, host_target
 
 _LONGEST = 1 << 16
 _MOST_RUNS = 1_000_000
 # Units and precisions that code is generated for, and which of them have products that may stay fp32.
-_NARROW_PRODUCTS = (("cpu", "int8"),)
-PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("gpu", "fp32"), ("gpu", "fp16"))
+_NARROW_PRODUCTS = (("cpu", "int8"), ("cpu", "fp16"))
+PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("cpu", "fp16"), ("gpu", "fp32"), ("gpu", "fp16"))
 # What becomes of a file's quantised activations, by the precision that a model is compiled in.
 _QUANTISED_NOTES: Mapping[str, str] = MappingProxyType(
     {
@@ -238,12 +238,14 @@ def compile_model(
     not; runs take both names. ``unit`` is ``cpu`` or ``gpu``: there ``threads`` are the driver's own matter, and with
     ``precision`` ``fp16`` activations and matrices are kept as half, while sums stay fp32; ``tune`` times up to twelve
     tiles for each product there, once for a device and its driver. On a processor ``precision`` ``int8`` multiplies
-    weights of 8 bits, a scale an output channel, with rows of 8 bits, a scale a token found at run time; all else stays
-    fp32, and so do the products of ``fp32_modules``, by their names in the checkpoint.
+    weights of 8 bits, a scale an output channel, with rows of 8 bits, a scale a token found at run time; ``fp16``, on
+    targets that calculate in half (``Target.half``), multiplies half by half, with sums in half over 128 numbers at
+    most and in fp32 beyond. All else stays fp32, and so do the products of ``fp32_modules``, by their names in the
+    checkpoint.
 
     Raises:
-        InputError: an option is not what it should be, ``rename`` does not fit the model's inputs, or the sequence is
-            longer than the model's positions.
+        InputError: an option is not what it should be, the target has no products in that precision, ``rename`` does
+            not fit the model's inputs, or the sequence is longer than the model's positions.
         DataFileError, ModelError, UnsupportedOperatorError: the model cannot be read, or holds what the compiler
             does not know.
         ToolchainError: the C compiler failed.
@@ -259,17 +261,19 @@ def compile_model(
     if unit == "gpu" and target is not None:
         raise InputError("target is a processor's instruction set: unit 'gpu' takes none")
     if fp32_modules and (unit, precision) not in _NARROW_PRODUCTS:
-        raise InputError(f"fp32_modules are of products in int8: {precision} on the {unit} has none")
+        raise InputError(f"fp32_modules are of products in int8 or fp16: {precision} on the {unit} has none")
     if tune and unit != "gpu":
         raise InputError("tune times tiles on the GPU: it needs unit 'gpu'")
+    target = target or host_target()
+    if unit == "cpu" and precision == "fp16":
+        check_half(target)
     model = Source(_path(source), seq_len, rename)
     plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))
     if unit == "gpu":
         plan = with_precision(plan, precision)
-        return CompiledModel(model, threads, plan, _gpu_for(plan, tune), host_target())
+        return CompiledModel(model, threads, plan, _gpu_for(plan, tune), target)
     if precision != "fp32":
         plan = with_narrow_products(plan, precision, fp32_modules)
-    target = target or host_target()
     return CompiledModel(model, threads, plan, Processor(target), target)
 
 

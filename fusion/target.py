@@ -23,7 +23,7 @@ class Target:
 
     ``needs`` is every instruction set that the compiler may use for ``cpu``, by the names that Linux gives them in
     ``/proc/cpuinfo``, which the compiled code's own check knows as well (runtime/processor.h). ``int8`` is the inner
-    loop of its int8 products (runtime/int8.h).
+    loop of its int8 products (runtime/int8.h); ``half`` is whether it calculates in half precision (runtime/fp16.h).
     """
 
     name: str
@@ -35,6 +35,7 @@ class Target:
     needs: tuple[str, ...]
     flags: tuple[str, ...] = ()
     int8: Int8Loop = "pairs"
+    half: bool = False
 
     @property
     def int8_group(self) -> int:
@@ -79,13 +80,15 @@ _V3 = (*_V2, "xsave", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movb
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 _V4_VNNI = "x86_64_v4+avx512vnni"
 _V8 = ("fp", "asimd")
-_V8_DOT = (*_V8, "atomics", "asimddp")
+# Dot products and half are options of Armv8.2 that come together: from Cortex-A55 and A75 on.
+_V8_DOT = (*_V8, "atomics", "asimdhp", "asimddp")
+_V8_MMLA = (*_V8_DOT, "i8mm")
 # Wide vectors must be asked for: tuned for x86-64-v4, the compiler splits them into halves.
 _WIDE = ("-mprefer-vector-width=512",)
 # What Armv8.0 has: fp32 code gains nothing from the rest, but for the atomics. Scheduled for cores that issue in order,
 # which wait for what a schedule for others leaves close together; those others lose nothing.
 _ARMV8 = "cortex_a53-crc-aes-sha2"
-_DOT = f"{_ARMV8}+lse+dotprod"
+_DOT = f"{_ARMV8}+lse+dotprod+fullfp16"
 # Best first within each machine.
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
@@ -96,14 +99,21 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
             Target("x86_64-avx2-vnni", "x86_64", 32, 16, 1 << 19, "x86_64_v3+avxvnni", (*_V3, "avx_vnni"), int8="dot"),
             Target("x86_64-avx2", "x86_64", 32, 16, 1 << 19, "x86_64_v3", _V3),
             Target("x86_64-sse", "x86_64", 16, 16, 1 << 19, "x86_64_v2", _V2),
-            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_DOT}+i8mm", (*_V8_DOT, "i8mm"), int8="mmla"),
-            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _DOT, _V8_DOT, int8="dot"),
+            Target("aarch64-i8mm", "aarch64", 16, 32, 1 << 18, f"{_DOT}+i8mm", _V8_MMLA, int8="mmla", half=True),
+            Target("aarch64-dotprod", "aarch64", 16, 32, 1 << 18, _DOT, _V8_DOT, int8="dot", half=True),
             Target("aarch64-lse", "aarch64", 16, 32, 1 << 18, f"{_ARMV8}+lse", (*_V8, "atomics")),
             Target("aarch64-neon", "aarch64", 16, 32, 1 << 18, _ARMV8, _V8),
         )
     }
 )
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+
+def check_half(target: Target) -> None:
+    """Raises ``InputError`` where a target does not calculate in half precision."""
+    if not target.half:
+        names = ", ".join(other.name for other in TARGETS.values() if other.half)
+        raise InputError(f"code for {target.name} has no products in fp16: code for {names} has, and for a GPU")
 
 
 def target_named(name: str) -> Target:

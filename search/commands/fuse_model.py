@@ -56,7 +56,7 @@ Examples:
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Of matrices and of what they multiply: int8 on a CPU, fp16 with --unit gpu; all else stays fp32.",
+    help="Of matrices and of what they multiply: int8 on a CPU, fp16 on a GPU or an Armv8.2 CPU; all else stays fp32.",
 )
 @click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
@@ -165,6 +165,7 @@ def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares
     """Refuse what the unit has no use for, and what cannot be timed."""
     from data.errors import InputError
     from fusion.compiled import PRECISIONS
+    from fusion.target import check_half
 
     if unit == "gpu":
         _check_gpu(spec)
@@ -173,6 +174,8 @@ def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares
     if (unit, precision) not in PRECISIONS:
         units = " or ".join(f"--unit {able}" for able, known in PRECISIONS if known == precision)
         raise InputError(f"--precision {precision} is for {units}, not for --unit {unit}")
+    if (unit, precision) == ("cpu", "fp16"):
+        check_half(_target(spec))
     if measured and precision != "fp32":
         raise InputError("--fusion-cost measured times blocks in fp32: it needs --precision fp32")
     if (measured or compares) and spec.kind != "host":

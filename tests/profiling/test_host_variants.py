@@ -46,7 +46,8 @@ def test_a_machine_runs_its_own_code_and_all_that_is_older(cpu: str, monkeypatch
     [
         ({"fp", "asimd", "crc32"}, ["aarch64-neon"]),
         ({"fp", "asimd", "atomics"}, ["aarch64-lse", "aarch64-neon"]),
-        ({"fp", "asimd", "atomics", "asimddp"}, ["aarch64-dotprod", "aarch64-lse", "aarch64-neon"]),
+        ({"fp", "asimd", "atomics", "asimddp"}, ["aarch64-lse", "aarch64-neon"]),
+        ({"fp", "asimd", "atomics", "asimdhp", "asimddp"}, ["aarch64-dotprod", "aarch64-lse", "aarch64-neon"]),
         (set(), ["aarch64-neon"]),
     ],
 )

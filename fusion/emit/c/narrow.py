@@ -60,14 +60,12 @@ def narrow_pointers(block: Block, matrix: PackedMatrix) -> str:
     # o->inputs[0] is the first fp32 row that is read.
     start = f"(const char *)o->inputs[0] - {first * row_stride(copy.columns) * FLOAT_BYTES}"
     text = f"  const char *narrow = {start};\n  const char *a = narrow + {copy.offset + first * copy.stride};\n"
-    if block.precision == "int8":
-        corrections = f"(const int *)(column_scales + {matrix.scales})" if matrix.corrections else "0"
-        text += (
-            f"  const float *row_scales = (const float *)(narrow + {copy.scales}) + {first};\n"
-            f"  const float *column_scales = o->weights + {matrix.matrix_elements} + column;\n"
-            f"  const int *corrections = {corrections};\n"
-        )
-    return text
+    scales = f"  const float *column_scales = o->weights + {matrix.matrix_elements} + column;\n"
+    if block.precision == "fp16":
+        return text + scales
+    row_scales = f"  const float *row_scales = (const float *)(narrow + {copy.scales}) + {first};\n"
+    corrections = f"(const int *)(column_scales + {matrix.scales})" if matrix.corrections else "0"
+    return text + row_scales + scales + f"  const int *corrections = {corrections};\n"
 
 
 def narrow_tile(block: Block, matrix: PackedMatrix, height: int, width: int) -> str:
@@ -75,7 +73,7 @@ def narrow_tile(block: Block, matrix: PackedMatrix, height: int, width: int) -> 
     a, c = narrow_operand(block).stride, row_stride(block.sizes["columns"])
     to = f"c + (long)r * {c}, {c}, {matrix.groups}, "
     if block.precision == "fp16":
-        return f"pb_half_tile({height}, {width}, a + (long)r * {a}, {a}, b, {to}"
+        return f"pb_half_tile({height}, {width}, a + (long)r * {a}, {a}, b, column_scales, {to}"
     return (
         f"pb_int8_tile({height}, {width}, a + (long)r * {a}, {a}, row_scales + r, (const signed char *)b, "
         f"column_scales, corrections, {to}"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, NARROW_OPERAND, PRECISION_BYTES, Block
-from fusion.emit.c.int8_tiling import choose_int8_tiling
+from fusion.emit.c.half_packing import HALF_STEP
+from fusion.emit.c.narrow_tiling import choose_half_tiling, choose_int8_tiling
 from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements
 from fusion.emit.layout import ALIGNMENT, round_up
-from fusion.target import Target
+from fusion.target import Target, check_half
 
 
 @dataclass(frozen=True)
 class PackedMatrix:
-    """A packed matrix: its tiling, how many numbers of the inner dimension lie together for a column, and where it
-    ends; in fp32 numbers, of which the weights are an array. Behind it lie ``scales`` of its columns, and as many
-    ``corrections`` of their sums; none where it needs none."""
+    """A packed matrix: its tiling, how many numbers of the inner dimension lie together for a column, how many such
+    groups there are, and where it ends; in fp32 numbers, of which the weights are an array. Behind it lie ``scales`` of
+    its columns, and as many ``corrections`` of their sums; none where it needs none."""
 
     tiling: Tiling
     group: int
@@ -39,12 +40,15 @@ def packed_matrix(block: Block, target: Target) -> PackedMatrix:
         tiling = choose_tiling(rows, inner, columns, target)
         panel = tiling.panel(target) * inner
         return PackedMatrix(tiling, 1, inner, panel, packed_elements(inner, columns, target, tiling))
-    group = target.int8_group if precision == "int8" else 1
-    groups = -(-inner // group)
+    if precision == "fp16":
+        check_half(target)
+        tiling, group, groups = choose_half_tiling(rows, inner, columns, target), 1, round_up(inner, HALF_STEP)
+    else:
+        tiling, group = choose_int8_tiling(rows, inner, columns, target), target.int8_group
+        groups = -(-inner // group)
     each = FLOAT_BYTES // PRECISION_BYTES[precision]
-    tiling = choose_int8_tiling(rows, inner, columns, target)
     panel = groups * group * tiling.panel(target) // each
     elements = packed_elements(groups * group, columns, target, tiling) // each
-    scales = round_up(columns, target.lanes) if precision == "int8" else 0
-    corrections = scales if target.int8_offset else 0
-    return PackedMatrix(tiling, group, groups, panel, round_up(elements, ALIGNMENT // FLOAT_BYTES), scales, corrections)
+    end, scales = round_up(elements, ALIGNMENT // FLOAT_BYTES), round_up(columns, target.lanes)
+    corrections = scales if precision == "int8" and target.int8_offset else 0
+    return PackedMatrix(tiling, group, groups, panel, end, scales, corrections)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from fusion.block import FLOAT_BYTES, Block, epilogue_vectors
+from fusion.emit.c.half_packing import halve_weights, pack_half
 from fusion.emit.c.int8_packing import column_corrections, pack_int8, quantise_weights
 from fusion.emit.c.packed_matrix import packed_matrix
 from fusion.emit.c.rows import LookupTable, lookup_tables
@@ -20,7 +22,7 @@ def pack_weights(block: Block, weights: Sequence[np.ndarray], target: Target) ->
     packed = np.zeros(weight_elements(block, target), np.float32)
     rest = packed
     if block.anchor == "gemm":
-        pack = _pack_int8 if block.precision == "int8" else _pack_matrix
+        pack = _PACKERS[block.precision]
         rest = pack(block, arrays.pop(0), target, packed)
     elif block.anchor == "embeddings" and block.precision == "int8":
         for table in lookup_tables(block, target)[0]:
@@ -67,6 +69,20 @@ def _pack_table(table: LookupTable, rows: np.ndarray, target: Target, out: np.nd
     out = out[numbers.size // FLOAT_BYTES :]
     out[: table.entries] = scales
     return out[round_up(table.entries, target.lanes) :]
+
+
+def _pack_half(block: Block, matrix: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:
+    """(inner, columns) to panels of half numbers, then the scales of the columns. Returns what is left of ``out``."""
+    layout, columns = packed_matrix(block, target), block.sizes["columns"]
+    halves, scales = halve_weights(matrix)
+    numbers = pack_half(halves, layout.tiling.panel(target), target.lanes)
+    out.view(np.float16)[: numbers.size] = numbers
+    out = out[layout.matrix_elements :]
+    out[:columns] = scales
+    return out[layout.scales :]
+
+
+_PACKERS = MappingProxyType({"fp32": _pack_matrix, "int8": _pack_int8, "fp16": _pack_half})
 
 
 def _pack_rows(array: np.ndarray, target: Target, out: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.errors import DeviceError, InputError, PocketBertError
-from fusion import build_model_suite, compile_model, host_target, plan_architecture
+from fusion import build_model_suite, compile_model, host_target, plan_architecture, target_named
 from fusion.build.machine import host_gpu
 from fusion.build.runner import visit_line
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
@@ -282,8 +282,8 @@ def test_functions_that_a_library_hands_out_itself_are_found(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"unit": "tpu"}, "unit and precision must be one of cpu with fp32, gpu with fp32, gpu with fp16"),
-        ({"precision": "fp16"}, "not 'cpu' and 'fp16'"),
+        ({"unit": "tpu"}, "unit and precision must be one of cpu with fp32, cpu with int8, cpu with fp16, gpu"),
+        ({"precision": "fp16", "target": target_named("x86_64-avx2")}, "avx2 has no products in fp16"),
         ({"unit": "gpu", "precision": "int8"}, "not 'gpu' and 'int8'"),
         ({"unit": "gpu", "target": host_target()}, "unit 'gpu' takes none"),
     ],

@@ -28,6 +28,8 @@ MEETINGS = [
     ("x86_64-avx2", "SandyBridge", "avx2, bmi1, bmi2, f16c, fma, abm, movbe"),
     ("x86_64-sse", "Nehalem", ""),
     ("x86_64-sse", "qemu64", "popcnt, ssse3, sse4_1, sse4_2"),
+    ("aarch64-dotprod", "cortex-a76", ""),
+    ("aarch64-dotprod", "cortex-a72", "atomics, asimdhp, asimddp"),
     ("aarch64-lse", "cortex-a76", ""),
     ("aarch64-lse", "cortex-a53", "atomics"),
     ("aarch64-lse", "cortex-a72", "atomics"),

@@ -1,4 +1,4 @@
-"""A program around the int8 kernels of a target, and how it is run here."""
+"""A program around the kernels of int8 or fp16 products of a target, and how it is run here."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ EMULATED = {
 
 
 def build_probe(
-    target: Target, tiles: Sequence[tuple[int, int]], rows: Sequence[tuple[int, int]], folder: Path
+    target: Target,
+    tiles: Sequence[tuple[int, int]],
+    rows: Sequence[tuple[int, int]],
+    folder: Path,
+    source: Path = SOURCE,
 ) -> Path:
-    """The program for these tiles (rows, vectors) and quantised rows (columns, padded bytes)."""
+    """The program for these tiles (rows, vectors) and narrow rows (columns, padded bytes)."""
     lists = {"PB_TILES": tiles, "PB_ROWS": rows}
     text = "".join(f"#define {name}(X) {''.join(f'X{pair}' for pair in pairs)}\n" for name, pairs in lists.items())
-    (folder / "probe.c").write_text(text + SOURCE.read_text())
+    (folder / "probe.c").write_text(text + source.read_text())
     compile_units(target, [folder / "probe.c"])
     # Linked for every processor, as the toolchain does: zig builds a C library for each it is told of.
     _zig(target, "-static", folder / "probe.o", "-o", folder / "probe")
@@ -83,7 +87,7 @@ class Product:
 
 
 def row_case(row: np.ndarray, padded: int) -> bytes:
-    """A row to quantise, as the program reads it; numbers behind it are none of its own."""
+    """A row to make narrow, as the program reads it; numbers behind it are none of its own."""
     lines = np.full(round_up(row.size, LINE), 1e30, np.float32)
     lines[: row.size] = row
     return np.array([1, row.size, padded], np.int32).tobytes() + lines.tobytes()

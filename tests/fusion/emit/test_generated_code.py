@@ -48,6 +48,13 @@ CASES = {
         {"epsilon": 1e-5},
         "int8",
     ),
+    "gemm_fp16": make_block(
+        "gemm",
+        {"rows": 20, "inner": 140, "columns": 100},
+        ("bias", "gelu"),
+        {"narrow_operand": "2,22", "narrow_result": "fp16"},
+        "fp16",
+    ),
     "attention_int8": make_block(
         "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "narrow_result": "int8"}
     ),
@@ -84,8 +91,10 @@ CASES = {
 
 # What differs between instruction sets: the products, and attention, which is made of them.
 PRODUCTS = ("attention", "gemm_gelu", "gemm_norm", "gemm_softmax")
-RECORDED = [(case, target) for case in sorted(CASES) for target in ("x86_64-avx512", "aarch64-neon")]
+HALF = frozenset({"gemm_fp16"})
+RECORDED = [(case, target) for case in sorted(CASES.keys() - HALF) for target in ("x86_64-avx512", "aarch64-neon")]
 RECORDED += [(case, "x86_64-avx2") for case in PRODUCTS]
+RECORDED += [(case, "aarch64-dotprod") for case in sorted(HALF)]
 
 
 @pytest.mark.parametrize(("case", "target"), RECORDED)
