@@ -135,7 +135,9 @@ def main(
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
     exports = Exports(export_dir, android_dir, name, gpu_family, tokenizer_dir)
     exports.check(unit)
-    settings = EngineSettings(check_threads(spec, threads), litert_python, precision if unit == "cpu" else "fp32")
+    settings = EngineSettings(
+        check_threads(spec, threads), litert_python, "int8" if (unit, precision) == ("cpu", "int8") else "fp32"
+    )
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
         kind = {"unit": unit, "precision": precision, "tune": tune}
