@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-_PACKAGES = ("onnxruntime", "openvino", "ai-edge-litert", "torch", "transformers", "ziglang", "numpy")
+_PACKAGES = ("onnxruntime", "openvino", "nncf", "ai-edge-litert", "torch", "transformers", "ziglang", "numpy")
 
 
 def provenance() -> dict[str, Any]:
