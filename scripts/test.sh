@@ -8,6 +8,8 @@ bin=$1
 processes=$2
 cd "$(dirname "$0")/.."
 
+# Many tests start processes; where bytecode is not kept, most of their time goes into compiling PyTorch's source.
+unset PYTHONDONTWRITEBYTECODE
 status=0
 "$bin/python" -m pytest -q -m timing || status=$?
 # As many processes as processors: were each to use all of them, their threads would spin for one another.
