@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -165,8 +164,7 @@ class Toolchain:
         others: Mapping[Target, Sequence[str]] = MappingProxyType({}),
     ) -> Path:
         stubs = [str(self._stub(library, without)) for library in bionic.FUNCTIONS]
-        compiler = Path(str(metadata.distribution("ziglang").locate_file("ziglang")))
-        compiling = bionic.compile_flags(self.target.machine, RUNTIME, compiler)
+        compiling = bionic.compile_flags(self.target.machine, RUNTIME, _zig_folder())
         triple = f"{self.target.machine}-linux-{bionic.ANDROID}"
         product = _Product(name, triple, (*linking, *stubs), compiling, self.target.static_triple)
         try:
@@ -247,7 +245,7 @@ class Toolchain:
     def _call(self, arguments: Sequence[str], result: Path) -> None:
         """Runs the compiler; the result appears whole or not at all."""
         partial = result.with_name(f"{result.name}.{os.getpid()}.{id(arguments)}")
-        command = [sys.executable, "-m", "ziglang", "cc", *arguments, "-o", str(partial)]
+        command = [str(_zig_folder() / "zig"), "cc", *arguments, "-o", str(partial)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=False)
         except subprocess.TimeoutExpired as error:
@@ -273,6 +271,12 @@ def _runner_files(addition: Addition) -> tuple[str, ...]:
 
 def _for(product: _Product) -> tuple[str, ...]:
     return ("-target", product.triple, *product.compiling)
+
+
+@cache
+def _zig_folder() -> Path:
+    """Where the package of zig has its program; ``python -m ziglang`` starts the same one, after an interpreter."""
+    return Path(str(metadata.distribution("ziglang").locate_file("ziglang")))
 
 
 @cache
