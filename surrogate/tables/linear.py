@@ -110,8 +110,8 @@ class Mixture:
 
     def refitted(self, inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int]) -> Mixture:
         """The same forms, strengths and shares on other rows."""
-        fresh = [ridge(inputs, latencies_ms, base.form, base.strength, priced) for base in self.members]
-        return Mixture(tuple(fresh), self.shares)
+        choices = [(base.form, base.strength) for base in self.members]
+        return Mixture(tuple(_chosen(inputs, latencies_ms, choices, priced)), self.shares)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary."""
@@ -144,15 +144,18 @@ def fit_mixture(
         sums += [float(np.abs(truth - base.predict(inputs[test])).sum()) for base in fitted]
     weights = (sums.min() / np.maximum(sums, 1e-12)) ** _WEIGHT_POWER
     kept = weights >= _SMALLEST_WEIGHT
-    members = [ridge(inputs, latencies_ms, *choice, priced) for choice, keep in zip(choices, kept, strict=True) if keep]
+    members = _chosen(inputs, latencies_ms, [choices[index] for index in np.flatnonzero(kept)], priced)
     return Mixture(tuple(members), tuple((weights[kept] / weights[kept].sum()).tolist()))
 
 
-def ridge(
-    inputs: np.ndarray, latencies_ms: np.ndarray, form: Form, strength: float, priced: Sequence[int] = ()
-) -> Base:
-    """Ridge regression of one strength: see :func:`ridges`."""
-    return ridges(inputs, latencies_ms, form, priced, (strength,))[0]
+def _chosen(
+    inputs: np.ndarray, latencies_ms: np.ndarray, choices: Sequence[tuple[Form, float]], priced: Sequence[int]
+) -> list[Base]:
+    """Ridge regressions by form and strength, in the order of ``choices``; what a form needs is computed once."""
+    forms = dict.fromkeys(form for form, _ in choices)
+    strengths = {form: [strength for other, strength in choices if other == form] for form in forms}
+    found = {form: iter(ridges(inputs, latencies_ms, form, priced, strengths[form])) for form in forms}
+    return [next(found[form]) for form, _ in choices]
 
 
 def ridges(
@@ -177,21 +180,20 @@ def ridges(
     weighted = design * weights[:, None]
     squares, products = weighted.T @ design, weighted.T @ goal
     pull = np.diag([*np.ones(design.shape[1] - 1), 0.0])
-    found = []
-    for strength in _STRENGTHS[form] if strengths is None else strengths:
-        solution = np.linalg.solve(squares + strength * pull, products)
-        found.append(
-            Base(
-                form=form,
-                scaling=scaling,
-                coefficients=tuple(solution[:-1].tolist()),
-                intercept=float(solution[-1]),
-                smallest=smallest,
-                strength=strength,
-                prices=tuple(prices.tolist()),
-            )
+    chosen = _STRENGTHS[form] if strengths is None else tuple(strengths)
+    solutions = np.linalg.solve(squares + np.array(chosen)[:, None, None] * pull, products[:, None])
+    return [
+        Base(
+            form=form,
+            scaling=scaling,
+            coefficients=tuple(solution[:-1]),
+            intercept=solution[-1],
+            smallest=smallest,
+            strength=strength,
+            prices=tuple(prices.tolist()),
         )
-    return found
+        for strength, solution in zip(chosen, solutions[..., 0].tolist(), strict=True)
+    ]
 
 
 def _prices(inputs: np.ndarray, latencies_ms: np.ndarray, priced: Sequence[int]) -> np.ndarray:
