@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
 from data.errors import DataFileError, InputError
 from data.progress import ProgressEvent, no_progress
 from data.store import MeasurementStore
+from search.commands.portability_study import main
 from search.portability.portability import PASSES, StudyDevice, measured_tables
 from search.portability.portability_table import read_table
 from search.reports.portability_page import render_study
 from search.reports.portability_summary import notes
 from surrogate.tables.portability import Study, study
 from surrogate.tables.table import HYPERPARAMETERS
-from tests.support import Completed, assert_one_error_line
+from tests.support import Completed, assert_one_error_line, environment
 
 RunCommand = Callable[..., Completed]
 PHONES = [StudyDevice.parse("s20"), StudyDevice.parse("s10:4")]
@@ -34,6 +36,22 @@ def rows(device: str, factor: float, **more: object) -> pd.DataFrame:
     )
     latency = factor * table["layers"] * table["hidden"] ** 1.5 / 1000
     return table.assign(device=device, latency_ms=latency, **more)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_splits() -> Iterator[None]:
+    """Enough for tables, pages and messages; what ten of them find is told in tests/surrogate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("surrogate.tables.portability.SPLITS", 2)
+        patch.setattr("surrogate.tables.transfer_trials.SPLITS", 2)
+        yield
+
+
+@pytest.fixture
+def command(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command in this process, where there are two splits."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner(env=environment(home)).invoke(main, list(map(str, words)))
 
 
 @pytest.fixture
@@ -101,10 +119,10 @@ def test_devices_that_cannot_be_are_one_line(devices: str, problem: str, run_com
     assert_one_error_line(run_command("portability-study", "--devices", devices), 2, problem)
 
 
-def test_simulated_phones_are_marked_everywhere(run_command: RunCommand, tmp_path: Path) -> None:
+def test_simulated_phones_are_marked_everywhere(command: Callable[..., Result], tmp_path: Path) -> None:
     options = ("--models", "15", "--samples", "0,5,10,50", "--json", "--out", "out")
-    done = run_command("portability-study", "--devices", "s20,s10:4", *options, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = command("--devices", "s20,s10:4", *options)
+    assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["provenance"] == {"s20": "simulated", "s10:4": "simulated"}
     assert document["noise_floor"] == {"s20": None, "s10:4": None}
@@ -139,10 +157,10 @@ def test_an_interrupted_study_goes_on(home: Path, monkeypatch: pytest.MonkeyPatc
     pd.testing.assert_frame_equal(again["s20"].rows, tables["s20"].rows)
 
 
-def test_a_table_as_a_command(csv: Callable[..., Path], run_command: RunCommand, tmp_path: Path) -> None:
+def test_a_table_as_a_command(csv: Callable[..., Path], command: Callable[..., Result], tmp_path: Path) -> None:
     options = ("--samples", "0,5", "--json", "--out", "out")
-    done = run_command("portability-study", "--table", csv(rows("a", 1.0), rows("b", 2.0)), *options, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = command("--table", csv(rows("a", 1.0), rows("b", 2.0)), *options)
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "study.json").read_text())
     assert "b to a: safe without any row of the new device" in done.stderr
 

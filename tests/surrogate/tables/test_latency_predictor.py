@@ -246,7 +246,8 @@ def test_published_table_of_another_kind() -> None:
     assert errors.mape < 0.015 and errors.within_10 > 0.99 and errors.spearman > 0.99
 
 
-def test_study_of_two_devices() -> None:
+def test_study_of_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("surrogate.tables.transfer_trials.SPLITS", 3)
     tables = {"slow": table(40), "fast": table(40, speed=300.0)}
     result = study(tables, samples=(0, 5, 10), budget_ms=2.0)
     assert result.devices == ("slow", "fast") and result.models > 30
