@@ -226,7 +226,7 @@ def compile_model(
     cost: BlockCost | None = None,
     rename: Mapping[str, str] | None = None,
     unit: str = "cpu",
-    precision: str = "fp32",
+    precision: str | None = None,
     tune: bool = False,
     fp32_modules: Collection[str] = (),
 ) -> CompiledModel:
@@ -241,7 +241,7 @@ def compile_model(
     weights of 8 bits, a scale an output channel, with rows of 8 bits, a scale a token found at run time; ``fp16``, on
     targets that calculate in half (``Target.half``), multiplies half by half, with sums in half over 128 numbers at
     most and in fp32 beyond. All else stays fp32, and so do the products of ``fp32_modules``, by their names in the
-    checkpoint.
+    checkpoint. None is :func:`own_precision`.
 
     Raises:
         InputError: an option is not what it should be, the target has no products in that precision, ``rename`` does
@@ -256,6 +256,8 @@ def compile_model(
         raise InputError(f"fuse must be True or False, not {fuse!r}")
     if target is not None and not isinstance(target, Target):
         raise InputError(f"target must be a Target, such as target_named(...) gives, not {target!r}")
+    model = Source(_path(source), seq_len, rename)
+    precision = precision or _own_precision(model, unit)
     if (unit, precision) not in PRECISIONS:
         raise InputError(f"unit and precision must be one of {_told_precisions()}, not {unit!r} and {precision!r}")
     if unit == "gpu" and target is not None:
@@ -267,7 +269,6 @@ def compile_model(
     target = target or host_target()
     if unit == "cpu" and precision == "fp16":
         check_half(target)
-    model = Source(_path(source), seq_len, rename)
     plan = plan_graph(model.graph(), fuse=fuse, cost=cost or (gpu_roofline_ms if unit == "gpu" else roofline_ms))
     if unit == "gpu":
         plan = with_precision(plan, precision)
@@ -275,6 +276,16 @@ def compile_model(
     if precision != "fp32":
         plan = with_narrow_products(plan, precision, fp32_modules)
     return CompiledModel(model, threads, plan, Processor(target), target)
+
+
+def own_precision(source: Path | str, seq_len: int, unit: str, rename: Mapping[str, str] | None = None) -> str:
+    """In which precision a model is compiled where nobody says: ``int8`` on a processor where its file quantises its
+    activations, ``fp32`` otherwise; errors as :func:`compile_model` for the model."""
+    return _own_precision(Source(_path(source), seq_len, rename), unit)
+
+
+def _own_precision(source: Source, unit: str) -> str:
+    return "int8" if unit == "cpu" and source.graph().quantised else "fp32"
 
 
 def _gpu_for(plan: Plan, tune: bool) -> Machine:

@@ -54,9 +54,8 @@ Examples:
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="Of matrices and of what they multiply: int8 on a CPU, fp16 on a GPU or an Armv8.2 CPU; all else stays fp32.",
+    help="Of matrices and of what they multiply: int8 on a CPU, fp16 on a GPU or an Armv8.2 CPU; all else stays fp32.  "
+    "[default: int8 of an ONNX file with quantised activations on a CPU, fp32 of others]",
 )
 @click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")
@@ -104,7 +103,7 @@ def main(
     model: str,
     device: str,
     unit: str,
-    precision: str,
+    precision: str | None,
     tune: bool,
     seq_len: int,
     rename: tuple[str, ...],
@@ -125,21 +124,26 @@ def main(
 ) -> None:
     from data.device_spec import load_device
     from fusion.compare.engines import EngineSettings
+    from fusion.compiled import own_precision
     from fusion.importing.input_names import parse_renames
 
     renames = parse_renames(rename)
     spec = load_device(device)
     engines = _engines(compare)
     measured = fusion_cost == "measured"
-    _check(spec, unit, precision, measured, bool(engines) or unfused)
+    compares = bool(engines) or unfused
+    _check(spec, unit, precision or "fp32", measured, compares)
     _check_ignored(bench or bool(engines) or unfused, "litert" in engines, no_fusion)
     exports = Exports(export_dir, android_dir, name, gpu_family, tokenizer_dir)
     exports.check(unit)
-    settings = EngineSettings(
-        check_threads(spec, threads), litert_python, "int8" if (unit, precision) == ("cpu", "int8") else "fp32"
-    )
+    chosen = check_threads(spec, threads)
     with tempfile.TemporaryDirectory() as folder:
         files = _model_files(model, Path(folder), seq_len)
+        if precision is None:
+            precision = own_precision(files.onnx, seq_len, unit, renames)
+            _check(spec, unit, precision, measured, compares)
+        theirs = "int8" if (unit, precision) == ("cpu", "int8") else "fp32"
+        settings = EngineSettings(chosen, litert_python, theirs)
         kind = {"unit": unit, "precision": precision, "tune": tune}
         compiled = _compile(files, spec, settings.threads, renames, kind, fuse=not no_fusion, measured=measured)
         document: dict[str, Any] = {"model": model, "device": spec.name} | exports.write(compiled, model)

@@ -184,7 +184,8 @@ def test_a_compiled_file_says_that_its_activations_were_quantised(bert: Path, tm
     found = [model.run(inputs)[0] for inputs in INPUTS]
     assert difference(found, [outputs(rounded, inputs) for inputs in INPUTS]) < EXACT
     assert compile_model(bert, seq_len=SEQ_LEN, threads=1).summary.notes == ()
-    narrow = compile_model(path, seq_len=SEQ_LEN, threads=1, precision="int8")
+    narrow = compile_model(path, seq_len=SEQ_LEN, threads=1)
+    assert narrow.precision == "int8" and compile_model(bert, seq_len=SEQ_LEN).precision == "fp32"
     assert "each token has its own scale" in " ".join(narrow.summary.notes)
     theirs = [outputs(path, inputs) for inputs in INPUTS]
     largest = max(float(np.abs(one).max()) for one in theirs)
