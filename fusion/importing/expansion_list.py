@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import onnx
 
-from data.errors import UnsupportedOperatorError
+from data.errors import ModelError, UnsupportedOperatorError
 from fusion.importing.evaluation import describe
 from fusion.importing.expansion import STANDARD, Expand
 from fusion.importing.microsoft_operators import DOMAIN, MICROSOFT
@@ -52,9 +52,12 @@ def check_known(node: onnx.NodeProto) -> None:
     """Refuses operators that tell why the model cannot be compiled, and those of unknown domains.
 
     Raises:
+        ModelError: its kind or its domain cannot be read.
         UnsupportedOperatorError: names the node, the cause and what to do.
     """
     kind, domain = node.op_type, domain_of(node.domain)
+    if not isinstance(kind, str) or not isinstance(domain, str):  # as protobuf gives what it cannot decode
+        raise ModelError(f"{describe(node)}: its name or its domain is no UTF-8: the file is damaged")
     if kind in _QUANTISED or kind.startswith(_QUANTISED_PREFIXES):
         raise UnsupportedOperatorError(
             f"{describe(node)}: quantised activations are not supported in this operator, nor in branches; take the "

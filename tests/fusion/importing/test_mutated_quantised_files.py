@@ -144,9 +144,13 @@ def test_operators_without_a_scale_are_refused_in_one_line(
     refused(model, tmp_path)
 
 
-def refused(model: onnx.ModelProto, folder: Path) -> None:
+def test_an_operator_whose_name_is_no_text_is_refused_in_one_line(files: Mapping[str, bytes], tmp_path: Path) -> None:
+    refused(files["dynamic"].replace(b"\x22\x0dMatMulInteger", b"\x22\x0dMatMulIntege\xff"), tmp_path)
+
+
+def refused(model: onnx.ModelProto | bytes, folder: Path) -> None:
     path = folder / "damaged.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     with pytest.raises(PocketBertError) as told:
         read(path)
     assert str(told.value) and "\n" not in str(told.value)
