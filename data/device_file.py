@@ -51,5 +51,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    """A string, a number or a list of strings; JSON's spelling of them is TOML's as well."""
+    """A string, a number, a list of strings or a table within one; JSON spells all but the last as TOML does."""
+    if is_dataclass(value):
+        return f"{{ {', '.join(f'{key} = {_value(content)}' for key, content in _known(value).items())} }}"
     return json.dumps(list(value) if isinstance(value, tuple) else value)

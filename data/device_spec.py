@@ -28,8 +28,22 @@ _STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
+class Core:
+    """What a core is counted by: the ``model`` of its pipelines (``fusion/cycles/cores.py``), its L1 data cache, and
+    what it reads a cycle from its own L2 and from a cache that cores share."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    model: str
+    l1_kib: Positive
+    l2_bytes_per_cycle: Positive
+    l3_bytes_per_cycle: Positive
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """Equal cores that share a clock. ``flops_per_cycle`` counts fp32 operations of one core."""
+    """Equal cores that share a clock. ``flops_per_cycle`` counts fp32 operations of one core; what else is known of a
+    ``core`` serves to simulate it."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -38,6 +52,7 @@ class Cluster:
     clock_ghz: Positive
     flops_per_cycle: Positive
     l2_kib: Positive
+    core: Core | None = None
 
     @property
     def core_gflops(self) -> float:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need of the system: qemu runs the aarch64 build, adb talks to the phones' test double, GCC has the
 # sanitizers, G++ builds apps in C++, Valgrind sees what is left behind, a JDK runs the Java of apps, Chromium
-# shows the reports, PoCL is an OpenCL driver for processors, and Oclgrind looks for races.
+# shows the reports, PoCL is an OpenCL driver for processors, Oclgrind looks for races, and
+# LLVM 19 has llvm-mca, which counts cycles.
 # A package that cannot be installed is named in one line; the tests that need it then skip, saying so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,3 +17,4 @@ command -v javac >/dev/null || scripts/apt_install.sh "the tests of Java" defaul
 [ -e /etc/OpenCL/vendors/pocl.icd ] || scripts/apt_install.sh "the tests of the GPU" pocl-opencl-icd ocl-icd-libopencl1 || true
 [ -e /usr/lib/oclgrind/liboclgrind-rt.so ] || scripts/apt_install.sh "the checks of kernels" oclgrind || true
 command -v chromium >/dev/null || scripts/apt_install.sh "the tests of the reports in a browser" chromium || true
+command -v llvm-mca-19 >/dev/null || scripts/apt_install.sh "the tests of counted cycles" llvm-19 || true

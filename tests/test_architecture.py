@@ -29,6 +29,7 @@ INNER = {
         "planning",
         "emit",
         "build",
+        "cycles",
         {"compiled", "texts", "export", "android_export"},
         "compare",
         {"__init__"},

@@ -125,6 +125,14 @@ class Toolchain:
         product = _Product("gpu-runner", self.target.shared_triple, ("-ldl", "-lpthread"))
         return self._make(product, (*sources, *addition.sources), (*GPU_SOURCES, *_runner_files(addition)))
 
+    def assembly(self, source: str) -> str:
+        """Generated source as the compiler's assembly, for whoever wants to know what became of it."""
+        product = _Product("unit.s", self.target.static_triple, ())
+        flags = [*self._kernel_flags(product), "-I", str(RUNTIME), "-g0", "-S", "-Wno-unused-command-line-argument"]
+        result = self.cache_dir / f"{_digest(self.version, *flags, _header_digest(), source)}.s"
+        self._compile(source, flags, result)
+        return (read_sealed(result) or b"").decode("utf-8")
+
     def bionic_executable(self, sources: Sequence[str], addition: Addition = NOTHING) -> Path:
         """As :meth:`gpu_executable`, for 64-bit phones, where the driver needs Android's own C library and loader.
 

@@ -19,7 +19,7 @@ _OVERHEAD_ROWS = 3
 
 
 @dataclass(frozen=True)
-class _Blocking:
+class Blocking:
     """How queries and keys are cut; ``queries`` is the block, ``width`` its length in whole vectors."""
 
     queries: int
@@ -36,7 +36,7 @@ def emit_attention(block: Block, target: Target) -> Unit:
     Gimelshein, 2018), so that the scratch does not grow with the number of keys.
     """
     rows, heads = block.sizes["rows"], block.sizes["heads"]
-    blocking = _blocking(block, target)
+    blocking = attention_blocking(block, target)
     size = block.sizes["head_size"]
     scratch = {
         "queries": size * blocking.width,
@@ -53,7 +53,7 @@ def emit_attention(block: Block, target: Target) -> Unit:
     return Unit(block, source, query_blocks * heads, FLOAT_BYTES * sum(scratch.values()), ready_count)
 
 
-def _blocking(block: Block, target: Target) -> _Blocking:
+def attention_blocking(block: Block, target: Target) -> Blocking:
     """The query block whose register tiles waste least, and keys in equal blocks."""
     rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
     parts = -(-keys // _KEY_BLOCK)
@@ -61,23 +61,23 @@ def _blocking(block: Block, target: Target) -> _Blocking:
 
     def cost(queries: int) -> float:
         total = 0.0
-        for count in _counts(rows, queries):
+        for count in parts_of(rows, queries):
             total += product_cost(key_block, count, target) * size + product_cost(count, size, target) * key_block
             total += _OVERHEAD_ROWS * key_block * size / target.lanes
         return total
 
     queries = min((min(size, rows) for size in _QUERY_BLOCKS), key=cost)
-    return _Blocking(queries, round_up(queries, target.lanes), key_block)
+    return Blocking(queries, round_up(queries, target.lanes), key_block)
 
 
-def _counts(size: int, step: int) -> list[int]:
+def parts_of(size: int, step: int) -> list[int]:
     return [min(step, size - first) for first in range(0, size, step)]
 
 
-def _helpers(block: Block, blocking: _Blocking, target: Target) -> str:
+def _helpers(block: Block, blocking: Blocking, target: Target) -> str:
     """The two products: scores (keys x queries) and context (queries x head size)."""
     rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
-    key_counts, query_counts = _counts(keys, blocking.keys), _counts(rows, blocking.queries)
+    key_counts, query_counts = parts_of(keys, blocking.keys), parts_of(rows, blocking.queries)
     text = product_function("scores", key_counts, blocking.width, target)
     text += product_function("context", query_counts, size, target, transposed=True)
     if len(key_counts) > 1:
@@ -85,7 +85,7 @@ def _helpers(block: Block, blocking: _Blocking, target: Target) -> str:
     return text
 
 
-def _body(block: Block, blocking: _Blocking, target: Target, scratch: dict[str, int]) -> str:
+def _body(block: Block, blocking: Blocking, target: Target, scratch: dict[str, int]) -> str:
     rows, keys, heads = block.sizes["rows"], block.sizes["keys"], block.sizes["heads"]
     size, width = block.sizes["head_size"], block.sizes["heads"] * block.sizes["head_size"]
     queries, lanes = blocking.queries, target.lanes
@@ -136,7 +136,7 @@ def _narrow_rows(block: Block, heads: int, queries: int) -> str:
     return f"{last_tile_only(f'tile / {heads}', heads)}  for (int r = first; r < first + count; r++)\n    {statement}\n"
 
 
-def _softmax_loops(block: Block, blocking: _Blocking, lanes: int) -> str:
+def _softmax_loops(block: Block, blocking: Blocking, lanes: int) -> str:
     """Two vectors of queries at a time, which share what the mask adds, then one that is left over."""
     pairs, rest = divmod(blocking.width // lanes, 2)
     loops = ((2, 0, pairs * 2 * lanes), (1, pairs * 2 * lanes, blocking.width))

@@ -8,15 +8,15 @@ from fusion.emit.c.unit import Unit, c_float, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
-_QUERY_BLOCK = 32
-_ROWS_A_TILE = 8
+QUERY_BLOCK = 32
+ROWS_A_TILE = 8
 
 
 def emit_scores(block: Block, target: Target) -> Unit:
     """``output[head, row, key] = Q K^T``; a tile is a block of queries of one head."""
     rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
     heads, width = block.sizes["heads"], block.sizes["heads"] * block.sizes["head_size"]
-    queries, padded = min(_QUERY_BLOCK, rows), round_up(keys, target.lanes)
+    queries, padded = min(QUERY_BLOCK, rows), round_up(keys, target.lanes)
     strides, out = [operand_stride(block, operand, width) for operand in (0, 1)], row_stride(keys)
     body = (
         f"{_tile_of(rows, queries, heads)}"
@@ -38,18 +38,18 @@ def emit_softmax(block: Block, target: Target) -> Unit:
     if "masked_bias" in attributes:
         mask = f"o->inputs[1], {c_float(float(attributes['masked_bias']))}"
     body = (
-        f"  for (int r = tile * {_ROWS_A_TILE}; r < tile * {_ROWS_A_TILE} + {_ROWS_A_TILE} && r < {rows}; r++)\n"
+        f"  for (int r = tile * {ROWS_A_TILE}; r < tile * {ROWS_A_TILE} + {ROWS_A_TILE} && r < {rows}; r++)\n"
         f"    pb_softmax((const float *)o->inputs[0] + (long)r * {stride}, o->output + (long)r * {stride}, "
         f"{keys}, {mask}, {c_float(float(attributes['scale']))});\n"
     )
-    return Unit(block, wrap(block, target, "", body), tiles=-(-rows // _ROWS_A_TILE))
+    return Unit(block, wrap(block, target, "", body), tiles=-(-rows // ROWS_A_TILE))
 
 
 def emit_context(block: Block, target: Target) -> Unit:
     """``output[row, head] = weights[head, row] V``; a tile is a block of queries of one head."""
     rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
     heads, width = block.sizes["heads"], block.sizes["heads"] * block.sizes["head_size"]
-    queries, padded = min(_QUERY_BLOCK, rows), round_up(size, target.lanes)
+    queries, padded = min(QUERY_BLOCK, rows), round_up(size, target.lanes)
     stride = operand_stride(block, 1, width)
     body = (
         f"{_tile_of(rows, queries, heads)}"

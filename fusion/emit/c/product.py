@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fusion.emit.c.tiling import choose_tiling, row_pieces
+from fusion.emit.c.tiling import Tiling, choose_tiling, row_pieces
 from fusion.target import Target
 
 
@@ -22,9 +22,7 @@ def product_function(
     ``count`` is one of ``counts``; a ``transposed`` a holds depth x count. Lanes of the last vector beyond ``columns``
     are computed and stored, too.
     """
-    tiling = choose_tiling(max(counts), columns, columns, target)
-    vectors = -(-columns // target.lanes)
-    whole, rest = divmod(vectors, tiling.vectors)
+    tiling, whole, rest, vectors = _cut(max(counts), columns, target)
     row_step, depth_step = ("1", "a_stride") if transposed else ("a_stride", "1")
     text = (
         f"static void {name}(const float *a, long a_stride, const float *b, long b_stride, float *c, long c_stride, "
@@ -48,3 +46,26 @@ def product_function(
             text += "    }\n" if len(set(counts)) > 1 else ""
         text += "  }\n"
     return text + "}\n\n"
+
+
+def product_pieces(count: int, largest: int, columns: int, target: Target) -> tuple[tuple[int, int, int], ...]:
+    """(rows, vectors, how many) of the register tiles of such a function whose largest count is ``largest``."""
+    tiling, whole, rest, _ = _cut(largest, columns, target)
+    return tuple(
+        (height, width, number * panels)
+        for height, number in row_pieces(count, tiling.rows)
+        for width, panels in ((tiling.vectors, whole), (rest, 1))
+        if width and panels
+    )
+
+
+def product_panel(largest: int, columns: int, target: Target) -> int:
+    """Columns that such a function goes through before it begins with the rows again."""
+    return _cut(largest, columns, target)[0].panel(target)
+
+
+def _cut(largest: int, columns: int, target: Target) -> tuple[Tiling, int, int, int]:
+    """The tiling, how many whole panels there are, vectors that are left over, and vectors in all."""
+    tiling = choose_tiling(largest, columns, columns, target)
+    vectors = -(-columns // target.lanes)
+    return tiling, *divmod(vectors, tiling.vectors), vectors

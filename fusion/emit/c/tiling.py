@@ -14,7 +14,7 @@ _REGISTER_TILES = {32: ((8, 3), (12, 2), (6, 4), (14, 2)), 16: ((6, 2), (5, 2), 
 # Accumulators that hide the latency of two multiply-adds a cycle: four cycles each, five on older AVX2 processors.
 _IN_FLIGHT = {32: 8, 16: 10}
 # One row alone: as many accumulators as hide the latency of a multiply-add.
-_SINGLE_ROW_TILE = (1, 4)
+SINGLE_ROW_TILE = (1, 4)
 _MIN_TILES = 16
 # Rows a tile, by the weights' share of a core's L2 cache: small tiles share out evenly, large ones read weights less.
 _ROW_BLOCKS = ((0.5, 32), (4.0, 64), (math.inf, 128))
@@ -44,7 +44,7 @@ def register_tiles(target: Target) -> tuple[tuple[int, int], ...]:
 def choose_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
     """The register tile that wastes least, then row blocks small enough to share out and large enough to reuse
     the weights that they stream."""
-    tiles = _REGISTER_TILES[target.registers] if rows > 1 else (_SINGLE_ROW_TILE,)
+    tiles = _REGISTER_TILES[target.registers] if rows > 1 else (SINGLE_ROW_TILE,)
     tile_rows, vectors = min(tiles, key=lambda tile: _cost(rows, columns, tile, target))
     tile_rows = row_pieces(rows, tile_rows)[0][0]
     panels = -(-columns // (vectors * target.lanes))

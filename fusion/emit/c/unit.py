@@ -11,7 +11,7 @@ from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target, check_half
 
 # Steps of an epilogue that take a load and an operation or two: done while the sums are still in registers.
-_SHORT_STEPS = frozenset({"bias", "add_rows", "no_norm", "residual", "relu"})
+SHORT_STEPS = frozenset({"bias", "add_rows", "no_norm", "residual", "relu"})
 _ROW_FUNCTIONS = frozenset({"row_softmax", "row_log_softmax", "l2_norm", "top", "pool", "mask_rows"})
 
 
@@ -121,7 +121,7 @@ def epilogue_code(
             norm = (f"pb_{step}", "")
         else:
             statements.append(f"x = pb_{step}(x);")
-    short = len(list(takewhile(_SHORT_STEPS.__contains__, block.epilogue)))
+    short = len(list(takewhile(SHORT_STEPS.__contains__, block.epilogue)))
     return EpilogueCode(tuple(statements), norm, short)
 
 
