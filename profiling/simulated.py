@@ -7,13 +7,15 @@ It stands in for a phone that is not attached; every figure from it is marked ``
 
 where the cores take equal tiles as they become free, as the compiled runtime does. A matrix product that stores its
 result as it is (only plans without fusion have such) keeps a share of its speed. The GPU's time is that of the block's
-kernels (``gpu_latency.py``). The constants and their sources stand in ``data/devices/*.toml``.
+kernels (``gpu_latency.py``). Narrow products take the share of the time that their instructions' rate says. The
+constants and their sources stand in ``data/devices/*.toml``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +36,9 @@ _TILE_ROWS, _TILE_COLUMNS = 8, 32
 # Anchors whose tiles are rows of one head.
 _BY_HEAD = frozenset({"attention", "scores", "context"})
 _MS_PER_S = 1e3
+# Multiply-adds of a narrow product's instruction for each of fp32's, by precision and the inner loop of int8: dot
+# products of A55, A76 and A77; smmla where it is as wide; pairs in 16 bits gain nothing on cores that widen in two steps.
+_RATES = MappingProxyType({("int8", "dot"): 4.0, ("int8", "mmla"): 8.0, ("fp16", ""): 2.0})
 
 
 class SimulatedDevice:
@@ -129,7 +134,7 @@ class SimulatedDevice:
         tiles = tile_count(block)
         efficiency = self._analytic.cpu_efficiency * (self._analytic.raw_product if is_raw_product(block) else 1.0)
         speeds = np.array(self.spec.cores[:threads]) * efficiency * 1e9
-        compute = makespan(block.cost.flops / tiles, tiles, speeds) * _MS_PER_S
+        compute = makespan(fp32_flops(block, self.target) / tiles, tiles, speeds) * _MS_PER_S
         return self._analytic.block_us / 1e3 + max(compute, self._memory_ms(block))
 
     @property
@@ -146,6 +151,15 @@ class SimulatedDevice:
         bytes_from_dram = block.cost.weight_bytes + max(0.0, activations - caches)
         dram_s = bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9)
         return (dram_s + activations / (self._analytic.activation_gbps * 1e9)) * _MS_PER_S
+
+
+def fp32_flops(block: Block, target: Target) -> float:
+    """Operations in fp32 that take a core as long as a block's own: those of narrow products are fewer by the rate of
+    their instructions."""
+    sizes = block.sizes
+    rate = _RATES.get((block.precision, target.int8 if block.precision == "int8" else ""), 1.0)
+    product = 2 * sizes["rows"] * sizes["inner"] * sizes["columns"] if block.anchor == "gemm" else 0
+    return block.cost.flops - product * (1 - 1 / rate)
 
 
 def is_raw_product(block: Block) -> bool:
