@@ -37,7 +37,7 @@ _TILE_ROWS, _TILE_COLUMNS = 8, 32
 _BY_HEAD = frozenset({"attention", "scores", "context"})
 _MS_PER_S = 1e3
 # Multiply-adds of a narrow product's instruction for each of fp32's, by precision and the inner loop of int8: dot
-# products of A55, A76 and A77; smmla where it is as wide; pairs in 16 bits gain nothing on cores that widen in two steps.
+# products of A55, A76 and A77; smmla where it is as wide; pairs in 16 bits gain nothing.
 _RATES = MappingProxyType({("int8", "dot"): 4.0, ("int8", "mmla"): 8.0, ("fp16", ""): 2.0})
 
 
