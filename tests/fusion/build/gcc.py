@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -53,15 +55,17 @@ def program_objects(programs: Sequence[Program], target: Target, sanitizer: str 
     for file, source in zip(files, sources, strict=True):
         file.write_text(source)
     flags = [*PROCESSORS[target.name], f"-DPB_VECTOR_BYTES={target.vector_bytes}", "-fno-math-errno"]
-    runtime = [str(RUNTIME / name) for name in RUNTIME_SOURCES]
-    _compile([*sanitizing(sanitizer), *flags, *RUNTIME_WARNINGS, "-c", *map(str, files), *runtime], folder)
-    names = [*(file.stem for file in files), *(Path(name).stem for name in RUNTIME_SOURCES)]
-    return [str(folder / f"{name}.o") for name in names]
+    words = (*sanitizing(sanitizer), *flags, *RUNTIME_WARNINGS)
+    _compile([*words, "-c", *map(str, files)], folder)
+    runtime = [_runtime_object(name, words) for name in RUNTIME_SOURCES]
+    return [*(str(file.with_suffix(".o")) for file in files), *map(str, runtime)]
 
 
 def link(parts: Sequence[str | Path], program: Path, sanitizer: str | None = None, flags: Sequence[str] = ()) -> Path:
     """A program of C files and objects."""
-    _compile([*sanitizing(sanitizer), *flags, *map(str, parts), "-lpthread", "-lm", "-o", str(program)], program.parent)
+    words = (*sanitizing(sanitizer), *flags)
+    files = [_runtime_object(part.name, words) if part.parent == RUNTIME else part for part in map(Path, parts)]
+    _compile([*words, *map(str, files), "-lpthread", "-lm", "-o", str(program)], program.parent)
     return program
 
 
@@ -70,7 +74,21 @@ def sanitizing(sanitizer: str | None) -> list[str]:
     return [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"] if sanitizer else []
 
 
+@cache
+def _runtime_object(name: str, flags: tuple[str, ...]) -> Path:
+    """A file of the runtime's folder, compiled once for all tests of a process."""
+    result = Path(_objects().name) / f"{hash(flags)}-{name.replace('/', '-')}.o"
+    _compile([*flags, "-c", str(RUNTIME / name), "-o", str(result)], result.parent)
+    return result
+
+
+@cache
+def _objects() -> TemporaryDirectory[str]:
+    """A folder that is there until the process ends."""
+    return TemporaryDirectory()
+
+
 def _compile(words: Sequence[str], folder: Path) -> None:
-    command = ["gcc", "-std=c11", "-O1", "-g", "-I", str(RUNTIME), *words]
+    command = ["gcc", "-std=c11", "-O1", "-g1", "-I", str(RUNTIME), *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
