@@ -145,7 +145,7 @@ def test_arm_gives_the_same_answers_under_qemu(name: str, cpu: str, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     expected = model.run(inputs)[0]
-    # Rounding that falls the other way in a few numbers, no more.
-    assert (
-        np.abs(np.array(json.loads(done.stdout)["outputs"]["logits"]) - expected).max() <= 0.02 * np.abs(expected).max()
-    )
+    # Rounding that falls the other way in a few numbers; where this machine limits pairs of weights, what they lose.
+    tolerance = 0.05 if model.target.int8_pair_limit else 0.02
+    found = np.array(json.loads(done.stdout)["outputs"]["logits"])
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
