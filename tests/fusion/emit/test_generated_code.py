@@ -34,30 +34,6 @@ CASES = {
     "gemm_norm": make_block(
         "gemm", {"rows": 20, "inner": 5000, "columns": 100}, ("bias", "residual", "layer_norm"), {"epsilon": 1e-5}
     ),
-    "gemm_int8": make_block(
-        "gemm",
-        {"rows": 20, "inner": 40, "columns": 100},
-        ("bias", "residual", "layer_norm"),
-        {"epsilon": 1e-5, "narrow_operand": "0,20", "narrow_result": "int8"},
-        "int8",
-    ),
-    "embeddings_int8": make_block(
-        "embeddings",
-        {"rows": 20, "hidden": 24, "tables": 1, "entries0": 30},
-        ("layer_norm",),
-        {"epsilon": 1e-5},
-        "int8",
-    ),
-    "gemm_fp16": make_block(
-        "gemm",
-        {"rows": 20, "inner": 140, "columns": 100},
-        ("bias", "gelu"),
-        {"narrow_operand": "2,22", "narrow_result": "fp16"},
-        "fp16",
-    ),
-    "attention_int8": make_block(
-        "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "narrow_result": "int8"}
-    ),
     "attention": make_block(
         "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "masked_bias": -1e9}
     ),
@@ -87,19 +63,47 @@ CASES = {
     ),
     "concat": make_block("concat", {"rows": 20, "columns": 30}, (), {"widths": "24,6"}),
 }
+# Products that are narrow on processors alone, and who leaves their rows.
+NARROW_CASES = {
+    "gemm_int8": make_block(
+        "gemm",
+        {"rows": 20, "inner": 40, "columns": 100},
+        ("bias", "residual", "layer_norm"),
+        {"epsilon": 1e-5, "narrow_operand": "0,20", "narrow_result": "int8"},
+        "int8",
+    ),
+    "embeddings_int8": make_block(
+        "embeddings",
+        {"rows": 20, "hidden": 24, "tables": 1, "entries0": 30},
+        ("layer_norm",),
+        {"epsilon": 1e-5},
+        "int8",
+    ),
+    "gemm_fp16": make_block(
+        "gemm",
+        {"rows": 20, "inner": 140, "columns": 100},
+        ("bias", "gelu"),
+        {"narrow_operand": "2,22", "narrow_result": "fp16"},
+        "fp16",
+    ),
+    "attention_int8": make_block(
+        "attention", {"rows": 40, "keys": 40, "heads": 2, "head_size": 20}, (), {"scale": 0.25, "narrow_result": "int8"}
+    ),
+}
 
 
 # What differs between instruction sets: the products, and attention, which is made of them.
 PRODUCTS = ("attention", "gemm_gelu", "gemm_norm", "gemm_softmax")
+ALL_CASES = CASES | NARROW_CASES
 HALF = frozenset({"gemm_fp16"})
-RECORDED = [(case, target) for case in sorted(CASES.keys() - HALF) for target in ("x86_64-avx512", "aarch64-neon")]
+RECORDED = [(case, target) for case in sorted(ALL_CASES.keys() - HALF) for target in ("x86_64-avx512", "aarch64-neon")]
 RECORDED += [(case, "x86_64-avx2") for case in PRODUCTS]
 RECORDED += [(case, "aarch64-dotprod") for case in sorted(HALF)]
 
 
 @pytest.mark.parametrize(("case", "target"), RECORDED)
 def test_generated_code_is_as_recorded(case: str, target: str) -> None:
-    source = emit_block(CASES[case], target_named(target)).source
+    source = emit_block(ALL_CASES[case], target_named(target)).source
     golden = GOLDEN / f"{case}.{target}.c"
     if os.environ.get("POCKETBERT_UPDATE_GOLDEN"):
         golden.write_text(source)
