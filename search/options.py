@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from data.architecture import Precision
+from data.errors import InputError
 from data.tasks import Kind
 from search.latencies import DeviceBudget
 
@@ -13,12 +14,21 @@ from search.latencies import DeviceBudget
 # operator by operator; of floating-point operations. The last two agree with what is measured in the teacher alone.
 LatencySource = Literal["fused", "unfused", "flops"]
 
+# What a search chooses among. fp16 is no part of it: whoever calculates in half has dot products of bytes too, at twice
+# the rate again.
+SearchedPrecision = Literal["fp32", "int8"]
+# The slowest first.
+SEARCHED_PRECISIONS: tuple[SearchedPrecision, ...] = get_args(SearchedPrecision)
+# A precision that every candidate has, or auto: each size is there in all of them.
+PrecisionChoice = Literal["fp32", "int8", "auto"]
+
 
 @dataclass(frozen=True)
 class SpaceFile:
     """Candidate values that a file at ``path`` names, ascending; None where it names none, and the default holds.
 
-    ``heads`` are numbers of heads, ``head_size`` widths of one: a file names one of the two at most.
+    ``heads`` are numbers of heads, ``head_size`` widths of one: a file names one of the two at most. ``precision`` are
+    some of ``SEARCHED_PRECISIONS``, in their order.
     """
 
     path: str
@@ -27,19 +37,29 @@ class SpaceFile:
     heads: tuple[int, ...] | None = None
     head_size: tuple[int, ...] | None = None
     intermediate: tuple[int, ...] | None = None
-
-
-# A precision that every candidate has, or auto: each size is there in all of them.
-PrecisionChoice = Literal["fp32", "int8", "auto"]
-
-
-# fp16 is no part of auto: whoever calculates in half has dot products of bytes too, at twice the rate again.
-_AUTO: tuple[Precision, ...] = ("fp32", "int8")
+    precision: tuple[SearchedPrecision, ...] | None = None
 
 
 def precisions_of(choice: PrecisionChoice) -> tuple[Precision, ...]:
     """The precisions that models have."""
-    return _AUTO if choice == "auto" else (choice,)
+    return SEARCHED_PRECISIONS if choice == "auto" else (choice,)
+
+
+def precision_choice(given: PrecisionChoice | None, space: SpaceFile | None) -> PrecisionChoice:
+    """The precision that a search has, from what ``--precision`` says and what the file of ``--space`` names; fp32
+    where neither says any.
+
+    Raises:
+        InputError: both do, and they differ.
+    """
+    if space is None or space.precision is None:
+        return given or "fp32"
+    if given and set(precisions_of(given)) != set(space.precision):
+        raise InputError(
+            f"--precision {given} contradicts {space.path}, whose precisions are {', '.join(space.precision)}: "
+            "leave out --precision, or name the same there"
+        )
+    return "auto" if len(space.precision) > 1 else space.precision[0]
 
 
 @dataclass(frozen=True)

@@ -374,7 +374,7 @@ class Outlook:
     quality: PredictorQuality
     provenance: Provenance
     later: float
-    values: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    values: dict[str, tuple[int, ...] | tuple[Precision, ...]] = field(default_factory=dict)
     also: tuple[FurtherOutlook, ...] = ()
     source_quality: dict[LatencySource, PredictorQuality] = field(default_factory=dict)
 

@@ -289,8 +289,8 @@ def check_threads(spec: DeviceSpec, threads: int | None, unit: str = "cpu") -> i
     return chosen.count
 
 
-def check_precision(precision: str, units: Sequence[str]) -> None:
-    """Refuses products in int8 on a GPU, whose kernels have none.
+def check_precision(precision: str, units: Sequence[str], space: str | None = None) -> None:
+    """Refuses products in int8 on a GPU, whose kernels have none; ``space`` is the file that names them, if one does.
 
     Raises:
         InputError: they are asked for.
@@ -298,7 +298,8 @@ def check_precision(precision: str, units: Sequence[str]) -> None:
     from data.errors import InputError
 
     if precision != "fp32" and "gpu" in units:
-        raise InputError(f"--precision {precision} is for --unit cpu: kernels for GPUs have no products in int8")
+        named = f"{space}: precision int8" if space else f"--precision {precision}"
+        raise InputError(f"{named} is for --unit cpu: kernels for GPUs have no products in int8")
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

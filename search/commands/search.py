@@ -113,7 +113,8 @@ Examples:
     "--space",
     type=click.Path(path_type=Path),
     help="TOML file of the sizes to choose among: layers = [4, 6, 12], hidden = { from = 64, to = 384, step = 32 }, "
-    "heads or head_size, intermediate.  [default: up to the teacher's widths, 1 to 28 layers]",
+    'heads or head_size, intermediate; and of precision = ["fp32", "int8"].  '
+    "[default: up to the teacher's widths, 1 to 28 layers, and what --precision says]",
 )
 @click.option("--max-size", type=SIZE_BYTES, help="Largest size of the fp32 weights, such as 25MB.")
 @click.option(
@@ -133,9 +134,8 @@ Examples:
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "int8", "auto"]),
-    default="fp32",
-    show_default=True,
-    help="Of the candidates' products with weights; auto has each size in both, and is scored as it is run.",
+    help="Of the candidates' products with weights; auto has each size in both, and is scored as it is run.  "
+    "[default: what --space names, else fp32]",
 )
 @click.option(
     "--threads",
@@ -166,7 +166,7 @@ def main(
     max_size: int | None,
     max_memory: int | None,
     latency_from: Literal["fused", "unfused", "flops"],
-    precision: Literal["fp32", "int8", "auto"],
+    precision: Literal["fp32", "int8", "auto"] | None,
     threads: int | None,
     execution: Execution,
     out: Path | None,
@@ -177,13 +177,14 @@ def main(
 ) -> None:
     from search.latencies import DeviceBudget
     from search.optimization.space_file import read_space
-    from search.options import SearchOptions
+    from search.options import SearchOptions, precision_choice
     from search.real_stages import real_stages
 
     # Before PyTorch loads OpenMP, which reads it then: threads that spin for their next work take the processor from
     # those that have some, where other programs want it too (docs/decisions/first-run.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     budgets = budgets_of(budget, pareto)
+    values = read_space(space.expanduser().absolute()) if space else None
     # By name, so that their order on the command line means nothing to a search that goes on.
     further = sorted((DeviceBudget(absolute_if_there(name, ".toml"), most) for name, most in also), key=str)
     options = SearchOptions(
@@ -196,11 +197,11 @@ def main(
         effort=effort,
         corpus=str(corpus.expanduser().absolute()) if corpus else None,
         seq_len=seq_len,
-        space=read_space(space.expanduser().absolute()) if space else None,
+        space=values,
         max_bytes=max_size,
         max_memory=max_memory,
         latency_from=latency_from,
-        precision=precision,
+        precision=precision_choice(precision, values),
         threads=threads,
         seed=seed,
         require_device=require_device,
@@ -256,7 +257,8 @@ def check(options: SearchOptions, stages: Stages) -> None:
     from search.optimization.space import SearchSpace
 
     check_devices(options)
-    check_precision(options.precision, options.units)
+    space = options.space
+    check_precision(options.precision, options.units, space.path if space and space.precision else None)
     if options.corpus:
         read_corpus(Path(options.corpus))
     # Whatever the task's labels: they come with its texts, which are long in making.

@@ -138,10 +138,15 @@ class SearchSpace:
         return tuple(replace(self.template, precision=precision) for precision in self.precisions)
 
     @property
-    def values(self) -> dict[str, tuple[int, ...]]:
+    def values(self) -> dict[str, tuple[int, ...] | tuple[Precision, ...]]:
         """The candidate values by name, as a file of ``--space`` names them."""
-        heads = {"heads": self.heads} if self.heads else {"head_size": self.head_sizes}
-        return {"layers": self.layers, "hidden": self.hidden, **heads, "intermediate": self.intermediate}
+        return {
+            "layers": self.layers,
+            "hidden": self.hidden,
+            **({"heads": self.heads} if self.heads else {"head_size": self.head_sizes}),
+            "intermediate": self.intermediate,
+            "precision": self.precisions,
+        }
 
     @property
     def unused(self) -> dict[str, tuple[int, ...]]:
@@ -245,17 +250,17 @@ class SearchSpace:
         pairs = sum(len(self.heads_of(hidden)) for hidden in self.hidden)
         count = pairs * len(self.layers) * len(self.intermediate) * len(self.precisions)
         if not count:
-            name = "heads" if self.heads else "head_size"
+            name, values = ("heads", self.heads) if self.heads else ("head_size", self.head_sizes)
             raise DataFileError(
                 given.path,
                 f"{name}: no hidden ({_listed(self.hidden)}) is a multiple of any {name} "
-                f"({_listed(self.values[name])}): name some that divide it",
+                f"({_listed(values)}): name some that divide it",
             )
         if count > _MOST_CANDIDATES:
             raise DataFileError(
                 given.path,
                 f"{count:,} architectures are too many, {_MOST_CANDIDATES:,} at most: take larger steps, or fewer "
-                "values of layers, hidden, heads or intermediate",
+                "values of layers, hidden, heads, intermediate or precision",
             )
 
 

@@ -1,4 +1,4 @@
-"""space.toml: the candidate values of a search in a file, each as a list or as a range in steps."""
+"""space.toml: the candidate values of a search in a file, each as a list, sizes as a range in steps as well."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataFileError, InputError
-from search.options import SpaceFile
+from search.options import SEARCHED_PRECISIONS, SearchedPrecision, SpaceFile
 
-# Each key with a range of it, for messages.
-_KEYS = {
+# Each key of sizes with a range of it, for messages.
+_SIZES = {
     "layers": "{ from = 2, to = 12, step = 2 }",
     "hidden": "{ from = 64, to = 384, step = 32 }",
     "heads": "{ from = 2, to = 12, step = 2 }",
     "head_size": "{ from = 16, to = 64, step = 16 }",
     "intermediate": "{ from = 256, to = 1536, step = 256 }",
 }
+_PRECISION = "precision"
+_KEYS = (*_SIZES, _PRECISION)
 _RANGE = ("from", "to", "step")
 # Deeper than any encoder that is known; more values of one size than a search could tell apart.
 _MOST_LAYERS, _MOST_VALUES = 128, 1000
@@ -30,7 +32,7 @@ def read_space(path: Path) -> SpaceFile:
     Raises:
         InputError: it cannot be read.
         DataFileError: no TOML, a key that is not known, or values that are no list or range of different positive whole
-            numbers; both heads and head_size, or neither of any key.
+            numbers; precisions that no search has; both heads and head_size, or neither of any key.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -45,10 +47,11 @@ def read_space(path: Path) -> SpaceFile:
         raise DataFileError(path, f"names no values: name some of {', '.join(_KEYS)}, such as layers = [4, 6, 12]")
     if "heads" in content and "head_size" in content:
         raise DataFileError(path, "heads and head_size say the same in two ways: leave out one of them")
-    values = {key: _values(path, key, given) for key, given in content.items()}
+    precisions = _precisions(path, content[_PRECISION]) if _PRECISION in content else None
+    values = {key: _values(path, key, given) for key, given in content.items() if key in _SIZES}
     if max(values.get("layers", (1,))) > _MOST_LAYERS:
         raise DataFileError(path, f"layers: {max(values['layers'])} are too many, name {_MOST_LAYERS} at most")
-    return SpaceFile(str(path), **values)
+    return SpaceFile(str(path), **values, precision=precisions)
 
 
 def _check_keys(path: Path, content: Iterable[str], known: Collection[str], of: str = "") -> None:
@@ -59,6 +62,19 @@ def _check_keys(path: Path, content: Iterable[str], known: Collection[str], of: 
             raise DataFileError(path, f"{of}unknown key {key!r}{hint} (known: {', '.join(known)})")
 
 
+def _precisions(path: Path, given: Any) -> tuple[SearchedPrecision, ...]:
+    """Precisions in the order of ``SEARCHED_PRECISIONS``."""
+    if not isinstance(given, list):
+        raise DataFileError(path, f'{_PRECISION}: {_shown(given)} is no list: write {_PRECISION} = ["fp32", "int8"]')
+    _check_filled(path, _PRECISION, given)
+    for value in given:
+        if value not in SEARCHED_PRECISIONS:
+            known = ", ".join(SEARCHED_PRECISIONS)
+            raise DataFileError(path, f"{_PRECISION}: {_shown(value)} is not searched: name some of {known}")
+    _check_twice(path, _PRECISION, given)
+    return tuple(precision for precision in SEARCHED_PRECISIONS if precision in given)
+
+
 def _values(path: Path, key: str, given: Any) -> tuple[int, ...]:
     """Ascending values of a key."""
     if isinstance(given, dict):
@@ -66,14 +82,11 @@ def _values(path: Path, key: str, given: Any) -> tuple[int, ...]:
     if not isinstance(given, list):
         shape = f"write {key} = [{given}]" if _is_size(given) else f"write it like {key} = [2, 4, 6]"
         raise DataFileError(path, f"{key}: {_shown(given)} is neither a list nor a range: {shape}, or {_like(key)}")
-    if not given:
-        raise DataFileError(path, f"{key}: an empty list leaves nothing to choose: name values, or leave out the key")
+    _check_filled(path, key, given)
     _check_count(path, key, len(given))
     for value in given:
         _check_size(path, key, value)
-    twice = [value for value in given if given.count(value) > 1]
-    if twice:
-        raise DataFileError(path, f"{key}: {_shown(twice[0])} is named twice: name it once")
+    _check_twice(path, key, given)
     return tuple(sorted(given))
 
 
@@ -96,6 +109,17 @@ def _range(path: Path, key: str, given: dict[str, Any]) -> tuple[int, ...]:
     return tuple(range(first, last + 1, step))
 
 
+def _check_filled(path: Path, key: str, given: list[Any]) -> None:
+    if not given:
+        raise DataFileError(path, f"{key}: an empty list leaves nothing to choose: name values, or leave out the key")
+
+
+def _check_twice(path: Path, key: str, given: list[Any]) -> None:
+    twice = [value for value in given if given.count(value) > 1]
+    if twice:
+        raise DataFileError(path, f"{key}: {_shown(twice[0])} is named twice: name it once")
+
+
 def _check_size(path: Path, key: str, value: Any) -> None:
     if not _is_size(value):
         raise DataFileError(path, f"{key}: {_shown(value)} is no positive whole number: write one, such as 4")
@@ -111,7 +135,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _like(key: str) -> str:
-    return f"{key} = {_KEYS[key]}"
+    return f"{key} = {_SIZES[key]}"
 
 
 def _shown(value: Any) -> str:

@@ -169,6 +169,7 @@ def resume_command(options: SearchOptions, out: Path, budgets_ms: Sequence[float
         "--max-size": f"{options.max_bytes}B" if options.max_bytes else None,
         "--max-memory": f"{options.max_memory}B" if options.max_memory else None,
         "--latency-from": options.latency_from,
+        "--precision": options.precision,
         "--threads": options.threads,
         "--seed": options.seed,
         "--out": out,

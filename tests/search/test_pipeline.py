@@ -329,9 +329,11 @@ def test_a_space_without_the_teachers_depths_has_no_scaled_teacher(tmp_path: Pat
         "hidden": [48, 64, 96],
         "heads": [2, 3],
         "intermediate": [100, 128],
+        "precision": ["fp32"],
     }
     assert not any("deep.toml" in note for note in notes)
-    assert "hidden 48, 64, 96; heads 2, 3; intermediate 100, 128." in (tmp_path / "out" / "report.html").read_text()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "hidden 48, 64, 96; heads 2, 3; intermediate 100, 128; precision fp32." in report
 
 
 def test_values_that_no_candidate_has_are_said(tmp_path: Path, world: World) -> None:

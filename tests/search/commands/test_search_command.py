@@ -281,6 +281,42 @@ def test_a_space_that_changed_is_not_gone_on_with(search: Search, world: World) 
     assert search(world, *given, "--resume").exit_code == 0
 
 
+def test_a_space_names_precisions_and_the_printed_command_repeats_them(search: Search, world: World) -> None:
+    Path("space.toml").write_text('layers = [2, 3]\nprecision = ["int8"]\n')
+    given = ("--space", "space.toml", "--out", "run")
+    first = search(replace(world, attached=False), "--device", "s20", *given, "--json")
+    assert first.exit_code == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["options"]["precision"] == document["winner"]["architecture"]["precision"] == "int8"
+    assert document["space"]["values"]["precision"] == ["int8"]
+    words = shlex.split(document["confirmation"]["command"])
+    assert words[words.index("--precision") + 1] == "int8"
+    assert search(world, *words[1:]).exit_code == 0
+
+
+def test_another_precision_is_not_gone_on_with(search: Search, world: World) -> None:
+    assert search(replace(world, disk_full=True), "--precision", "int8", "--out", "run").exit_code == 1
+    other = search(world, "--precision", "auto", "--out", "run", "--resume")
+    assert other.exit_code == 2
+    assert "(precision was int8, now auto): repeat them" in other.stderr and other.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--precision", "fp32"], "--precision fp32 contradicts"),
+        (["--unit", "gpu"], "space.toml: precision int8 is for --unit cpu"),
+    ],
+)
+def test_what_contradicts_a_spaces_precision_is_told(
+    search: Search, world: World, arguments: list[str], told: str
+) -> None:
+    Path("space.toml").write_text('precision = ["fp32", "int8"]\n')
+    done = search(world, "--space", "space.toml", *arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_impossible_memory_exits_3_and_names_the_smallest(search: Search, world: World) -> None:
     done = search(world, "--max-memory", "100kB", "--out", "run")
     assert done.exit_code == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataFileError, InputError
 from search.optimization.space_file import read_space
-from search.options import SpaceFile
+from search.options import SpaceFile, precision_choice
 
 KEYS = ("layers", "hidden", "intermediate")
 
@@ -74,6 +75,14 @@ def test_all_values_are_kept(values: dict[str, set[int]], first: int, step: int,
         ("layers = { from = 2, upto = 7 }", "layers: unknown key 'upto', did you mean 'to'?"),
         ("hidden = { from = 1, to = 9000000000000 }", "hidden: 9,000,000,000,000 values are too many"),
         ("heads = [2]\nhead_size = [32]", "heads and head_size say the same in two ways"),
+        ("precisions = ['int8']", "unknown key 'precisions', did you mean 'precision'?"),
+        ("precision = 'int8'", 'precision: \'int8\' is no list: write precision = ["fp32", "int8"]'),
+        ("precision = { from = 8, to = 32 }", "precision: {'from': 8, 'to': 32} is no list"),
+        ("precision = []", "precision: an empty list leaves nothing to choose"),
+        ("precision = ['fp16']", "precision: 'fp16' is not searched: name some of fp32, int8"),
+        ("precision = [8]", "precision: 8 is not searched"),
+        ("precision = [['int8']]", "precision: ['int8'] is not searched"),
+        ("precision = ['int8', 'int8']", "precision: 'int8' is named twice"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_and_key(text: str | bytes, told: str, tmp_path: Path) -> None:
@@ -82,6 +91,33 @@ def test_what_is_wrong_is_told_with_file_and_key(text: str | bytes, told: str, t
     message = str(raised.value)
     assert message.startswith(f"{tmp_path / 'space.toml'}: ") and told in message
     assert "\n" not in message
+
+
+def test_a_file_may_name_precisions_in_any_order(tmp_path: Path) -> None:
+    assert read(tmp_path, 'precision = ["int8", "fp32"]').precision == ("fp32", "int8")
+    assert read(tmp_path, 'layers = [2]\nprecision = ["int8"]').precision == ("int8",)
+    assert read(tmp_path, "layers = [2]").precision is None
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "choice"),
+    [
+        (None, None, "fp32"),
+        ("auto", None, "auto"),
+        (None, ("fp32",), "fp32"),
+        (None, ("int8",), "int8"),
+        (None, ("fp32", "int8"), "auto"),
+        ("int8", ("int8",), "int8"),
+        ("auto", ("fp32", "int8"), "auto"),
+    ],
+)
+def test_the_precision_is_what_either_says(given: Any, named: Any, choice: str) -> None:
+    assert precision_choice(given, SpaceFile("space.toml", precision=named)) == choice
+
+
+def test_precisions_that_contradict_each_other_are_told_with_the_file() -> None:
+    with pytest.raises(InputError, match=r"--precision auto contradicts space.toml, whose precisions are int8: leave"):
+        precision_choice("auto", SpaceFile("space.toml", precision=("int8",)))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
