@@ -189,7 +189,8 @@ def score_on_dev(
     if found is None:
         bench.progress(ProgressEvent("dev", 0, None, f"scoring {name} on {len(task.dev)} dev examples"))
         with timed(bench.study, "dev"):
-            found = bench.stages.score_on_dev(checkpoint, task, bench.study.options.seq_len, precision, fp32)
+            seq_len = bench.study.options.seq_len
+            found = bench.stages.score_on_dev(checkpoint, task, seq_len, precision, fp32, bench.devices)
         bench.study.save(record, found)
     return found
 

@@ -283,18 +283,31 @@ def cut_divergences(
     return tuple(cut_divergences(teacher, task, architectures, seed=options.seed, progress=progress))
 
 
-def int8_choice(checkpoint: Path, task: Task, seq_len: int) -> Int8Choice:
+def int8_choice(checkpoint: Path, task: Task, seq_len: int, devices: Sequence[Device]) -> Int8Choice:
     from search.learning.int8_choice import int8_choice
 
-    return int8_choice(checkpoint, task, seq_len)
+    return int8_choice(checkpoint, task, seq_len, _pair_limit(devices))
+
+
+def _pair_limit(devices: Sequence[Device]) -> int | None:
+    """What pairs of int8 weights may sum up to on all of the devices."""
+    from fusion.target import target_named
+
+    limits = (target_named(device.machine.code).int8_pair_limit for device in devices if device.unit == "cpu")
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def score_on_dev(
-    checkpoint: Path, task: Task, seq_len: int, precision: Precision, fp32: Collection[str] = ()
+    checkpoint: Path,
+    task: Task,
+    seq_len: int,
+    precision: Precision,
+    fp32: Collection[str] = (),
+    devices: Sequence[Device] = (),
 ) -> DevScore:
     from search.learning.evaluation import dev_predictions
 
-    predictions, cut = dev_predictions(checkpoint, task, seq_len, precision, fp32)
+    predictions, cut = dev_predictions(checkpoint, task, seq_len, precision, fp32, _pair_limit(devices))
     scores = task.score(predictions)
     return DevScore(scores[task.metric], scores, task.standard_error(predictions), cut)
 

@@ -77,11 +77,12 @@ class Stages:
     """(checkpoint of a sentence encoder, task, sequence length) -> its cosine of each of dev's pairs."""
     cut_divergences: Callable[[Teacher, Task, Sequence[Architecture], SearchOptions, Progress], tuple[Divergence, ...]]
     """(teacher, task, architectures, options, progress) -> how far each is from the teacher as it is cut out of it."""
-    int8_choice: Callable[[Path, Task, int], Int8Choice]
-    """(checkpoint, task, sequence length) -> which of its products stay fp32 where it is int8, by training examples."""
-    score_on_dev: Callable[[Path, Task, int, Precision, Collection[str]], DevScore]
-    """(checkpoint, task, sequence length, precision, modules that are fp32 all the same) -> its scores on the task's
-    dev examples, computed so."""
+    int8_choice: Callable[[Path, Task, int, Sequence[Device]], Int8Choice]
+    """(checkpoint, task, sequence length, devices) -> which of its products stay fp32 where it is int8 on these
+    devices, by training examples."""
+    score_on_dev: Callable[[Path, Task, int, Precision, Collection[str], Sequence[Device]], DevScore]
+    """(checkpoint, task, sequence length, precision, modules that are fp32 all the same, devices) -> its scores on the
+    task's dev examples, computed so; where the devices' int8 weights differ, those that lose most."""
     distil_short: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Progress], DistilledModel]
     """(teacher, task, architecture, options, folder, progress): enough to tell candidates apart."""
     distil_full: Callable[[Teacher, Task, Architecture, SearchOptions, Path, Path, Progress], DistilledModel]

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def dev_predictions(
-    checkpoint: Path, task: Task, max_tokens: int, precision: Precision = "fp32", fp32: Collection[str] = ()
+    checkpoint: Path,
+    task: Task,
+    max_tokens: int,
+    precision: Precision = "fp32",
+    fp32: Collection[str] = (),
+    pair_limit: int | None = None,
 ) -> tuple[np.ndarray, int]:
     """Predictions on ``task.dev`` as :meth:`~data.tasks.Task.score` takes them, and how many of its texts were cut.
 
@@ -28,6 +33,7 @@ def dev_predictions(
         max_tokens: where texts are cut.
         precision: what the model is computed in.
         fp32: names of modules whose products are fp32 all the same.
+        pair_limit: of int8 weights, as :func:`~search.quantisation.products.in_int8` has it.
 
     Raises:
         InputError: the model's outputs are not finite, or there are no such modules.
@@ -40,5 +46,5 @@ def dev_predictions(
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         encoded = encode(tokenizer, task.dev, task.kind, max_tokens)
         model = load_model(checkpoint, task.kind)
-        with in_precision(model, precision, fp32):
+        with in_precision(model, precision, fp32, pair_limit):
             return predict(model, encoded), encoded.cut

@@ -22,13 +22,16 @@ MOST_DIVERGENCE = 0.005
 _EXAMPLES = 256
 
 
-def int8_choice(checkpoint: Path, task: Task, max_tokens: int, limit: float = MOST_DIVERGENCE) -> Int8Choice:
+def int8_choice(
+    checkpoint: Path, task: Task, max_tokens: int, pair_limit: int | None = None, limit: float = MOST_DIVERGENCE
+) -> Int8Choice:
     """Which products of a checkpoint stay fp32 where it is int8, by its answers on some of ``task.train``.
 
     Args:
         checkpoint: a Hugging Face folder of the task's kind, with its tokenizer.
         task: whose training examples are answered; dev is not read.
         max_tokens: where texts are cut.
+        pair_limit: of int8 weights, as :func:`~search.quantisation.products.in_int8` has it.
         limit: how far its answers may be from those in fp32, as :class:`~search.records.Int8Choice` has it.
 
     Raises:
@@ -43,7 +46,11 @@ def int8_choice(checkpoint: Path, task: Task, max_tokens: int, limit: float = MO
         tokenizer, model = AutoTokenizer.from_pretrained(checkpoint), load_model(checkpoint, task.kind)
         encoded = encode(tokenizer, examples, task.kind, max_tokens)
         units, wanted = Units.of(encoded), predict(model, encoded)
-        return choose_fp32(model, lambda: _distance(task.kind, predict(model, encoded), wanted, units), limit)
+
+        def distance() -> float:
+            return _distance(task.kind, predict(model, encoded), wanted, units)
+
+        return choose_fp32(model, distance, limit, pair_limit=pair_limit)
 
 
 def _distance(kind: Kind, own: np.ndarray, wanted: np.ndarray, units: Units) -> float:

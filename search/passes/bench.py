@@ -60,6 +60,11 @@ class Bench:
         return self.places[0].device
 
     @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices."""
+        return tuple(place.device for place in self.places)
+
+    @property
     def threads(self) -> int:
         """The number of threads on the first device."""
         return self.places[0].threads

@@ -103,8 +103,8 @@ def _in_int8(bench: Bench, trained: Trained, task: Task) -> Trained:
     """The trained model as an int8 one: what costs too much there stays fp32, and it is scored so."""
     checkpoint, seq_len = bench.study.out / trained.directory, bench.study.options.seq_len
     with timed(bench.study, "int8"):
-        choice = bench.stages.int8_choice(checkpoint, task, seq_len)
-        found = bench.stages.score_on_dev(checkpoint, task, seq_len, "int8", choice.fp32)
+        choice = bench.stages.int8_choice(checkpoint, task, seq_len, bench.devices)
+        found = bench.stages.score_on_dev(checkpoint, task, seq_len, "int8", choice.fp32, bench.devices)
     bench.note(_told_of(choice, trained.directory))
     return replace(
         trained,

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.architecture import Precision
 from data.errors import InputError
-from search.quantisation.scheme import int8_product, restored
+from search.quantisation.scheme import int8_product, limited_levels, restored
 
 # Compiled code computes products with fewer columns in fp32.
 FEWEST_COLUMNS = 16
@@ -66,13 +66,16 @@ def _reads_one_row(model: Any, name: str) -> bool:
 
 
 @contextmanager
-def in_precision(model: Any, precision: Precision, fp32: Collection[str] = ()) -> Iterator[None]:
+def in_precision(
+    model: Any, precision: Precision, fp32: Collection[str] = (), pair_limit: int | None = None
+) -> Iterator[None]:
     """``model`` gives what it gives when it is compiled in that precision, while the context is open.
 
     Args:
         model: as :mod:`search.learning.task_models` makes it.
         precision: of its products with weights; in int8 also of its tables. All else stays fp32.
         fp32: names of modules whose products stay fp32 all the same.
+        pair_limit: of the weights, as :func:`in_int8` has it.
 
     Raises:
         InputError: such a module has no product that could be int8.
@@ -83,16 +86,22 @@ def in_precision(model: Any, precision: Precision, fp32: Collection[str] = ()) -
     if precision == "fp32":
         yield
         return
-    with in_int8(model, [name for name in names if name not in fp32]), tables_in_int8(model):
+    with in_int8(model, [name for name in names if name not in fp32], pair_limit), tables_in_int8(model):
         yield
 
 
 @contextmanager
-def in_int8(model: Any, modules: Collection[str]) -> Iterator[None]:
-    """These linear modules of ``model`` compute in int8 while the context is open, gradients straight through."""
+def in_int8(model: Any, modules: Collection[str], pair_limit: int | None = None) -> Iterator[None]:
+    """These linear modules of ``model`` compute in int8 while the context is open, gradients straight through.
+
+    Args:
+        pair_limit: of the weights that the code adds in pairs (:attr:`fusion.target.Target.int8_pair_limit`). With one
+            the weights are those of the moment when the context opens, and get no gradient.
+    """
     chosen = [model.get_submodule(name) for name in modules]
     for module in chosen:
-        module.forward = partial(_int8_forward, module)
+        quantised = None if pair_limit is None else limited_levels(module.weight, pair_limit)
+        module.forward = partial(_int8_forward, module, quantised)
     try:
         yield
     finally:
@@ -100,8 +109,8 @@ def in_int8(model: Any, modules: Collection[str]) -> Iterator[None]:
             del module.forward
 
 
-def _int8_forward(module: Any, rows: Any) -> Any:
-    return int8_product(rows, module.weight, module.bias)
+def _int8_forward(module: Any, quantised: Any, rows: Any) -> Any:
+    return int8_product(rows, module.weight, module.bias, quantised)
 
 
 @contextmanager

@@ -41,15 +41,32 @@ def restored(rows: Tensor) -> Tensor:
     return levels * scales
 
 
-def int8_product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def limited_levels(weight: Tensor, pair_limit: int) -> tuple[Tensor, Tensor]:
+    """Levels (m, n) and scales (m, 1) of ``weight`` (m, n), as the compiler makes them for code that adds products of
+    pairs in 16 bits (:func:`~fusion.emit.c.int8_packing.quantise_weights`); no gradient passes."""
+    import torch
+
+    from fusion.emit.c.int8_packing import quantise_weights
+
+    levels, scales = quantise_weights(weight.detach().T.cpu().numpy(), pair_limit)
+    found = torch.from_numpy(levels.T.astype("float32")), torch.from_numpy(scales).unsqueeze(1)
+    return found[0].to(weight.device), found[1].to(weight.device)
+
+
+def int8_product(
+    rows: Tensor, weight: Tensor, bias: Tensor | None, quantised: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Rows (..., n) times ``weight`` (m, n) transposed, plus ``bias`` (m,): as int8 code computes them, (..., m).
 
     Under autocast the levels lose nothing, while their sums are rounded as all products are then.
+
+    Args:
+        quantised: levels and scales of ``weight``, where they are not the nearest (:func:`limited_levels`).
     """
     import torch
 
     own, row_scales = levels_of(rows.float())
-    others, column_scales = levels_of(weight)
+    others, column_scales = levels_of(weight) if quantised is None else quantised
     sums = torch.nn.functional.linear(own, others)
     found = sums * (row_scales * column_scales.squeeze(1))
     return (found if bias is None else found + bias).to(sums.dtype)

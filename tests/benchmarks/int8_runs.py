@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.tasks import DOCPAIRS, Task, load_task
+from fusion.target import target_named
 from search.distillation.distillation import distill
 from search.distillation.recipe import default_recipe
 from search.learning.divergence import divergence
@@ -116,7 +117,8 @@ def kept_row(
 
 
 def compared(case: Case, setting: Setting) -> dict[str, Any]:
-    """Scores of a model in fp32, in int8, and with its products alone in int8, and how far its outputs are apart."""
+    """Scores of a model in fp32, in int8, in int8 as AVX2 has it, and with its products alone in int8, and how far its
+    outputs are apart."""
     from transformers import AutoTokenizer
 
     model = model_of(case, setting)
@@ -147,7 +149,12 @@ def compared(case: Case, setting: Setting) -> dict[str, Any]:
 
 def _int8(model: Any) -> dict[str, Callable[[], AbstractContextManager[None]]]:
     modules = [name for product in products_of(model) for name in product.modules]
-    return {"int8": partial(in_precision, model, "int8"), "products": partial(in_int8, model, modules)}
+    pairs = target_named("x86_64-avx2").int8_pair_limit
+    return {
+        "int8": partial(in_precision, model, "int8"),
+        "pairs": partial(in_precision, model, "int8", pair_limit=pairs),
+        "products": partial(in_int8, model, modules),
+    }
 
 
 def _score(task: Task, predictions: np.ndarray) -> float:

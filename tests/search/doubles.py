@@ -301,12 +301,18 @@ class World:
         self.done(f"cuts {len(architectures)} {architectures[0].name}")
         return tuple(Divergence(1.15 - true_score(architecture), 0.01) for architecture in architectures)
 
-    def int8_choice(self, checkpoint: Path, task: Task, seq_len: int) -> Int8Choice:
+    def int8_choice(self, checkpoint: Path, task: Task, seq_len: int, devices: Sequence[Any]) -> Int8Choice:
         self.done(f"int8 {checkpoint.name}")
         return Int8Choice(("bert.encoder.layer.0.output.dense",), 0.08, 0.004, 0.007, 0.005)
 
     def score_on_dev(
-        self, checkpoint: Path, task: Task, seq_len: int, precision: Precision, fp32: Collection[str]
+        self,
+        checkpoint: Path,
+        task: Task,
+        seq_len: int,
+        precision: Precision,
+        fp32: Collection[str],
+        devices: Sequence[Any],
     ) -> DevScore:
         self.done(f"dev {checkpoint.name}{'' if precision == 'fp32' else f' {precision}'}")
         assert bool(fp32) == (precision == "int8")

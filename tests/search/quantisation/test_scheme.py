@@ -14,7 +14,7 @@ from data.tasks import Kind
 from fusion.emit.c.int8_packing import quantise_weights
 from search.learning.task_models import new_model
 from search.quantisation.products import in_int8, in_precision, products_of, tables_in_int8
-from search.quantisation.scheme import int8_product, levels_of, restored
+from search.quantisation.scheme import int8_product, levels_of, limited_levels, restored
 
 
 def integers_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +60,20 @@ def test_weights_are_quantised_as_the_compiler_does() -> None:
     expected, column_scales = quantise_weights(weight.T.numpy(), None)
     np.testing.assert_array_equal(scales[:, 0].numpy(), column_scales)
     assert (levels.T.numpy() != expected).sum() <= 2
+
+
+def test_pairs_are_limited_as_the_compiler_does() -> None:
+    """What x86 without dot products computes, exactly."""
+    random = np.random.default_rng(0)
+    rows, weight = (random.standard_normal(shape).astype(np.float32) for shape in ((7, 96), (20, 96)))
+    levels, scales = quantise_weights(weight.T, 128)
+    own, row_scales = integers_of(rows)
+    expected = (own.astype(np.int64) @ levels.astype(np.int64)).astype(np.float32) * (row_scales * scales)
+    limited = limited_levels(torch.from_numpy(weight), 128)
+    found = int8_product(torch.from_numpy(rows), torch.from_numpy(weight), None, limited).numpy()
+    np.testing.assert_array_equal(found, expected)
+    pairs = limited[0].numpy().reshape(20, 48, 2)
+    assert (np.abs(pairs.sum(axis=2)).max() <= 128) and (np.abs(pairs).sum(axis=2).max() > 128)
 
 
 def test_long_sums_are_equal_to_the_rounding_of_fp32() -> None:
