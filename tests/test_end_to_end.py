@@ -245,7 +245,10 @@ def test_the_checkpoint_predicts_what_the_onnx_model_does(profiled: World) -> No
         np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-def test_a_killed_search_goes_on_where_it_was(result: dict, profiled: World) -> None:
+@pytest.mark.usefixtures("result")
+def test_a_killed_search_goes_on_where_it_was(profiled: World) -> None:
+    """What it tries depends on the timings, so that no two searches on a machine need be alike; on doubles they are
+    (tests/search/test_pipeline.py)."""
     study = profiled.folder / "killed" / "study"
     argv = profiled.search("killed", "--resume")
     kept: dict[Path, bytes] = {}
@@ -263,7 +266,9 @@ def test_a_killed_search_goes_on_where_it_was(result: dict, profiled: World) -> 
     resumed = json.loads((profiled.folder / "killed" / "result.json").read_text())
     assert resumed["confirmation"]["status"] == "confirmed"
     assert all(path.read_bytes() == content for path, content in kept.items())
-    assert resumed["trials"][0]["architecture"] == result["trials"][0]["architecture"], "the same seed begins alike"
+    first = json.loads(kept[study / "trial-000.json"])["record"]["candidate"]["architecture"]
+    tried = resumed["trials"][0]["architecture"]
+    assert tried.items() <= first.items(), "what was tried before it was killed is what is reported"
 
 
 def finished(path: Path) -> bool:
