@@ -6,8 +6,9 @@
 budget, drawn at random, and goes on with the one that is nearest to the teacher; ``largest`` and ``scaled`` train one
 candidate, the largest that is admitted near the budget and the largest uniformly scaled teacher, and give it all that
 the trials of the others take. Every task has one teacher, that of seed 0, so that what differs between seeds is the
-searches' and students'. The budget is a share of the teacher's latency, on the simulated S20 unless another device is
-named. A finished arm is a row of OUT/whole_searches.jsonl, and a killed call goes on. Dev is read once for each arm.
+searches' and students'. ``--precision auto`` has the search choose between fp32 and int8 too. The budget is a share of
+the teacher's latency in fp32, on the simulated S20 unless another device is named. A finished arm is a row of
+OUT/whole_searches.jsonl, and a killed call goes on. Dev is read once for each arm.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from search.distillation.distillation import DistilledModel, distill
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
 from search.optimization.optimizer import propose
-from search.options import LatencySource, SearchOptions
+from search.options import LatencySource, PrecisionChoice, SearchOptions
 from search.passes.admission import Prospects
 from search.passes.bench import Bench
 from search.passes.cuts import pool_of
@@ -62,11 +63,14 @@ class Run:
     device: str
     final_tokens: int
     latency_from: LatencySource = "fused"
+    precision: PrecisionChoice = "fp32"
+    threads: int | None = None
 
     @property
     def name(self) -> str:
-        """The arm, and what its predictions come from where they are blind to fusion."""
-        return self.arm if self.latency_from == "fused" else f"{self.arm}, {self.latency_from}"
+        """The arm; what its predictions come from where they are blind to fusion, and its precision if not fp32."""
+        parts = [self.latency_from] if self.latency_from != "fused" else []
+        return ", ".join([self.arm, *parts, *([self.precision] if self.precision != "fp32" else [])])
 
     @property
     def tokens(self) -> int:
@@ -107,6 +111,8 @@ def make(run: Run, data: Path, out: Path, budget_ms: float, stages: Stages, go_o
         effort=run.effort,
         seed=run.seed,
         latency_from=run.latency_from,
+        precision=run.precision,
+        threads=run.threads,
     )
     started = time.monotonic()
     folder = out / f"{run.task}-{run.seed}-{run.name.replace(', ', '-')}"
@@ -140,7 +146,7 @@ def _by_rule(run: Run, study: Study, stages: Stages, go_on: Distill) -> dict[str
         chosen = choose(run, bench, prospects)
         architectures = [each.candidate.architecture for each in chosen]
         best, student = _learnt(run, study, stages, teacher, choosing, architectures, go_on)
-        dev = stages.score_on_dev(student.directory, task, study.options.seq_len, "fp32", ())
+        dev = stages.score_on_dev(student.directory, task, study.options.seq_len, "fp32", (), ())
     return {
         "architecture": architectures[best].name,
         "latency_ms": chosen[best].timing.median_ms,
@@ -232,9 +238,10 @@ def _with_error(values: Sequence[float], divisor: float) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values) / divisor:.1f}" if len(values) > 1 else "")
 
 
-def teacher_ms(device: str, out: Path, data: Path, task: str, stages: Stages) -> float:
-    """What the teacher takes on the device; timed once for a task, so that a call that goes on has the same budget."""
-    options = SearchOptions(device=device, budget_ms=1e6, task=task, data_dir=str(data.absolute()))
+def teacher_ms(device: str, out: Path, data: Path, task: str, stages: Stages, threads: int | None = None) -> float:
+    """What the teacher takes on the device in fp32; timed once for a task, so that a call that goes on has the same
+    budget."""
+    options = SearchOptions(device=device, threads=threads, budget_ms=1e6, task=task, data_dir=str(data.absolute()))
     with (
         open_study(out / f"{task}-teacher", options, resume=True) as study,
         find_devices(study, stages, lambda note: None) as places,
@@ -256,6 +263,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="[default: those of the effort]")
     parser.add_argument("--effort", choices=["brief", "full"], default="brief")
     parser.add_argument("--latency-from", choices=get_args(LatencySource), default="fused", help="of the arm search")
+    parser.add_argument("--precision", choices=get_args(PrecisionChoice), default="fp32", help="of the arm search")
+    parser.add_argument("--threads", type=int, help="[default: those of the device]")
     parser.add_argument("--final-tokens", type=int, help="[default: those of the effort]")
     parser.add_argument("--device", default="s20")
     given = parser.parse_args()
@@ -267,11 +276,14 @@ def main() -> None:
         for task in given.tasks.split(","):
             for arm in given.arms.split(","):
                 trials = given.trials or DEFAULT_TRIALS[given.effort]
-                source: LatencySource = given.latency_from if arm == "search" else "fused"
-                run = Run(task, seed, arm, given.share, trials, given.effort, given.device, final_tokens, source)
+                run = Run(task, seed, arm, given.share, trials, given.effort, given.device, final_tokens)
+                run = replace(run, threads=given.threads)
+                if arm == "search":
+                    run = replace(run, latency_from=given.latency_from, precision=given.precision)
                 if any(row["run"] == asdict(run) for row in rows):
                     continue
-                budget_ms = given.share * teacher_ms(given.device, given.out, given.data, task, stages)
+                whole_ms = teacher_ms(given.device, given.out, given.data, task, stages, given.threads)
+                budget_ms = given.share * whole_ms
                 rows.append(make(run, given.data, given.out, budget_ms, stages))
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1]) + "\n")

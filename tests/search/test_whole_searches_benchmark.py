@@ -19,15 +19,23 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "log.txt")
 
 
-def row(arm: Arm, seed: int, world: World, out: Path, learnt: list[int] | None = None) -> dict[str, Any]:
+def row(
+    arm: Arm,
+    seed: int,
+    world: World,
+    out: Path,
+    learnt: list[int] | None = None,
+    budget_ms: float = 1.0,
+    **other: Any,
+) -> dict[str, Any]:
     def go_on(teacher: Any, task: Any, architecture: Architecture, **given: Any) -> DistilledModel:
         if learnt is not None:
             learnt.append(given["tokens"])
         done: DistilledModel = world.distil("full", teacher, task, architecture, OPTIONS, given["out_dir"], no_progress)
         return done
 
-    run = Run("pairs", seed, arm, 0.6, 3, "brief", "host", 250_000)
-    return make(run, Path("."), out, 1.0, world.stages(), go_on)
+    run = Run("pairs", seed, arm, 0.6, 3, "brief", "host", 250_000, **other)
+    return make(run, Path("."), out, budget_ms, world.stages(), go_on)
 
 
 def test_every_arm_keeps_the_budget_and_the_largest_is_the_largest(tmp_path: Path, world: World) -> None:
@@ -38,6 +46,14 @@ def test_every_arm_keeps_the_budget_and_the_largest_is_the_largest(tmp_path: Pat
     assert rows["search"]["dev"] == max(found["dev"] for found in rows.values()) > rows["scaled"]["dev"]
     told = table(list(rows.values()))
     assert [line.split("|")[2].strip() for line in told.splitlines()[2:]] == list(get_args(Arm))
+
+
+def test_a_search_that_may_choose_int8_is_an_arm_of_its_own(tmp_path: Path, world: World) -> None:
+    rows = [row("search", 0, world, tmp_path, budget_ms=0.5, precision=precision) for precision in ("fp32", "auto")]
+    assert "int8" in rows[1]["architecture"] and "int8" not in rows[0]["architecture"]
+    assert rows[1]["latency_ms"] <= 0.5 and rows[1]["dev"] > rows[0]["dev"]
+    told = [line.split("|")[2].strip() for line in table(rows).splitlines()[2:]]
+    assert told == ["search", "search, auto"]
 
 
 def test_one_candidate_gets_the_tokens_of_all_trials(tmp_path: Path, world: World) -> None:
