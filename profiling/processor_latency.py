@@ -7,8 +7,7 @@ Each tile takes a core
 
 where cycles are counted by models of the core's pipelines (``fusion.cycles``), trips are the emitter's, and which cache
 holds something is told by how many other bytes pass before it is needed again. Cores take tiles as they become free;
-weights come from memory, at the bandwidth that all cores share. The simulated phones do not use it yet:
-docs/decisions/cores-by-cycles.md.
+weights come from memory, at the bandwidth that all cores share: docs/decisions/cores-by-cycles.md.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ def tile_seconds(block: Block, target: Target, cluster: Cluster, core: Core) -> 
 
     Raises:
         UnknownNameError: nothing was counted for such code on such a core.
+        DeviceError: one of its loops was not.
     """
     work = _work(block, target)
     return _cycles(work, target, cluster, core) / work.tiles / (cluster.clock_ghz * 1e9)
@@ -84,6 +84,8 @@ def _cycles(work: Work, target: Target, cluster: Cluster, core: Core) -> float:
     from fusion.cycles.table import stored_counts
 
     counts = stored_counts(target.name, core.model)
+    if missing := [loop.name for loop in work.loops if loop.name not in counts]:
+        raise DeviceError(f"the loop {missing[0]} of code for {target.name} was not counted on {core.model}")
     computing = sum(loop.entries * counts[loop.name].entry + loop.steps * counts[loop.name].step for loop in work.loops)
     steady = piecemeal = shared = 0.0
     for stream in work.streams:

@@ -88,9 +88,11 @@ def _apart(instructions: Iterable[str]) -> Iterable[str]:
 # LLVM's Sapphire Rapids does most arithmetic of 512 bits in one port, the machine in two: 256 bits have two in LLVM's.
 _NARROWER = (("%zmm", "%ymm"), ("{1to16}", "{1to8}"))
 _TWO_PORTS = (
-    Correction(r"(vfn?m(?:add|sub)\d{3}ps)", r"\1", _NARROWER),
+    Correction(r"(vfn?m(?:add|sub)\d{3}ps|vpdpbusd|vpmadd(?:ubsw|wd))", r"\1", _NARROWER),
     Correction(r"v(add|sub|mul|max|min)ps|vpaddd", "vmulps", _NARROWER),
 )
+# LLVM's Zen 4 has a multiplier of bytes for every second cycle; the machine's are where those of fp32 are.
+_BYTES_AS_FLOATS = (Correction(r"vpdpbusd", "vfmadd231ps"),)
 CORES: Mapping[str, Core] = MappingProxyType(
     {
         core.name: core
@@ -99,6 +101,7 @@ CORES: Mapping[str, Core] = MappingProxyType(
             Core("neoverse-n1", "aarch64", "neoverse-n1", decoded=4),
             Core("cortex-a55", "aarch64"),
             Core("sapphire-rapids", "x86_64", "sapphirerapids", decoded=6, corrections=_TWO_PORTS),
+            Core("zen4", "x86_64", "znver4", decoded=6, corrections=_BYTES_AS_FLOATS),
         )
     }
 )

@@ -22,15 +22,18 @@ from data.usable_processors import usable_processors
 from fusion.build.toolchain import toolchain
 from fusion.cycles.assembly import Loop, loops_of
 from fusion.cycles.cores import CORES, Core, core_named
-from fusion.cycles.probes import Marker, Probe, function_name, mark_count, probe_unit, probes
+from fusion.cycles.probe import Marker, Probe, function_name, mark_count, probe_unit
+from fusion.cycles.probes import probes
 from fusion.cycles.table import FILE, Count
 from fusion.target import Target, target_named
 
-# Which code is counted on which cores.
+# Which code is counted on which cores: none of those with smmla is known well.
 COUNTED: Mapping[str, tuple[str, ...]] = {
     "aarch64-neon": ("neoverse-n1", "cortex-a55"),
-    "x86_64-avx512": ("sapphire-rapids",),
-    "x86_64-avx2": ("sapphire-rapids",),
+    "aarch64-dotprod": ("neoverse-n1", "cortex-a55"),
+    "x86_64-avx512": ("sapphire-rapids", "zen4"),
+    "x86_64-avx512-vnni": ("sapphire-rapids", "zen4"),
+    "x86_64-avx2": ("sapphire-rapids", "zen4"),
 }
 # Loops go round for at least so many steps: enough for a core to be full.
 _STEPS = 16

@@ -15,8 +15,8 @@ from data.errors import UnknownNameError
 FILE = "counts.json"
 # What came of counting where it can be measured: written by tests/benchmarks/cycles.py.
 CHECKED_FILE = "checked.json"
-# Targets whose fp32 loops are another's: they differ in atomics, and in what products of bytes use.
-_SAME_LOOPS = MappingProxyType(
+# Targets whose fp32 loops are another's: they differ in atomics, and in what narrow products use.
+_SAME_FP32 = MappingProxyType(
     {
         "aarch64-lse": "aarch64-neon",
         "aarch64-dotprod": "aarch64-neon",
@@ -35,6 +35,11 @@ class Count:
     entry: float
 
 
+def fp32_target(target: str) -> str:
+    """The target whose fp32 loops stand for those of a target."""
+    return _SAME_FP32.get(target, target)
+
+
 @cache
 def stored_counts(target: str, core: str) -> Mapping[str, Count]:
     """The counts of a target's loops on a core, by the loops' names.
@@ -44,12 +49,14 @@ def stored_counts(target: str, core: str) -> Mapping[str, Count]:
     """
     document = json.loads(resources.files("fusion.cycles").joinpath(FILE).read_text(encoding="utf-8"))
     counted = document["counts"]
-    target = _SAME_LOOPS.get(target, target)
-    if target not in counted:
+    fp32 = fp32_target(target)
+    if fp32 not in counted:
         raise UnknownNameError("target with counts", target, counted)
-    if core not in counted[target]:
-        raise UnknownNameError("core", core, counted[target])
-    return MappingProxyType({name: Count(*numbers) for name, numbers in counted[target][core].items()})
+    if core not in counted[fp32]:
+        raise UnknownNameError("core", core, counted[fp32])
+    found = {name: numbers for name, numbers in counted[fp32][core].items() if target == fp32 or "int8" not in name}
+    found |= counted.get(target, {}).get(core, {})
+    return MappingProxyType({name: Count(*numbers) for name, numbers in found.items()})
 
 
 def method_error() -> str:

@@ -49,6 +49,7 @@ _LOOPS: Mapping[tuple[str, str, int], _Loop] = MappingProxyType(
 _HALF_LOOP = _Loop(((8, 4),), a_vector=2, results=2)
 # One row alone: vectors of sums that hide a multiplication's latency.
 _SINGLE_ROW_VECTORS = 4
+SINGLE_ROW_INT8, SINGLE_ROW_HALF = ((1, _SINGLE_ROW_VECTORS * results) for results in (1, _HALF_LOOP.results))
 _MIN_TILES = 16
 # Rows a tile, by the weights' share of a core's L2 cache. Where they are more than half of it, a panel stays in it
 # while all blocks of rows pass, so that larger blocks than these would read nothing less often.

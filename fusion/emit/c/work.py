@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fusion.block import FLOAT_BYTES, Block, epilogue_vectors, result_size
+from fusion.block import FLOAT_BYTES, NARROW_OPERAND, NARROW_RESULT, Block, epilogue_vectors, result_size
+from fusion.emit.arena import narrow_copy_bytes, result_type
 from fusion.emit.c import emit_block
 from fusion.emit.c.attention import Blocking, attention_blocking, parts_of
 from fusion.emit.c.attention_parts import QUERY_BLOCK
+from fusion.emit.c.half_packing import HALF_DEPTH
+from fusion.emit.c.narrow import narrow_operand
+from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.product import product_panel, product_pieces
-from fusion.emit.c.tiling import Tiling, choose_tiling, row_pieces
+from fusion.emit.c.tiling import row_pieces
 from fusion.emit.c.unit import SHORT_STEPS
 from fusion.emit.layout import round_up
 from fusion.target import Target
@@ -24,6 +28,8 @@ from fusion.target import Target
 _LINE_BYTES = 64
 # Steps of an epilogue that take a whole row.
 _ROW_LOOPS = frozenset({"layer_norm", "l2_norm", "row_softmax", "row_log_softmax"})
+# What loops of register tiles are called by precision.
+_TILES = MappingProxyType({"fp32": "tile", "int8": "int8", "fp16": "half"})
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,14 @@ class Work:
 def work_of(block: Block, target: Target) -> Work:
     """What the code of a block for a target does."""
     loops, streams = _WORK.get(block.anchor, _moving)(block, target)
-    return Work(emit_block(block, target).tiles, _gathered(loops), tuple(streams))
+    more_loops, more_streams = _narrow_copy(block, target)
+    return Work(emit_block(block, target).tiles, _gathered([*loops, *more_loops]), (*streams, *more_streams))
 
 
-def tile_loop(height: int, width: int, kind: str = "") -> str:
-    """The name of a register tile's loop: ``tile 8x3``, ``tile 8x3 fetch``, ``tile 8x3 across``."""
-    return f"tile {height}x{width} {kind}".rstrip()
+def tile_loop(height: int, width: int, kind: str = "", precision: str = "fp32") -> str:
+    """The name of a register tile's loop: ``tile 8x3``, ``tile 8x3 fetch``, ``tile 8x3 across``, ``int8 10x2``,
+    ``half 8x4 more`` (one more part of the inner dimension than the first)."""
+    return f"{_TILES[precision]} {height}x{width} {kind}".rstrip()
 
 
 _Found = tuple[list[LoopRuns], list[Stream]]
@@ -83,46 +91,68 @@ def _vectors(columns: int, target: Target) -> int:
 
 
 def _gemm(block: Block, target: Target) -> _Found:
-    rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
-    tiling = choose_tiling(rows, inner, columns, target)
-    chunks = -(-inner // tiling.depth_block)
-    whole, rest = divmod(_vectors(columns, target), tiling.vectors)
-    weight_lines = inner * round_up(columns, target.lanes) * FLOAT_BYTES / _LINE_BYTES
+    rows, columns = block.sizes["rows"], block.sizes["columns"]
+    matrix = packed_matrix(block, target)
+    whole, rest = divmod(_vectors(columns, target), matrix.tiling.vectors)
     pieces = [
         (height, width, number * panels)
-        for height, number in row_pieces(rows, tiling.rows)
-        for width, panels in ((tiling.vectors, whole), (rest, 1))
+        for height, number in row_pieces(rows, matrix.tiling.rows)
+        for width, panels in ((matrix.tiling.vectors, whole), (rest, 1))
         if width and panels
     ]
     # While it computes, a block fetches the weights of the next one, taken to be as many as its own: a line a step.
-    fetching = min(1.0, weight_lines / (inner * sum(number for _, _, number in pieces)))
+    weight_lines = matrix.matrix_elements * FLOAT_BYTES / _LINE_BYTES
+    fetching = min(1.0, weight_lines / (matrix.groups * sum(number for _, _, number in pieces)))
+    precision, inner = _tile_precision(block), matrix.groups * matrix.group
+    parts = -(-inner // (HALF_DEPTH if precision == "fp16" else matrix.tiling.depth_block))
+    entries = parts if precision == "fp32" else 1
     loops = []
     for height, width, number in pieces:
         for kind, share in (("fetch", fetching), ("", 1 - fetching)):
-            loops.append(LoopRuns(tile_loop(height, width, kind), share * number * chunks, share * number * inner))
-    vectors = rows * _vectors(columns, target)
-    loops.append(LoopRuns("end residual", 0, vectors * (chunks - 1)))  # sums of earlier chunks come back
+            name = tile_loop(height, width, kind, precision)
+            loops.append(LoopRuns(name, share * number * entries, share * number * matrix.groups))
+        if precision == "fp16":
+            loops.append(LoopRuns(tile_loop(height, width, "more", precision), number * (parts - 1), 0))
+    if precision == "fp32":  # sums of earlier parts come back
+        loops.append(LoopRuns("end residual", 0, rows * _vectors(columns, target) * (parts - 1)))
     loops += _epilogue(block, rows, columns, target, in_registers=True)
-    return loops, _gemm_streams(block, target, tiling)
+    return loops, _gemm_streams(block, target, matrix)
 
 
-def _gemm_streams(block: Block, target: Target, tiling: Tiling) -> list[Stream]:
+def _tile_precision(block: Block) -> str:
+    return block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
+
+
+def _gemm_streams(block: Block, target: Target, matrix: PackedMatrix) -> list[Stream]:
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
-    panel, panels = tiling.panel(target), -(-columns // tiling.panel(target))
+    tiling = matrix.tiling
+    panel_bytes, panels = matrix.panel_elements * FLOAT_BYTES, -(-columns // tiling.panel(target))
     row_blocks, row_tiles = -(-rows // tiling.row_block), sum(number for _, number in row_pieces(rows, tiling.rows))
-    weights, operand = inner * columns * FLOAT_BYTES, rows * inner * FLOAT_BYTES
-    chunk = tiling.depth_block * panel * FLOAT_BYTES
-    own_rows = tiling.row_block * inner * FLOAT_BYTES
-    again = inner * panel * FLOAT_BYTES + own_rows if tiling.panels_first else weights + own_rows
+    narrow = NARROW_OPERAND in dict(block.attributes)
+    row_bytes = narrow_operand(block).stride if narrow else inner * FLOAT_BYTES
+    weights, operand, own_rows = matrix.elements * FLOAT_BYTES, rows * row_bytes, tiling.row_block * row_bytes
+    again = panel_bytes + own_rows if tiling.panels_first else weights + own_rows
     other_rows = operand if tiling.panels_first else own_rows
+    part = tiling.depth_block / inner
     return [
         Stream(weights + epilogue_vectors(block) * columns * FLOAT_BYTES, math.inf, steady=True),
         Stream(weights * (row_blocks - 1), again, steady=True),
-        Stream(weights * (row_tiles - row_blocks), chunk + tiling.rows * tiling.depth_block * FLOAT_BYTES, steady=True),
+        Stream(weights * (row_tiles - row_blocks), part * (panel_bytes + tiling.rows * row_bytes), steady=True),
         Stream(operand, operand),
-        Stream(operand * (panels - 1), other_rows + inner * panel * FLOAT_BYTES),
+        Stream(operand * (panels - 1), other_rows + panel_bytes),
         *_results(block, rows, columns),
     ]
+
+
+def _narrow_copy(block: Block, target: Target) -> _Found:
+    """What leaves the narrow copy of a block's rows, for the products that read it."""
+    precision = dict(block.attributes).get(NARROW_RESULT)
+    if precision is None:
+        return [], []
+    type_ = result_type(block)
+    copy_bytes = narrow_copy_bytes(type_, str(precision))
+    steps = type_.rows * _vectors(type_.columns, target)
+    return [LoopRuns(f"rows {precision}", type_.rows, steps)], [Stream(copy_bytes, copy_bytes)]
 
 
 def _results(block: Block, rows: int, columns: int) -> list[Stream]:
@@ -233,7 +263,8 @@ def _softmax(block: Block, target: Target) -> _Found:
 def _embeddings(block: Block, target: Target) -> _Found:
     rows, columns = block.sizes["rows"], block.sizes["hidden"]
     sums = max(1, len(block.table_entries) - 1) if not block.window_offsets else 1
-    loops = [LoopRuns("rows sum", rows * sums, rows * sums * _vectors(columns, target))]
+    name = "rows int8 table" if block.precision == "int8" else "rows sum"
+    loops = [LoopRuns(name, rows * sums, rows * sums * _vectors(columns, target))]
     loops += _epilogue(block, rows, columns, target)
     return loops, [Stream(block.cost.weight_bytes, math.inf), *_results(block, rows, columns)]
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from data.errors import ToolchainError, UnknownNameError
+from data.device_spec import load_device
+from data.errors import DeviceError, ToolchainError, UnknownNameError
 from fusion.block import make_block
 from fusion.cycles.assembly import loops_of
 from fusion.cycles.cores import CORES, core_named
 from fusion.cycles.count import COUNTED, counted_loops, counts_of
 from fusion.cycles.in_order import in_order_cycles
 from fusion.cycles.mca import find_mca, mca_cycles
-from fusion.cycles.probes import probes
-from fusion.cycles.table import method_error, stored_counts
+from fusion.cycles.probes import fp32_probes, probes
+from fusion.cycles.table import fp32_target, method_error, stored_counts
+from fusion.emit.c.half_packing import HALF_DEPTH
 from fusion.emit.c.work import tile_loop, work_of
 from fusion.planning.architecture_plan import plan_architecture
 from fusion.target import target_named
+from profiling.processor_latency import block_seconds
 from profiling.sampling import SamplingRange, sample_architectures
 
 NEEDS_MCA = pytest.mark.skipif(find_mca() is None, reason="llvm-mca 19 is not installed")
-# fp32 multiply-adds a cycle and lane: two vectors on an A76, one on an A55.
+# Multiply-adds a cycle, vectors: two on an A76, one on an A55, in fp32, half and sums of four bytes alike.
 RATES = {"neoverse-n1": 2, "cortex-a55": 1}
+# Register tiles: rows, vectors of fp32 sums, and multiplications a step.
+NARROW_TILES = {"int8": (10, 2, 20), "fp16": (8, 4, 16)}
 
 NESTED = """
 probe:
@@ -110,13 +116,15 @@ def test_what_llvm_has_wrong_is_corrected() -> None:
 def test_the_stored_counts_are_of_every_loop_that_blocks_run() -> None:
     for name, cores in COUNTED.items():
         target = target_named(name)
-        known = {probe.name for probe in probes(target)}
+        fp32 = fp32_probes(target_named(fp32_target(name)))
+        known = {probe.name for probe in (*fp32, *probes(target))}
         for core in cores:
             assert stored_counts(name, core).keys() == known
         for model in sample_architectures(SamplingRange(), 3, 0):
-            for fuse in (True, False):
-                for block in plan_architecture(model, fuse):
-                    assert {loop.name for loop in work_of(block, target).loops} <= known, block.name
+            for precision in ("fp32", "int8", *(["fp16"] if target.half else [])):
+                for fuse in (True, False):
+                    for block in plan_architecture(replace(model, precision=precision), fuse):
+                        assert {loop.name for loop in work_of(block, target).loops} <= known, block.name
 
 
 @pytest.mark.parametrize(("core", "least"), [("neoverse-n1", 0.85), ("cortex-a55", 0.73)])
@@ -124,6 +132,29 @@ def test_products_reach_most_of_a_core_s_rate(core: str, least: float) -> None:
     for height, width in ((8, 3), (12, 2)):
         count = stored_counts("aarch64-neon", core)[tile_loop(height, width)]
         assert least <= height * width / RATES[core] / count.step <= 1
+
+
+@pytest.mark.parametrize(("core", "least"), [("neoverse-n1", 0.85), ("cortex-a55", 0.72)])
+@pytest.mark.parametrize("precision", NARROW_TILES)
+def test_narrow_products_reach_most_of_a_core_s_rate(precision: str, core: str, least: float) -> None:
+    height, width, multiplications = NARROW_TILES[precision]
+    counts = stored_counts("aarch64-dotprod", core)
+    for kind in ("", "fetch"):
+        step = counts[tile_loop(height, width, kind, precision)].step
+        if precision == "fp16":  # with what widens a part's sums
+            step += counts[tile_loop(height, width, "more", precision)].entry / HALF_DEPTH
+        assert 0.68 if kind and precision == "fp16" else least <= multiplications / RATES[core] / step <= 1
+
+
+def test_loops_of_other_instructions_do_not_stand_for_narrow_ones() -> None:
+    """Code with smmla is counted on no core: its int8 loops are missing, and are not those of smlal."""
+    spec = load_device("s20")
+    block = make_block("gemm", {"rows": 128, "inner": 256, "columns": 256}, ())
+    narrow = replace(block, precision="int8", attributes=(("narrow_operand", "0,128"),))
+    assert block_seconds(block, target_named("aarch64-i8mm"), spec) > 0
+    assert block_seconds(narrow, target_named("aarch64-dotprod"), spec) > 0
+    with pytest.raises(DeviceError, match=r"loop int8 .* aarch64-i8mm was not counted on neoverse-n1"):
+        block_seconds(narrow, target_named("aarch64-i8mm"), spec)
 
 
 @pytest.mark.parametrize("sizes", [(128, 768, 3072), (128, 3072, 768), (1, 768, 768), (77, 100, 50), (14, 300, 13)])
@@ -144,7 +175,8 @@ def test_trips_are_those_of_the_product(name: str, sizes: tuple[int, int, int]) 
 @pytest.mark.parametrize("name", COUNTED)
 def test_the_stored_counts_are_what_is_counted_now(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
-    loops = counted_loops(target_named(name), r"^tile (8x3|6x2)$|^rows gelu$")
+    wanted = r"^tile (8x3|6x2)$|^rows (gelu|int8)$|^int8 (3x3|10x2|8x3)$|^half 8x4 more$"
+    loops = counted_loops(target_named(name), wanted)
     for core in COUNTED[name]:
         for loop, count in counts_of(loops, CORES[core]).items():
             stored = stored_counts(name, core)[loop]
@@ -156,7 +188,8 @@ def test_unknown_cores_and_targets() -> None:
         stored_counts("aarch64-neon", "cortex-m0")
     with pytest.raises(UnknownNameError, match="target"):
         stored_counts("x86_64-sse", "neoverse-n1")
-    assert stored_counts("aarch64-lse", "cortex-a55") == stored_counts("aarch64-neon", "cortex-a55")
+    lse, neon = (stored_counts(name, "cortex-a55") for name in ("aarch64-lse", "aarch64-neon"))
+    assert lse == {name: count for name, count in neon.items() if "int8" not in name}
 
 
 def test_the_error_of_the_method_is_said() -> None:
