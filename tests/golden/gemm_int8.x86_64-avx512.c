@@ -55,9 +55,11 @@ void pb_ee9aea2861f2feca(const pb_operands *o, int tile) {
   else panel_3(o, b, panel * 64, first, last);
   if (atomic_fetch_add_explicit(&o->ready[block], 1, memory_order_acq_rel) < 1) return;
   atomic_store_explicit(&o->ready[block], 0, memory_order_relaxed);
-  for (int r = first; r < last; r++)
-    {
+  for (int some = first; some < last; some += 9) {
+    const int end = some + 9 < last ? some + 9 : last;
+    for (int r = some; r < end; r++)
       pb_layer_norm(o->output + (long)r * 112, 100, o->weights + 1456, o->weights + 1568, 1e-05f);
+    for (int r = some; r < end; r++)
       pb_quantise_row(o->output + (long)r * 112, 100, 128, (char *)o->output + 9024 + (long)r * 192, (float *)((char *)o->output + 12864) + r);
-    }
+  }
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fusion.block import NARROW_OPERAND, Block
-from fusion.emit.c.narrow import narrow_pointers, narrow_result, narrow_tile
+from fusion.emit.c.narrow import in_turn, narrow_pointers, narrow_result, narrow_tile
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.tiling import Tiling, row_pieces
 from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, last_tile_only, norm_call, operand_stride, wrap
@@ -187,11 +187,7 @@ def _whole_rows(block: Block, panels: int, code: EpilogueCode) -> str:
     row = f"o->output + (long)r * {row_stride(columns)}"
     ends = (norm_call(code, columns, row) if code.norm else "", narrow_result(block, row))
     statements = [statement for statement in ends if statement]
-    if len(statements) == 2:
-        statements = ["{", *(f"  {statement}" for statement in statements), "}"]
-    text = "".join(f"    {statement}\n" for statement in statements)
-    loop = f"  for (int r = first; r < last; r++)\n{text}"
-    return last_tile_only("block", panels) + loop if text else ""
+    return last_tile_only("block", panels) + in_turn(statements, columns) if statements else ""
 
 
 def _tile_order(panels: int, row_blocks: int, tiling: Tiling) -> str:

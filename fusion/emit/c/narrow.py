@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, NARROW_RESULT, PRECISION_BYTES, Block, narrow_rows
@@ -9,6 +10,9 @@ from fusion.emit.arena import result_type, tensor_bytes
 from fusion.emit.c.packed_matrix import PackedMatrix
 from fusion.emit.layout import ALIGNMENT, narrow_stride, round_up, row_stride
 from fusion.graph import TensorType
+
+# Rows that are gone through together, for each step again: with all else that is touched they stay in the L1 cache.
+_ROWS_BYTES = 4 << 10
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,29 @@ def narrow_result(block: Block, row: str) -> str:
     scale = f"(float *)((char *)o->output + {copy.scales}) + r"
     padded = round_up(copy.columns, ALIGNMENT)
     return f"pb_quantise_row({row}, {copy.columns}, {padded}, {start}, {scale});"
+
+
+def in_turn(statements: Sequence[str], columns: int) -> str:
+    """C of a loop over rows ``first`` .. ``last - 1``: each statement for a few rows before the next one.
+
+    A row's normalisation waits for its sums and its rounding for its maximum; those of different rows do not wait for
+    each other.
+    """
+    if len(statements) == 1:
+        return _loop("  ", "first", "last", statements[0])
+    some = max(1, _ROWS_BYTES // (row_stride(columns) * FLOAT_BYTES))
+    if some == 1:
+        return _loop("  ", "first", "last", "{\n    " + "\n    ".join(statements) + "\n  }")
+    loops = "".join(_loop("    ", "some", "end", statement) for statement in statements)
+    return (
+        f"  for (int some = first; some < last; some += {some}) {{\n"
+        f"    const int end = some + {some} < last ? some + {some} : last;\n{loops}  }}\n"
+    )
+
+
+def _loop(indent: str, first: str, end: str, statement: str) -> str:
+    between = " " if statement.startswith("{") else f"\n{indent}  "
+    return f"{indent}for (int r = {first}; r < {end}; r++){between}{statement}\n"
 
 
 def narrow_pointers(block: Block, matrix: PackedMatrix) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, Block
-from fusion.emit.c.narrow import narrow_result
+from fusion.emit.c.narrow import in_turn, narrow_result
 from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, norm_call, operand_stride, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
@@ -112,21 +112,25 @@ def _row_unit(
 ) -> Unit:
     """A unit whose tiles are a few rows each: load, element-wise steps, store, normalise."""
     tiles = -(-rows // _ROWS_A_TILE)
-    statements = "".join(f"      {statement}\n" for statement in code.statements)
-    ends = (norm_call(code, columns, "out") if code.norm else "", narrow_result(block, "out"))
-    end = "".join(f"    {statement}\n" for statement in ends if statement)
-    body = (
-        f"  const int first = tile * {_ROWS_A_TILE};\n"
-        f"  const int last = first + {_ROWS_A_TILE} < {rows} ? first + {_ROWS_A_TILE} : {rows};\n"
-        f"  for (int r = first; r < last; r++) {{\n"
-        f"    float *out = o->output + (long)r * {row_stride(columns)};\n"
+    steps = "".join(f"      {statement}\n" for statement in code.statements)
+    norm = f"    {norm_call(code, columns, 'out')}\n" if code.norm else ""
+    out = f"o->output + (long)r * {row_stride(columns)}"
+    made = (
+        f"{{\n"
+        f"    float *out = {out};\n"
         f"{pointers}"
         f"    for (int n = 0; n < {round_up(columns, target.lanes)}; n += {target.lanes}) {{\n"
         f"      pb_vec x = {value};\n"
-        f"{statements}"
+        f"{steps}"
         f"      pb_store(out + n, x);\n"
         f"    }}\n"
-        f"{end}"
-        f"  }}\n"
+        f"{norm}"
+        f"  }}"
+    )
+    statements = [statement for statement in (made, narrow_result(block, out)) if statement]
+    body = (
+        f"  const int first = tile * {_ROWS_A_TILE};\n"
+        f"  const int last = first + {_ROWS_A_TILE} < {rows} ? first + {_ROWS_A_TILE} : {rows};\n"
+        f"{in_turn(statements, columns)}"
     )
     return Unit(block, wrap(block, target, "", body), tiles=tiles)
