@@ -45,8 +45,8 @@ void pb_2cf71e04973727cc(const pb_operands *o, int tile) {
   }
   for (int r = 0; r < count; r++)
     pb_store_scaled(o->output + (long)(first + r) * 48 + head * 20, context_s + r * 32, 1.0f / sums_s[r], 20);
-  if (atomic_fetch_add_explicit(&o->ready[tile / 2], 1, memory_order_acq_rel) < 1) return;
-  atomic_store_explicit(&o->ready[tile / 2], 0, memory_order_relaxed);
+  if (atomic_fetch_add_explicit(&o->ready[first / 40], 1, memory_order_acq_rel) < 1) return;
+  atomic_store_explicit(&o->ready[first / 40], 0, memory_order_relaxed);
   for (int r = first; r < first + count; r++)
     pb_quantise_row(o->output + (long)r * 48, 40, 64, (char *)o->output + 7744 + (long)r * 64, (float *)((char *)o->output + 10304) + r);
 }

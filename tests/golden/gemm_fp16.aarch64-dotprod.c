@@ -46,7 +46,9 @@ static void panel_1(const pb_operands *o, const float *b, const long column, con
 
 void pb_cb70568e98cf5f20(const pb_operands *o, int tile);
 void pb_cb70568e98cf5f20(const pb_operands *o, int tile) {
-  const int block = tile / 7, panel = tile % 7;
+  const int pair = tile / 14, in_pair = tile % 14;
+  const int blocks = pair < 1 ? 2 : 1;
+  const int block = 2 * pair + in_pair % blocks, panel = in_pair / blocks;
   const int first = block * 6 + (block * 1 < 2 ? block * 1 : 2);
   const int last = block < 2 ? (block + 1) * 6 + ((block + 1) * 1 < 2 ? (block + 1) * 1 : 2) : 20;
   const float *b = o->weights + (long)panel * 1152;

@@ -51,7 +51,9 @@ static void panel_1(const pb_operands *o, const float *b, const long column, con
 
 void pb_ee9aea2861f2feca(const pb_operands *o, int tile);
 void pb_ee9aea2861f2feca(const pb_operands *o, int tile) {
-  const int block = tile / 9, panel = tile % 9;
+  const int pair = tile / 18, in_pair = tile % 18;
+  const int blocks = pair < 1 ? 2 : 1;
+  const int block = 2 * pair + in_pair % blocks, panel = in_pair / blocks;
   const int first = block * 12 + (block * 6 < 6 ? block * 6 : 6);
   const int last = block < 1 ? (block + 1) * 12 + ((block + 1) * 6 < 6 ? (block + 1) * 6 : 6) : 20;
   const float *b = o->weights + (long)panel * 120;

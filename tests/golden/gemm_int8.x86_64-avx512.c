@@ -47,7 +47,9 @@ static void panel_3(const pb_operands *o, const float *b, const long column, con
 
 void pb_ee9aea2861f2feca(const pb_operands *o, int tile);
 void pb_ee9aea2861f2feca(const pb_operands *o, int tile) {
-  const int block = tile / 2, panel = tile % 2;
+  const int pair = tile / 4, in_pair = tile % 4;
+  const int blocks = pair < 2 ? 2 : 1;
+  const int block = 2 * pair + in_pair % blocks, panel = in_pair / blocks;
   const int first = block * 5;
   const int last = block < 3 ? (block + 1) * 5 : 20;
   const float *b = o->weights + (long)panel * 640;

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusion.block import FLOAT_BYTES, Block
-from fusion.emit.c.narrow import narrow_result
+from fusion.emit.c.narrow import leaves_narrow_copy, narrow_result
 from fusion.emit.c.product import product_function
 from fusion.emit.c.tiling import product_cost
-from fusion.emit.c.unit import Unit, c_float, last_tile_only, operand_stride, wrap
+from fusion.emit.c.unit import Unit, c_float, last_tile_only, operand_stride, tile_in_pairs, wrap
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
@@ -49,7 +49,7 @@ def emit_attention(block: Block, target: Target) -> Unit:
     }
     source = wrap(block, target, _helpers(block, blocking, target), _body(block, blocking, target, scratch))
     query_blocks = -(-rows // blocking.queries)
-    ready_count = query_blocks if narrow_result(block, "") else 0
+    ready_count = query_blocks if leaves_narrow_copy(block) else 0
     return Unit(block, source, query_blocks * heads, FLOAT_BYTES * sum(scratch.values()), ready_count)
 
 
@@ -97,8 +97,13 @@ def _body(block: Block, blocking: Blocking, target: Target, scratch: dict[str, i
         for operand, name in enumerate("qkv")
     )
     context = f"context(scores_s, {blocking.width}, values_s, {padded}, context_s, {padded}, n, count);"
+    query_blocks = -(-rows // queries)
+    if leaves_narrow_copy(block) and min(heads, query_blocks) > 1:
+        order = tile_in_pairs("head", heads, query_blocks) + f"  const int first = block * {queries};\n"
+    else:
+        order = f"  const int head = tile % {heads}, first = tile / {heads} * {queries};\n"
     return (
-        f"  const int head = tile % {heads}, first = tile / {heads} * {queries};\n"
+        f"{order}"
         f"  const int count = first + {queries} < {rows} ? {queries} : {rows} - first;\n"
         f"{pointers}"
         f"{_scratch_pointers(scratch)}"
@@ -133,7 +138,9 @@ def _narrow_rows(block: Block, heads: int, queries: int) -> str:
     statement = narrow_result(block, f"o->output + (long)r * {stride}")
     if not statement:
         return ""
-    return f"{last_tile_only(f'tile / {heads}', heads)}  for (int r = first; r < first + count; r++)\n    {statement}\n"
+    return (
+        f"{last_tile_only(f'first / {queries}', heads)}  for (int r = first; r < first + count; r++)\n    {statement}\n"
+    )
 
 
 def _softmax_loops(block: Block, blocking: Blocking, lanes: int) -> str:

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fusion.block import NARROW_OPERAND, Block
-from fusion.emit.c.narrow import in_turn, narrow_pointers, narrow_result, narrow_tile
+from fusion.emit.c.narrow import in_turn, leaves_narrow_copy, narrow_pointers, narrow_result, narrow_tile
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.tiling import Tiling, row_pieces
-from fusion.emit.c.unit import EpilogueCode, Unit, epilogue_code, last_tile_only, norm_call, operand_stride, wrap
+from fusion.emit.c.unit import (
+    EpilogueCode,
+    Unit,
+    epilogue_code,
+    last_tile_only,
+    norm_call,
+    operand_stride,
+    tile_in_pairs,
+    wrap,
+)
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target
 
@@ -167,7 +176,7 @@ def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
     row_blocks = -(-rows // tiling.row_block)
     widths = _widths(columns, tiling, target)
     text = (
-        f"{_tile_order(panels, row_blocks, tiling)}"
+        f"{_tile_order(loops, panels, row_blocks)}"
         f"  const int first = {_first_row(loops, 'block')};\n"
         f"  const int last = block < {row_blocks - 1} ? {_first_row(loops, '(block + 1)')} : {rows};\n"
         f"  const float *b = o->weights + (long)panel * {loops.matrix.panel_elements};\n"
@@ -190,11 +199,14 @@ def _whole_rows(block: Block, panels: int, code: EpilogueCode) -> str:
     return last_tile_only("block", panels) + in_turn(statements, columns) if statements else ""
 
 
-def _tile_order(panels: int, row_blocks: int, tiling: Tiling) -> str:
+def _tile_order(loops: _Loops, panels: int, row_blocks: int) -> str:
     """Which panel and which block of rows a tile is. Weights that stay in cache are gone through for each block of
-    rows, so that rows are complete early; others a panel at a time, so that each is read from memory once."""
-    if tiling.panels_first:
+    rows, or two where that leaves a narrow copy, so that rows are complete early; others a panel at a time, so that
+    each is read from memory once."""
+    if loops.tiling.panels_first:
         return f"  const int panel = tile / {row_blocks}, block = tile % {row_blocks};\n"
+    if leaves_narrow_copy(loops.block) and min(panels, row_blocks) > 1:
+        return tile_in_pairs("panel", panels, row_blocks)
     return f"  const int block = tile / {panels}, panel = tile % {panels};\n"
 
 

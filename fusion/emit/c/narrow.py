@@ -42,6 +42,11 @@ def narrow_operand(block: Block) -> NarrowCopy:
     return NarrowCopy(narrow_rows(block)[1], block.sizes["inner"], block.precision)
 
 
+def leaves_narrow_copy(block: Block) -> bool:
+    """Whether a product in int8 or half reads the block's result."""
+    return NARROW_RESULT in dict(block.attributes)
+
+
 def narrow_result(block: Block, row: str) -> str:
     """A C statement that leaves the narrow copy of row ``r`` of ``o->output``, which lies complete at ``row``; empty
     where nobody reads one."""

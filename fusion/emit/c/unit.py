@@ -132,6 +132,17 @@ def norm_call(code: EpilogueCode, columns: int, row: str) -> str:
     return f"{function}({row}, {columns}{arguments});"
 
 
+def tile_in_pairs(part: str, parts: int, blocks: int) -> str:
+    """C of ``block`` and ``part`` of a tile, where ``parts`` tiles make each of ``blocks`` blocks of rows: two blocks
+    are made side by side, so that two threads which take tiles in turn each have a block to themselves, and whoever
+    ends it finds its rows in its own cache."""
+    return (
+        f"  const int pair = tile / {2 * parts}, in_pair = tile % {2 * parts};\n"
+        f"  const int blocks = pair < {blocks // 2} ? 2 : 1;\n"
+        f"  const int block = 2 * pair + in_pair % blocks, {part} = in_pair / blocks;\n"
+    )
+
+
 def last_tile_only(rows: str, tiles: int) -> str:
     """C after which only the last of the ``tiles`` that make a block of rows goes on: its rows are complete."""
     return (
