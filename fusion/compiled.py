@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from fusion.emit.program import Program
 from fusion.emit.weights import are_whole, write_weights
 from fusion.frontend.source import Source
 from fusion.planning.cost import gpu_roofline_ms, roofline_ms
-from fusion.planning.narrow_products import with_narrow_products
+from fusion.planning.narrow_products import left_in_fp32, with_narrow_products
 from fusion.planning.plan import BlockCost, Plan, plan_graph, with_precision
 from fusion.target import Target, check_half, host_target
 
@@ -37,6 +37,8 @@ _MOST_RUNS = 1_000_000
 # Units and precisions that code is generated for, and which of them have products that may stay fp32.
 _NARROW_PRODUCTS = (("cpu", "int8"), ("cpu", "fp16"))
 PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("cpu", "fp16"), ("gpu", "fp32"), ("gpu", "fp16"))
+# Names that a note lists.
+_NAMED = 3
 # What becomes of a file's quantised activations, by the precision that a model is compiled in.
 _QUANTISED_NOTES: Mapping[str, str] = MappingProxyType(
     {
@@ -131,8 +133,17 @@ class CompiledModel:
             block_flops=tuple(cost.flops for cost in costs),
             block_ms=self._block_ms,
             execution=self._execution,
-            notes=(_QUANTISED_NOTES[self.precision],) if self._graph.quantised else (),
+            notes=tuple(self._notes()),
         )
+
+    def _notes(self) -> Iterator[str]:
+        """What is computed otherwise than in the source, and what the source keeps from being so."""
+        if self._graph.quantised:
+            yield _QUANTISED_NOTES[self.precision]
+        left = [fused.operators[0].name for fused in self.plan.blocks if left_in_fp32(self.plan, fused)]
+        if left and self.precision == "int8":
+            more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+            yield f"what the file leaves in fp32 stays so, of products with weights: {', '.join(left[:_NAMED])}{more}"
 
     def run(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         """Outputs in the ONNX order and shape, of whole numbers [1, seq_len] (or [seq_len]) by input name.
@@ -241,7 +252,7 @@ def compile_model(
     weights of 8 bits, a scale an output channel, with rows of 8 bits, a scale a token found at run time; ``fp16``, on
     targets that calculate in half (``Target.half``), multiplies half by half, with sums in half over 128 numbers at
     most and in fp32 beyond. All else stays fp32, and so do the products of ``fp32_modules``, by their names in the
-    checkpoint. None is :func:`own_precision`.
+    checkpoint, and in int8 those that a quantised file left in fp32. None is :func:`own_precision`.
 
     Raises:
         InputError: an option is not what it should be, the target has no products in that precision, ``rename`` does

@@ -29,6 +29,7 @@ def write_graph(graph: Graph, file: Path) -> None:
         "unread_inputs": graph.unread_inputs,
         "labels": graph.labels,
         "quantised": graph.quantised,
+        "fp32_products": graph.fp32_products,
     }
     with replacing(file) as partial:
         partial.write_text(json.dumps(document), encoding="utf-8")
@@ -56,7 +57,8 @@ def read_graph(file: Path) -> Graph | None:
         renamed = tuple((name, ours) for name, ours in document["renamed_inputs"])
         unread, count = tuple(document["unread_inputs"]), int(document["source_operators"])
         names, dtypes = tuple(document["output_names"]), tuple(document["output_dtypes"])
-        given = (shapes, renamed, unread, names, dtypes, tuple(document["labels"]), bool(document["quantised"]))
+        labels, quantised = tuple(document["labels"]), bool(document["quantised"])
+        given = (shapes, renamed, unread, names, dtypes, labels, quantised, tuple(document["fp32_products"]))
         graph = Graph(inputs, outputs, operators, types, constants, count, *given)
         return check(graph, canonical=True)
     except (ValueError, TypeError, KeyError, AttributeError, ModelError):

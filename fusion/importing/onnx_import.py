@@ -51,6 +51,7 @@ _OPTIONAL_OUTPUTS = frozenset(
     "Attention Dropout EmbedLayerNormalization LayerNormalization MultiHeadAttention SkipLayerNormalization".split()
 )
 
+_PRODUCTS = ("MatMul", "Gemm")
 # Before opset 13 these took all axes from theirs on as one.
 _FLATTENED_BEFORE_13 = ("Softmax", "LogSoftmax")
 
@@ -60,7 +61,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
 
     Inputs are int64 in the graph, whatever the file says; the mask has become ``key_bias`` and ``key_keep``
     operators, functions of the ids ``position_ids``. Of a file with quantised activations the graph is in fp32, with
-    the file's weights, and says so (``quantised``).
+    the file's weights, and says so (``quantised``), and which of its products the file left in fp32.
 
     Raises:
         DataFileError: the file cannot be read as ONNX, or its metadata do not name its labels as they should.
@@ -98,6 +99,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
         unread_inputs=names.unread,
         labels=labels,
         quantised=quantised,
+        fp32_products=tuple(name for name, whole in importer.products.items() if quantised and not whole),
     )
 
 
@@ -113,6 +115,8 @@ class _Importer:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     schemas: dict[tuple[str, str], onnx.defs.OpSchema] = field(default_factory=dict)
     lengths: set[str] = field(default_factory=set)  # constants that were computed from shapes
+    dequantised: set[str] = field(default_factory=set)  # constants that were computed from whole numbers and scales
+    products: dict[str, bool] = field(default_factory=dict)  # with weights, by name: whether these are dequantised
 
     def __post_init__(self) -> None:
         self.imports = list(self.model.opset_import)
@@ -154,8 +158,11 @@ class _Importer:
             expand(expansion)
         except (LookupError, ValueError, ArithmeticError) as error:
             raise ModelError(f"{describe(node)}: operands or attributes do not fit ({first_line(error)})") from error
+        whole = not self.dequantised.isdisjoint(node.input)
         for made in expansion.nodes:
             self._add_one(made)
+            if whole and made.op_type == "Constant":
+                self.dequantised.update(made.output)
 
     def _add_branch(self, node: onnx.NodeProto) -> None:
         """The branch that a constant condition chooses, in place of the node."""
@@ -202,6 +209,8 @@ class _Importer:
         check_cut(node, self.constants, self.lengths, self.seq_len)
         if not self.lengths.isdisjoint(node.input):
             self.lengths.update(node.output)
+        if node.op_type == "DequantizeLinear" or not self.dequantised.isdisjoint(node.input):
+            self.dequantised.update(node.output)
         for name, value in zip(
             (name for name in node.output if name),
             evaluate_node(node, self.constants, {**self.types, **shapes}, self.imports),
@@ -226,9 +235,19 @@ class _Importer:
             shape = [list(shapes[name].shape) for name in used]
             raise UnsupportedOperatorError(f"{describe(node)}: outputs {shape}; only the first output is supported")
         if several is None:
-            several = [Operator(node.op_type.lower(), tuple(node.input), used[0], attributes, node.name)]
+            name = self._product(node) if self._has_weights(node) else node.name
+            several = [Operator(node.op_type.lower(), tuple(node.input), used[0], attributes, name)]
         self.types.update((operator.output, shapes[operator.output]) for operator in several)
         self.operators.extend(several)
+
+    def _has_weights(self, node: onnx.NodeProto) -> bool:
+        return node.op_type in _PRODUCTS and node.input[1] in self.constants
+
+    def _product(self, node: onnx.NodeProto) -> str:
+        """Takes note of a product with weights, under a name that no other has: the node's, if it has one."""
+        name = node.name if node.name and node.name not in self.products else node.output[0]
+        self.products[name] = node.input[1] in self.dequantised
+        return name
 
     def _constant(self, name: str, value: np.ndarray) -> None:
         self.constants[name] = value

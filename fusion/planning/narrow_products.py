@@ -22,14 +22,17 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
     that are looked up: with products in ``int8`` they have rows of 8 bits, a scale each.
 
     A product stays fp32 where its operand is some columns of a wider tensor, or made by a block that leaves no narrow
-    copy of its rows; where it has a few columns only; and where ``fp32_modules`` name its module, as PyTorch does
-    (``bert.encoder.layer.0.output.dense``), in a file that PyTorch exported.
+    copy of its rows; where it has a few columns only; where ``fp32_modules`` name its module, as PyTorch does
+    (``bert.encoder.layer.0.output.dense``), in a file that PyTorch exported; and, with ``int8``, where a quantised file
+    left it in fp32 (:func:`left_in_fp32`).
 
     Raises:
         InputError: a module has no product that would be narrow.
     """
     makers = {fused.output: fused for fused in plan.blocks}
     narrow = [fused for fused in plan.blocks if _may_be_narrow(plan, fused, makers)]
+    if precision == "int8":
+        narrow = [fused for fused in narrow if not left_in_fp32(plan, fused)]
     kept = {
         scope: {fused.output for fused in narrow if _is_in(plan, fused, scope)} for scope in map(_scope, fp32_modules)
     }
@@ -47,6 +50,11 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
             block = _with_attribute(block, NARROW_RESULT, precision)
         blocks.append(replace(fused, block=block))
     return replace(plan, blocks=tuple(blocks))
+
+
+def left_in_fp32(plan: Plan, fused: FusedBlock) -> bool:
+    """Whether a block's product is one whose weights a file with quantised activations left in fp32."""
+    return any(operator.name in plan.graph.fp32_products for operator in fused.operators if operator.kind == "matmul")
 
 
 def _scope(module: str) -> str:

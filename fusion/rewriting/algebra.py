@@ -12,6 +12,7 @@ A law that drops an operator asks that nothing else reads it (``once``). Constan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -162,13 +163,14 @@ def _affine_of_product(draft: Draft, bound: Bound, root: Operator) -> Replacemen
     if weights is None:
         return None
     scale, shift = _affine(draft, root)
+    named = replace(root, name=draft.producers[bound["inner"]].name)  # the product keeps its own name
     if root.kind == "scale":
-        return _make(root, "matmul", bound["x"], Replacement(), draft, weights=weights * scale)
+        return _make(named, "matmul", bound["x"], Replacement(), draft, weights=weights * scale)
     made = Replacement()
     product = draft.fresh(f"{root.output}/product")
     made.types[product] = draft.types[root.output]
     folded = made.constant(draft.fresh(f"{root.output}/weights"), (weights * scale).astype(np.float32))
-    made.operators.append(Operator("matmul", (bound["x"], folded), product, (), root.name))
+    made.operators.append(Operator("matmul", (bound["x"], folded), product, (), named.name))
     return _make(root, "bias", product, made, draft, vector=shift)
 
 
@@ -290,7 +292,7 @@ def _inner(kind: str) -> Apply:
     return Apply(kind, (_X,), name="inner", once=True)
 
 
-_PRODUCT = Apply("matmul", (_X, Constant("w")), once=True)
+_PRODUCT = Apply("matmul", (_X, Constant("w")), name="inner", once=True)
 
 
 LAWS: tuple[Rule, ...] = (

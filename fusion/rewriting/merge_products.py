@@ -42,6 +42,7 @@ def merge_products(graph: Graph) -> Graph:
     merged: dict[str, list[Operator]] = {}
     dropped: set[str] = set()
     constants, types = dict(graph.constants), dict(graph.types)
+    fp32 = list(graph.fp32_products)
     for group in _groups(graph):
         first = min(group, key=lambda product: graph.positions[product.operators[0].output])
         name = f"{first.result}/merged"
@@ -49,6 +50,8 @@ def merge_products(graph: Graph) -> Graph:
         shape = (*graph.types[first.result].shape[:-1], width)
         constants[f"{name}_weights"] = _side_by_side([graph.constants[product.weights] for product in group])
         operators = [Operator("matmul", (first.operators[0].inputs[0], f"{name}_weights"), name, (), name)]
+        if first.operators[0].name in graph.fp32_products:
+            fp32.append(name)
         if first.bias is not None:
             constants[f"{name}_bias"] = _side_by_side([_bias(graph, product) for product in group])
             operators = [
@@ -66,17 +69,18 @@ def merge_products(graph: Graph) -> Graph:
         kept.extend(merged.get(operator.output, []))
         if operator.output not in dropped:
             kept.append(operator)
-    return replace(graph, operators=tuple(kept), constants=constants, types=types)
+    return replace(graph, operators=tuple(kept), constants=constants, types=types, fp32_products=tuple(fp32))
 
 
 def _groups(graph: Graph) -> list[list[_Product]]:
-    """Products of one source and with or without bias alike, two or more of them."""
-    found: dict[tuple[str, bool], list[_Product]] = {}
+    """Products of one source, alike in having a bias and in being left in fp32 or not, two or more of them."""
+    found: dict[tuple[str, bool, bool], list[_Product]] = {}
     for operator in graph.operators:
         if operator.kind == "matmul" and operator.inputs[1] in graph.constants:
             product = _product(graph, operator)
             if _is_free(graph, product):
-                found.setdefault((operator.inputs[0], product.bias is not None), []).append(product)
+                left = operator.name in graph.fp32_products
+                found.setdefault((operator.inputs[0], product.bias is not None, left), []).append(product)
     return [group for group in found.values() if len(group) > 1]
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.errors import ModelError, UnsupportedOperatorError
 from fusion import compile_model
+from fusion.compiled import CompiledModel
 from fusion.frontend.canonical import canonicalize
 from fusion.graph import Graph
 from fusion.importing.onnx_import import import_onnx
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("shared_home")
 INPUTS = [ragged_inputs(HOW, SEQ_LEN, SEQ_LEN, seed=seed) for seed in (50, 51, 52)]
 # What fp32 and fp64 differ by.
 EXACT = 2e-5
+LAYER = "/model/bert/encoder/layer.0"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,7 @@ def check(source: Path, quantised: Path, tool: Path | None = None) -> Graph:
     assert difference(ours, before) < weights / 126 * largest
     assert difference(ours, before) > EXACT
     assert anchors(graph) == anchors(read(source))
+    assert graph.fp32_products == ()
     return graph
 
 
@@ -146,7 +149,7 @@ def test_quantised_attention_and_embeddings_of_onnx_runtime_compile(
     ours = [evaluate(graph, inputs)[0] for inputs in INPUTS]
     theirs, before = ([outputs(file, inputs) for inputs in INPUTS] for file in (path, bert))
     largest = max(float(np.abs(one).max()) for one in before)
-    assert graph.quantised and anchors(graph) == anchors(read(source))
+    assert graph.quantised and anchors(graph) == anchors(read(source)) and graph.fp32_products == ()
     assert difference(ours, theirs) < roundings(path) / 510 * largest
     assert difference(ours, before) < 12 / 126 * largest
 
@@ -190,6 +193,60 @@ def test_a_compiled_file_says_that_its_activations_were_quantised(bert: Path, tm
     theirs = [outputs(path, inputs) for inputs in INPUTS]
     largest = max(float(np.abs(one).max()) for one in theirs)
     assert difference([narrow.run(inputs)[0] for inputs in INPUTS], theirs) < 2 * roundings(path) / 510 * largest
+
+
+def in_precision(model: CompiledModel, precision: str) -> list[str]:
+    """The products of a compiled model in a precision, by the names of their nodes."""
+    products = [fused for fused in model.plan.blocks if fused.block.anchor == "gemm"]
+    return [fused.operators[0].name for fused in products if fused.block.precision == precision]
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+@pytest.mark.parametrize("form", ["dynamic", "QDQ", "QOperator"])
+def test_products_that_a_file_leaves_in_fp32_stay_so(form: str, optimised: bool, bert: Path, tmp_path: Path) -> None:
+    kept = [f"{LAYER}/{name}/MatMul" for name in ("attention/self/key", "output/dense")]
+    path = tmp_path / "quantised.onnx"
+    if form == "dynamic":
+        made = dynamic(bert, path, per_channel=True, nodes_to_exclude=kept)
+    else:
+        made = static(bert, path, form, nodes_to_exclude=kept, op_types_to_quantize=PRODUCTS)
+    path = saved(made, tmp_path / "saved.onnx") if optimised else made
+    for _ in range(2):  # imported, and as it was kept
+        model = compile_model(path, seq_len=SEQ_LEN, threads=1)
+        assert model.precision == "int8"
+        left = in_precision(model, "fp32")
+        assert [any(name in one for one in left) for name in kept] == [True, True]
+        assert len(left) == 3 and "classifier" in left[2]  # which has too few columns
+        assert len(in_precision(model, "int8")) == 5
+        note = model.summary.notes[1]
+        assert note.startswith("what the file leaves in fp32 stays so") and all(name in note for name in kept)
+        assert "classifier" not in note
+    theirs = [outputs(path, inputs) for inputs in INPUTS]
+    largest = max(float(np.abs(one).max()) for one in theirs)
+    assert difference([model.run(inputs)[0] for inputs in INPUTS], theirs) < 2 * roundings(path) / 510 * largest
+    assert len(compile_model(path, seq_len=SEQ_LEN, precision="fp32").summary.notes) == 1
+    # Each row alike: what is left in fp32 is not merged with what is not.
+    assert len(compile_model(bert, seq_len=SEQ_LEN).blocks) == len(model.blocks) - 1
+
+
+def test_attention_of_onnx_runtime_that_a_file_leaves_in_fp32_stays_so(bert: Path, tmp_path: Path) -> None:
+    source = fused(bert, tmp_path / "fused.onnx")
+    options = {"DefaultTensorType": TensorProto.FLOAT}
+    path = dynamic(source, tmp_path / "dynamic.onnx", nodes_to_exclude=["Attention_0"], extra_options=options)
+    model = compile_model(path, seq_len=SEQ_LEN, threads=1)
+    assert len(in_precision(model, "int8")) == 4
+    assert len(in_precision(model, "fp32")) == 3 and "Attention_0" in model.summary.notes[1]
+
+
+def test_products_without_names_are_told_apart(bert: Path, tmp_path: Path) -> None:
+    kept = f"{LAYER}/output/dense/MatMul"
+    model = onnx.load(str(dynamic(bert, tmp_path / "dynamic.onnx", nodes_to_exclude=[kept])))
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, str(tmp_path / "nameless.onnx"))
+    compiled = compile_model(tmp_path / "nameless.onnx", seq_len=SEQ_LEN, threads=1)
+    assert in_precision(compiled, "fp32")[0] == f"{kept}_output_0"
+    assert len(in_precision(compiled, "int8")) == 5
 
 
 def test_weights_alone_do_not_make_a_file_quantised(bert: Path, tmp_path: Path) -> None:
