@@ -29,8 +29,8 @@ from search.passes.setting import (
     summarise_device,
 )
 from search.passes.trials import look_first, run_trials
-from search.records import NOTHING_KNOWN, DevScore, Finalist, Known, Outlook, TaskSummary, TeacherSummary, Trial
-from search.result import SearchResult
+from search.records import NOTHING_KNOWN, DevScore, Finalist, Known, Trial
+from search.result import Outlook, SearchResult, TaskSummary, TeacherSummary
 from search.stages import Stages
 from search.study import Study
 

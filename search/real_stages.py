@@ -19,7 +19,8 @@ from search.profiles.on_device import (
     time_architectures,
     time_model,
 )
-from search.records import DevScore, Divergence, Int8Choice, PredictorQuality
+from search.records import DevScore, Divergence, Int8Choice
+from search.result import PredictorQuality
 from search.stages import Stages
 
 if TYPE_CHECKING:

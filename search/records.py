@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from data.architecture import Architecture, Precision
-from data.measurement import runs_on
-from data.tasks import Kind
 from search.latencies import Prediction, Provenance, TimedOnEach, Timing, largest_share
-from search.options import LatencySource
 
 # The teacher itself; the teacher scaled uniformly (the baseline); the largest, before anything is known of any; what
 # promises most by the cuts, before there is a score; Bayesian optimisation; the fastest, where nothing else fits.
@@ -252,133 +249,3 @@ class Finalist(TimedOnEach):
     def meets(self, *budgets_ms: float) -> bool:
         """Whether its median latency is within the budget of every device."""
         return all(timing.median_ms <= most for timing, most in zip(self.timings, budgets_ms, strict=True))
-
-
-@dataclass(frozen=True)
-class TeacherSummary:
-    """The teacher and its scores on the held-out tenth of train; ``dev`` is None until the winner is chosen."""
-
-    name: str
-    architecture: Architecture
-    score: float
-    scores: dict[str, float]
-    standard_error: float
-    dev: DevScore | None = None
-
-
-@dataclass(frozen=True)
-class TaskSummary:
-    """What was learned, and the score of the best constant answer on dev and on the held-out tenth of train.
-
-    ``measures`` are what the scores on the held-out tenth and on dev are called: the metric, or how well a student
-    agrees with the teacher where there are no labels. ``fingerprint`` is that of all examples.
-    """
-
-    name: str
-    kind: Kind
-    metric: str
-    measures: tuple[str, str]
-    majority: float
-    held_out_majority: float
-    train_examples: int
-    held_out_examples: int
-    dev_examples: int
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class UnitTiming:
-    """The largest uniformly scaled teacher whose median (ms) was within the budget on a unit, or the fastest where none
-    was."""
-
-    unit: str
-    architecture: str
-    parameters: int
-    median_ms: float
-    within: bool
-
-
-@dataclass(frozen=True)
-class UnitChoice:
-    """The unit of a device that a search is for, and what was timed on each before."""
-
-    device: str
-    unit: str
-    timed: tuple[UnitTiming, ...]
-
-
-@dataclass(frozen=True)
-class DeviceSummary:
-    """Where latencies come from. ``attached`` is False where an analytic model stands in for the device. ``units`` is
-    what its unit was chosen by, where several were asked for."""
-
-    name: str
-    title: str
-    unit: str
-    fingerprint: str
-    processor: str
-    target: str
-    threads: int
-    provenance: Provenance
-    units: tuple[UnitTiming, ...] = ()
-
-    @property
-    def runs_on(self) -> str:
-        """The unit, and of a processor the number of threads."""
-        return runs_on(self.unit, self.threads)
-
-    @property
-    def attached(self) -> bool:
-        """Whether latencies are measured on the device itself."""
-        return self.provenance == "measured"
-
-
-@dataclass(frozen=True)
-class PredictorQuality:
-    """The latency predictor's error on held-out whole models: MAPE and shares are fractions of 1.
-
-    ``held_out`` holds name, latency and predicted latency (both ms) of each of them.
-    """
-
-    n: int
-    mape: float
-    within_10: float
-    spearman: float
-    held_out: tuple[tuple[str, float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class FurtherOutlook:
-    """What there is to say of the predictor of a further device; as in :class:`Outlook`."""
-
-    quality: PredictorQuality
-    provenance: Provenance
-    later: float
-    source_quality: dict[LatencySource, PredictorQuality] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What the predictor said of the space before anything was timed.
-
-    ``possible`` candidates of ``space_size`` had a chance to meet the budgets that was worth a look, ``fastest`` was
-    the fastest of all; ``provenance`` is that of the predictor's measurements. ``later`` is the standard deviation of
-    the logarithm that a later session's median has, as the profile found it. ``values`` are the space's, by name;
-    ``also`` is of the predictors of further devices, ``source_quality`` how far off predictions from each source that
-    was at hand are.
-    """
-
-    space_size: int
-    possible: int
-    fastest: Candidate
-    quality: PredictorQuality
-    provenance: Provenance
-    later: float
-    values: dict[str, tuple[int, ...] | tuple[Precision, ...]] = field(default_factory=dict)
-    also: tuple[FurtherOutlook, ...] = ()
-    source_quality: dict[LatencySource, PredictorQuality] = field(default_factory=dict)
-
-    @property
-    def laters(self) -> tuple[float, ...]:
-        """``later`` of every device."""
-        return self.later, *(each.later for each in self.also)

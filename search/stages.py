@@ -12,7 +12,8 @@ from data.progress import Progress
 from search.latencies import Provenance, Timing
 from search.optimization.space import EncoderSizes
 from search.options import LatencySource, SearchOptions
-from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
+from search.records import BlockShare, DevScore, Divergence, Int8Choice
+from search.result import PredictorQuality
 
 if TYPE_CHECKING:
     import numpy as np

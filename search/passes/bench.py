@@ -16,7 +16,8 @@ from search.execution.executor import Executor
 from search.latencies import DeviceBudget
 from search.optimization.feasibility import SizeLimit
 from search.optimization.space import model_bytes
-from search.records import NOTHING_KNOWN, Known, UnitTiming
+from search.records import NOTHING_KNOWN, Known
+from search.result import UnitTiming
 from search.stages import Stages
 from search.study import Study
 

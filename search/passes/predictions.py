@@ -13,8 +13,9 @@ from search.optimization.feasibility import admission_limit_ms, worth_timing
 from search.optimization.space import SearchSpace
 from search.options import LatencySource
 from search.passes.bench import Bench, Place, timed
-from search.records import Candidate, FurtherOutlook, Outlook
+from search.records import Candidate
 from search.reports.latency_source import source_notes
+from search.result import FurtherOutlook, Outlook
 
 if TYPE_CHECKING:
     from search.stages import Predictor

@@ -20,7 +20,7 @@ from search.options import SearchOptions
 from search.passes.bench import Bench, Place, size_limits, timed
 from search.passes.confirmation import compile_checked
 from search.passes.units import choose_unit
-from search.records import DeviceSummary, TaskSummary, TeacherSummary, UnitTiming
+from search.result import DeviceSummary, TaskSummary, TeacherSummary, UnitTiming
 from search.stages import Stages
 from search.study import Study
 from search.teachers.source import head_of

@@ -9,7 +9,7 @@ from data.errors import DeviceError
 from data.progress import no_progress
 from search.latencies import DeviceBudget, Timing
 from search.optimization.space import SearchSpace
-from search.records import UnitChoice, UnitTiming
+from search.result import UnitChoice, UnitTiming
 from search.stages import Stages
 from search.study import Study
 

@@ -11,9 +11,9 @@ from fusion.emit.memory import memory_bytes
 from fusion.emit.named import emitter_named
 from search.latencies import Timing, listed
 from search.options import LatencySource
-from search.records import Candidate, DeviceSummary, FurtherOutlook, Outlook
+from search.records import Candidate
 from search.reports.latency_source import source_mark
-from search.result import SearchResult
+from search.result import DeviceSummary, FurtherOutlook, Outlook, SearchResult
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -30,8 +30,8 @@ from search.optimization.space import model_bytes
 from search.options import SearchOptions
 from search.passes.bench import now
 from search.pipeline import run_search
-from search.records import BlockShare, DevScore, Divergence, Int8Choice, PredictorQuality
-from search.result import SearchResult
+from search.records import BlockShare, DevScore, Divergence, Int8Choice
+from search.result import PredictorQuality, SearchResult
 from search.stages import Stages
 from search.study import open_study
 from search.teachers.teacher import Teacher

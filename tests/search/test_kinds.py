@@ -22,7 +22,7 @@ from search.commands.search import main
 from search.distillation.levels import Effort
 from search.optimization.space import model_bytes
 from search.real_stages import real_stages
-from search.records import PredictorQuality
+from search.result import PredictorQuality
 from search.teachers.fine_tuning import FineTuning
 from search.teachers.teacher import prepare_teacher
 from tests.search.doubles import FakePredictor
