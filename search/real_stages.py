@@ -26,7 +26,7 @@ from search.stages import Stages
 if TYPE_CHECKING:
     from data.tasks import Task
     from profiling import Device
-    from search.distillation.distillation import DistilledModel
+    from search.distillation.distilled import DistilledModel
     from search.profiles.latency_sources import SourcePredictor
     from search.teachers.teacher import Teacher
     from surrogate import DevicePredictor

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from data.tasks import Task
     from profiling import Device
-    from search.distillation.distillation import DistilledModel
+    from search.distillation.distilled import DistilledModel
     from search.teachers.teacher import Teacher
 
 

@@ -20,6 +20,7 @@ from data.errors import InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Examples, TaggedWords, Task
 from search.distillation.changes import Material, changed_batch, nearest_tokens
+from search.distillation.distilled import PROJECTION, RECORD, DistilledModel, read_key, read_projection, read_record
 from search.distillation.losses import DistillationLoss, run
 from search.distillation.recipe import Recipe, default_recipe
 from search.learning.divergence import divergence
@@ -27,32 +28,12 @@ from search.learning.encoding import NO_LABEL, Encoded, encode, pad_texts
 from search.learning.training import Schedule, batch_plan, is_out_of_memory, own_share, seeded, train
 from search.learning.units import Units
 from search.quantisation.products import in_precision
-from search.records import Divergence
 from search.students.basis import Basis, kept_basis, principal_basis
 from search.teachers.answers import kept_answers
 from search.teachers.teacher import Teacher
 
-_RECORD, _KEY = "distilled.json", "key"
-# The teacher's hidden states in the student's coordinates; what goes on from the student needs it.
-PROJECTION = "projection.safetensors"
+_KEY = "key"
 _RECIPE = 6  # raised when distillation changes, so that models made otherwise are not reused
-
-
-@dataclass(frozen=True)
-class DistilledModel:
-    """A distilled student: a Hugging Face directory (checkpoint and tokenizer), its scores on the task's dev examples
-    with the standard error of the main one, how far its answers there are from the teacher's, both also of the student
-    as it was cut (or begun), and training seconds. All are of the student computed in its
-    architecture's precision; the checkpoint's weights are fp32 always."""
-
-    directory: Path
-    score: float
-    scores: dict[str, float]
-    standard_error: float
-    divergence: Divergence
-    scores_before: dict[str, float]
-    divergence_before: Divergence
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,7 @@ class _Work:
 
     @property
     def key(self) -> str:
-        before = _read_key(self.begin) if self.begin else None
+        before = read_key(self.begin) if self.begin else None
         corpus = hashlib.sha256("\n".join(self.corpus).encode()).hexdigest()
         parts = [_RECIPE, self.teacher.directory.name, self.task.fingerprint, self.architecture.to_dict()]
         recipe = asdict(self.recipe)
@@ -126,7 +107,7 @@ def distill(
     chosen = recipe or default_recipe()
     lines = tuple(corpus) if chosen.changes.corpus else ()
     work = _Work(teacher, task, architecture, chosen, tokens, seed, begin, lines, checkpoint_steps)
-    found = _read_record(out_dir, work.key)
+    found = read_record(out_dir, work.key)
     if found is None:
         try:
             _distill(work, out_dir, progress)
@@ -136,43 +117,10 @@ def distill(
             if not is_out_of_memory(error):
                 raise
             raise InputError(f"{architecture.name} needs more memory for training than there is") from error
-        found = _read_record(out_dir, work.key)
+        found = read_record(out_dir, work.key)
     if found is None:
-        raise StoreError(f"{out_dir}: {_RECORD} vanished while distilling")
+        raise StoreError(f"{out_dir}: {RECORD} vanished while distilling")
     return found
-
-
-def _read_record(out_dir: Path, key: str) -> DistilledModel | None:
-    if not (out_dir / _RECORD).exists():
-        return None
-    record = _record_of(out_dir)
-    if record.pop("key") != key:
-        raise StoreError(f"{out_dir} holds another model; give another folder")
-    return _validated(record, out_dir)
-
-
-def _validated(record: dict[str, Any], folder: Path) -> DistilledModel:
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(DistilledModel).validate_python(record | {"directory": folder})
-    except ValidationError as error:
-        raise StoreError(f"{folder}: {_RECORD} is damaged; remove the folder to distil anew") from error
-
-
-def _record_of(folder: Path) -> dict[str, Any]:
-    """The record of a distilled student, with its key."""
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return {"key": str(record["key"])} | record
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{folder}: {_RECORD} is damaged; remove the folder to distil anew") from error
-
-
-def _read_key(begin: Path) -> str:
-    if not (begin / _RECORD).exists():
-        raise StoreError(f"{begin} holds no distilled student to go on from")
-    return str(_record_of(begin)["key"])
 
 
 def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
@@ -219,7 +167,7 @@ def _distill(work: _Work, out_dir: Path, progress: Progress) -> None:
         seconds=time.monotonic() - started,
     )
     record = asdict(done) | {"key": work.key, "directory": out_dir.name}
-    (finished / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+    (finished / RECORD).write_text(json.dumps(record), encoding="utf-8")
     os.replace(finished, out_dir)
     shutil.rmtree(partial)
 
@@ -241,7 +189,7 @@ def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> tup
 
     source, projection = teacher, np.eye(len(basis.components), dtype=np.float32)
     if work.begin is not None:
-        source, projection = load_model(work.begin, work.task.kind), _read_projection(work.begin)
+        source, projection = load_model(work.begin, work.task.kind), read_projection(work.begin)
         if _has_sizes(source.config, work.architecture):
             return source, projection
         basis = principal_basis(source, encoded)
@@ -254,16 +202,6 @@ def _beginning(work: _Work, teacher: Any, encoded: Encoded, basis: Basis) -> tup
 def _has_sizes(config: Any, wanted: Architecture) -> bool:
     found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
     return found == (wanted.layers, wanted.hidden, wanted.heads, wanted.intermediate)
-
-
-def _read_projection(begin: Path) -> np.ndarray:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return np.asarray(load_file(begin / PROJECTION)["projection"])
-    except (OSError, KeyError, SafetensorError) as error:
-        raise StoreError(f"{begin}: {PROJECTION} is missing or damaged; distil that student anew") from error
 
 
 def _material(work: _Work, teacher: Any, tokenizer: Any, encoded: Encoded) -> Material:

@@ -15,7 +15,7 @@ from data.progress import Progress
 if TYPE_CHECKING:
     from data.architecture import Architecture
     from data.tasks import Task
-    from search.distillation.distillation import DistilledModel
+    from search.distillation.distilled import DistilledModel
     from search.options import SearchOptions
     from search.teachers.teacher import Teacher
 

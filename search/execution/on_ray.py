@@ -28,7 +28,7 @@ from data.usable_processors import usable_processors
 from search.execution.executor import LocalExecutor, Outcome, Training
 
 if TYPE_CHECKING:
-    from search.distillation.distillation import DistilledModel
+    from search.distillation.distilled import DistilledModel
 
 # A trial is given up after so many lost workers: it may be the trial that ends them.
 MOST_LOSSES = 5

@@ -32,7 +32,8 @@ from data.architecture import Architecture
 from data.tasks import Task, load_task
 from fusion.checkpoints.loading import quiet_transformers
 from search.distillation.changes import Material, nearest_tokens
-from search.distillation.distillation import PROJECTION, distill
+from search.distillation.distillation import distill
+from search.distillation.distilled import PROJECTION
 from search.distillation.recipe import default_recipe
 from search.learning.divergence import divergence
 from search.learning.encoding import Encoded, encode

@@ -28,7 +28,8 @@ from data.architecture import Architecture
 from data.progress import Progress, no_progress
 from data.tasks import Task
 from search.commands.search import DEFAULT_TRIALS
-from search.distillation.distillation import DistilledModel, distill
+from search.distillation.distillation import distill
+from search.distillation.distilled import DistilledModel
 from search.distillation.levels import EFFORTS
 from search.execution.executor import LocalExecutor
 from search.optimization.optimizer import propose

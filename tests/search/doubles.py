@@ -23,7 +23,7 @@ from data.device_spec import load_device
 from data.errors import DeviceError, InputError, StoreError
 from data.progress import Progress, ProgressEvent, no_progress
 from data.tasks import Example, Task
-from search.distillation.distillation import DistilledModel
+from search.distillation.distilled import DistilledModel
 from search.execution.executor import Executor
 from search.latencies import Timing
 from search.optimization.space import model_bytes

@@ -9,7 +9,7 @@ import pytest
 
 from data.architecture import Architecture
 from data.progress import no_progress
-from search.distillation.distillation import DistilledModel
+from search.distillation.distilled import DistilledModel
 from tests.benchmarks.whole_searches import Arm, Run, make, table, teacher_ms
 from tests.search.doubles import OPTIONS, World
 

@@ -13,7 +13,8 @@ from data.architecture import Architecture
 from data.errors import InputError, PocketBertError
 from data.progress import Progress, no_progress
 from data.tasks import Task
-from search.distillation.distillation import DistilledModel, distill
+from search.distillation.distillation import distill
+from search.distillation.distilled import DistilledModel
 from search.distillation.recipe import default_recipe
 from search.execution.executor import Training
 from search.execution.on_ray import MOST_LOSSES, RayExecutor, check_ray, ray_executor
