@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import data.device_spec
 from data.architecture import Architecture
 from data.device_spec import load_device
 from profiling.host import HostDevice
@@ -18,6 +19,7 @@ from tests.fusion.models import export
 from tests.support import assert_one_error_line, command_line, environment
 from tests.test_command_line import RunCommand
 
+DEVICES = Path(data.device_spec.__file__).parent / "devices"
 SMALL = Architecture(2, 64, 2, 128, vocab_size=100, seq_len=16)
 
 
@@ -63,13 +65,23 @@ def test_an_onnx_file_has_no_checkpoint_for_pytorch(model: Path, run_command: Ru
         (("--device", "s20", "--unit", "gpu"), ("phones' GPUs", "--device host", "--unit cpu")),
         (("--unit", "gpu", "--threads", "2"), ("--threads", "--unit cpu")),
         (("--tune",), ("--tune", "--unit gpu")),
-        (("--precision", "fp16"), ("has no products in fp16", "aarch64-dotprod", "GPU")),
+        (("--precision", "fp16"), ("--precision fp16", "does not calculate in half", "--unit gpu", "--device")),
         (("--precision", "int8", "--unit", "gpu"), ("--precision int8", "--unit cpu")),
         (("--precision", "int8", "--fusion-cost", "measured"), ("--fusion-cost", "fp32")),
     ],
 )
 def test_mistakes_are_one_line(options: tuple[str, ...], parts: tuple[str, ...], run_command: RunCommand) -> None:
     assert_one_error_line(run_command("fuse-model", "deep-narrow", *options), 2, *parts)
+
+
+def test_half_of_a_phone_whose_file_says_nothing_of_it_tells_what_to_name(
+    tmp_path: Path, run_command: RunCommand
+) -> None:
+    lines = (DEVICES / "s20.toml").read_text().splitlines()
+    (tmp_path / "plain.toml").write_text("\n".join(line for line in lines if not line.startswith("features")))
+    done = run_command("fuse-model", "deep-narrow", "--precision", "fp16", "--device", tmp_path / "plain.toml")
+    parts = ("aarch64-neon does not calculate in half", "take int8", "features of s20's file name fp, asimd, atomics")
+    assert_one_error_line(done, 2, *parts)
 
 
 def test_the_gpu_tells_its_execution_and_who_differs(model: Path, run_command: RunCommand) -> None:

@@ -170,7 +170,6 @@ def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares
     """Refuse what the unit has no use for, and what cannot be timed."""
     from data.errors import InputError
     from fusion.compiled import PRECISIONS
-    from fusion.target import check_half
 
     if unit == "gpu":
         _check_gpu(spec)
@@ -180,13 +179,28 @@ def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares
         units = " or ".join(f"--unit {able}" for able, known in PRECISIONS if known == precision)
         raise InputError(f"--precision {precision} is for {units}, not for --unit {unit}")
     if (unit, precision) == ("cpu", "fp16"):
-        check_half(_target(spec))
+        _check_half(spec)
     if measured and precision != "fp32":
         raise InputError("--fusion-cost measured times blocks in fp32: it needs --precision fp32")
     if (measured or compares) and spec.kind != "host":
         raise InputError(
             "--compare, --unfused and --fusion-cost measured time on this machine; they need --device host"
         )
+
+
+def _check_half(spec: DeviceSpec) -> None:
+    """Refuse half precision of a processor that does not calculate in it, as far as the device's file says."""
+    from data.errors import InputError
+    from fusion.target import target_named
+
+    target = _target(spec)
+    if target.half:
+        return
+    remedy = "take --unit gpu, or the --device of a phone that does, such as s20"
+    if spec.kind != "host":
+        needs = ", ".join(target_named("aarch64-dotprod").needs)
+        remedy = f"take int8, or let features of {spec.name}'s file name {needs}, if its processor has them"
+    raise InputError(f"--precision fp16: code for {target.name} does not calculate in half: {remedy}")
 
 
 def _check_gpu(spec: DeviceSpec) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from data.architecture import Architecture, Precision
+from data.architecture import PRECISIONS, Architecture, Precision
 from data.errors import DeviceError, InputError
 from data.progress import Progress, ProgressEvent
 from data.statistic import choose_statistic, usual_ms
@@ -54,10 +54,10 @@ class StudyDevice:
             words.pop()
         threads = int(words.pop(0)) if words and words[0].isdigit() else None
         instructions = words.pop(0) if words else None
-        if words or not name or threads == 0 or instructions == "":
+        if words or not name or threads == 0 or instructions in ("", "gpu", *PRECISIONS):
             raise InputError(
                 f"device {text!r}: after the colon stands a number of threads, then an instruction set, "
-                "as in host:2 or host:2:avx2, and perhaps int8; or gpu alone"
+                "as in host:2 or host:2:avx2, and perhaps int8 (else it is fp32); or gpu alone"
             )
         return cls(text, name, threads, instructions, precision=precision)
 

@@ -98,7 +98,10 @@ def test_the_gpu_is_a_device_of_its_own() -> None:
     assert (device.label, device.name, device.unit, device.threads) == ("s20:gpu", "s20", "gpu", None)
 
 
-@pytest.mark.parametrize("text", ["", "host:", "host:0", "host:2:", "host:2:avx2:x", ":2", ":gpu", "host:2:gpu:x"])
+OTHERWISE = ["", "host:", "host:0", "host:2:", "host:2:avx2:x", ":2", ":gpu", "host:2:gpu:x"]
+
+
+@pytest.mark.parametrize("text", [*OTHERWISE, "host:fp16", "host:2:fp32", "host:gpu:int8", "host:int8:int8"])
 def test_other_ways_of_writing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="as in host:2 or host:2:avx2"):
         StudyDevice.parse(text)
