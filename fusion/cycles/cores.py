@@ -91,8 +91,12 @@ _TWO_PORTS = (
     Correction(r"(vfn?m(?:add|sub)\d{3}ps|vpdpbusd|vpmadd(?:ubsw|wd))", r"\1", _NARROWER),
     Correction(r"v(add|sub|mul|max|min)ps|vpaddd", "vmulps", _NARROWER),
 )
-# LLVM's Zen 4 has a multiplier of bytes for every second cycle; the machine's are where those of fp32 are.
-_BYTES_AS_FLOATS = (Correction(r"vpdpbusd", "vfmadd231ps"),)
+# LLVM's Zen 4 has a multiplier of bytes for every second cycle, where the machine's are those of fp32; and lets what is
+# broadcast from memory take the time of a multiplication, where the machine's loads do it.
+_ZEN4 = (
+    Correction(r"vpdpbusd", "vfmadd231ps"),
+    Correction(r"vp?broadcast(?:ss|d)", "vmovups", (("(", "("),)),
+)
 CORES: Mapping[str, Core] = MappingProxyType(
     {
         core.name: core
@@ -101,7 +105,7 @@ CORES: Mapping[str, Core] = MappingProxyType(
             Core("neoverse-n1", "aarch64", "neoverse-n1", decoded=4),
             Core("cortex-a55", "aarch64"),
             Core("sapphire-rapids", "x86_64", "sapphirerapids", decoded=6, corrections=_TWO_PORTS),
-            Core("zen4", "x86_64", "znver4", decoded=6, corrections=_BYTES_AS_FLOATS),
+            Core("zen4", "x86_64", "znver4", decoded=6, corrections=_ZEN4),
         )
     }
 )

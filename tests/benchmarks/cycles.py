@@ -1,7 +1,8 @@
 """Cycle counts beside measured times, where these can be had: ``python -m tests.benchmarks.cycles``, minutes.
 
-Phones' processors can be counted loop by loop (``profiling/processor_latency.py``). Here the same method, with a model
-of this machine's cores, predicts blocks and whole models that are then measured, one thread, 128 tokens.
+Phones' processors are counted loop by loop (``profiling/processor_latency.py``). Here the same method, with a model
+of this machine's cores, predicts blocks and whole models that are then measured, one thread, 128 tokens, in fp32 or
+int8.
 Nothing is fitted: the clock, and the bytes that a core reads a second from L2 and from as much memory as a model's
 weights are, come from loops of their own between the rounds. The least of many visits counts: all that a shared machine
 adds makes a run longer. ``--store`` writes the errors to ``fusion/cycles/checked.json``.
@@ -16,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from data.architecture import Architecture
+from data.architecture import Architecture, Precision
 from data.device_spec import Cluster, Core, DeviceSpec, Memory, load_device
 from data.errors import DeviceError
 from data.processor import shared_flags
@@ -50,13 +52,29 @@ MODELS = (
     Architecture(2, 448, 7, 512),
     Architecture(2, 512, 8, 512),
 )
-# Instruction sets that only processors with this model's cores have.
-_SAPPHIRE_RAPIDS = {"amx_tile", "avx512_fp16"}
 _STORED = Path(__file__).parents[2] / "fusion" / "cycles" / "checked.json"
 # Blocks that take less are not told from what surrounds them.
 _LEAST_US = 15.0
 _RUNS, _WARMUP = 7, 3
 _PROBE_ROUNDS, _PROBE_BYTES = 100_000, 16 << 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of processor whose cores are counted: the core's model, KiB of its L1 data cache, and the flags that tell
+    such a processor from others."""
+
+    name: str
+    core: str
+    l1_kib: int
+    has: frozenset[str]
+    lacks: frozenset[str] = frozenset()
+
+
+_KINDS = (
+    Kind("Sapphire Rapids", "sapphire-rapids", 48, frozenset({"amx_tile", "avx512_fp16"})),
+    Kind("AMD Zen 4", "zen4", 32, frozenset({"sse4a", "avx512_bf16"}), frozenset({"avx_vnni"})),
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,19 @@ class _Probe:
         return Machine(clock, {size: self._library.read_rate(size, max(2 * size, _PROBE_BYTES)) for size in sizes})
 
 
+def this_kind() -> Kind:
+    """The kind of this machine's processor.
+
+    Raises:
+        DeviceError: no core is counted that stands for its own.
+    """
+    flags = shared_flags(Path("/proc/cpuinfo").read_text())
+    for kind in _KINDS:
+        if kind.has <= flags and not kind.lacks & flags:
+            return kind
+    raise DeviceError(f"no core is counted that stands for this machine's: {', '.join(kind.name for kind in _KINDS)}")
+
+
 def l2_bytes() -> int:
     """Bytes of a core's L2 cache, as Linux tells."""
     text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
@@ -120,7 +151,8 @@ def specification(target: Target, machine: Machine, weights: int) -> DeviceSpec:
     """This machine as a device to be counted, for a model with so many bytes of weights."""
     per_cycle = {size: rate / machine.clock_hz for size, rate in machine.read_rates.items()}
     shared = per_cycle[2 * l2_bytes()]
-    core = Core("sapphire-rapids", 48, per_cycle[l2_bytes() // 2], shared)
+    kind = this_kind()
+    core = Core(kind.core, kind.l1_kib, per_cycle[l2_bytes() // 2], shared)
     cluster = Cluster("this machine", 1, machine.clock_hz / 1e9, 4 * target.lanes, l2_bytes() / 1024, core)
     return DeviceSpec(
         name="counted",
@@ -133,12 +165,12 @@ def specification(target: Target, machine: Machine, weights: int) -> DeviceSpec:
 
 
 def measured(
-    runner: Runner, target: Target, rounds: int, sizes: Sequence[int]
+    runner: Runner, plans: Mapping[str, tuple[Block, ...]], target: Target, rounds: int, sizes: Sequence[int]
 ) -> tuple[dict[str, float], dict[tuple[str, str], float], Machine]:
     """Least milliseconds of each model, and of each of its blocks by model and hash; and the machine at its best."""
     probe, machine = _Probe(target), Machine(0.0, dict.fromkeys(sizes, 0.0))
     device = HostDevice(load_device("host"), "cpu", target.name)
-    visits = tuple(Visit(model.name, tuple(plan_architecture(model)), _WARMUP, _RUNS) for model in MODELS)
+    visits = tuple(Visit(name, plan, _WARMUP, _RUNS) for name, plan in plans.items())
     models: dict[str, float] = {}
     blocks: dict[tuple[str, str], float] = {}
     for _ in range(rounds):
@@ -150,12 +182,13 @@ def measured(
     return models, blocks, machine
 
 
-def compare(target: Target, rounds: int) -> tuple[list[Compared], list[Compared], Machine]:
+def compare(target: Target, precision: Precision, rounds: int) -> tuple[list[Compared], list[Compared], Machine]:
     """Whole models and blocks, and what was measured of the machine."""
-    runner = build_model_suite(MODELS, Processor(target))
-    plans = {model.name: plan_architecture(model) for model in MODELS}
+    asked = [replace(model, precision=precision) for model in MODELS]
+    runner = build_model_suite(asked, Processor(target))
+    plans = {model.name: tuple(plan_architecture(model)) for model in asked}
     sizes = sorted({l2_bytes() // 2, 2 * l2_bytes(), *map(weight_bytes, plans.values())})
-    times, block_times, machine = measured(runner, target, rounds, sizes)
+    times, block_times, machine = measured(runner, plans, target, rounds, sizes)
     models, blocks = [], []
     for name, plan in plans.items():
         spec = specification(target, machine, weight_bytes(plan))
@@ -185,25 +218,25 @@ def summary(models: Sequence[Compared], blocks: Sequence[Compared]) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--instructions", default="avx512,avx2")
+    parser.add_argument("--code", default="avx512,avx2,avx512-vnni:int8", help="instructions, and a precision")
     parser.add_argument("--blocks", action="store_true", help="show every block")
     parser.add_argument("--store", action="store_true", help="write fusion/cycles/checked.json")
     options = parser.parse_args()
-    if lacking := _SAPPHIRE_RAPIDS - shared_flags(Path("/proc/cpuinfo").read_text()):
-        raise DeviceError(f"no core is counted that stands for this machine's: it lacks {', '.join(sorted(lacking))}")
-    stored = {}
-    for word in options.instructions.split(","):
-        target = host_target_named(word)
-        models, blocks, machine = compare(target, options.rounds)
-        stored[target.name] = {name: round(value, 3) for name, value in summary(models, blocks).items()}
-        print(f"\n{target.name}, {machine.clock_hz / 1e9:.2f} GHz, one thread\n")
+    kind, stored = this_kind(), {}
+    for words in options.code.split(","):
+        word, _, asked = words.partition(":")
+        target, precision = host_target_named(word), cast("Precision", asked or "fp32")
+        models, blocks, machine = compare(target, precision, options.rounds)
+        code = f"{target.name} {precision}"
+        stored[code] = {name: round(value, 3) for name, value in summary(models, blocks).items()}
+        print(f"\n{kind.name}, {code}, {machine.clock_hz / 1e9:.2f} GHz, one thread\n")
         rates = ", ".join(f"{size >> 10} KiB {rate / 1e9:.1f}" for size, rate in machine.read_rates.items())
         print(f"GB/s read of {rates}\n\n| model | measured ms | counted ms | error |\n| --- | ---: | ---: | ---: |")
         for row in (*models, *(blocks if options.blocks else ())):
             print(f"| {row.name} | {row.measured_ms:.3f} | {row.counted_ms:.3f} | {row.error:+.1%} |")
-        print("\n" + json.dumps(stored[target.name]), flush=True)
+        print("\n" + json.dumps(stored[code]), flush=True)
     if options.store:
-        document = {"processor": "Sapphire Rapids", "date": datetime.now(UTC).date().isoformat(), "errors": stored}
+        document = {"processor": kind.name, "date": datetime.now(UTC).date().isoformat(), "errors": stored}
         _STORED.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

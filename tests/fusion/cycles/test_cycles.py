@@ -111,6 +111,10 @@ def test_what_llvm_has_wrong_is_corrected() -> None:
     assert core_named("neoverse-n1").cycles(stepped) < 10  # the address does not wait for the division
     wide = [f"vfmadd231ps %zmm30, %zmm31, %zmm{number}" for number in range(24)]
     assert core_named("sapphire-rapids").cycles(wide) == pytest.approx(12, rel=0.05)
+    bytes_ = [f"vpdpbusd %zmm30, %zmm31, %zmm{number}" for number in range(24)]
+    assert core_named("sapphire-rapids").cycles(bytes_) == pytest.approx(12, rel=0.05)
+    loaded = [f"vbroadcastss {4 * number}(%rsi), %zmm31" for number in range(6)]
+    assert core_named("zen4").cycles([*bytes_, *loaded]) == pytest.approx(24, rel=0.05)  # one a cycle, loads beside
 
 
 def test_the_stored_counts_are_of_every_loop_that_blocks_run() -> None:
