@@ -100,7 +100,7 @@ class Gpu:
 class Analytic:
     """Constants of the analytic model of a device that is not attached.
 
-    ``cpu_efficiency`` is the share of the fp32 peak that a large block reaches, ``gpu_efficiency`` the share that
+    ``cpu_efficiency`` is the share that processors reach of their rate by counted cycles, ``gpu_efficiency`` that which
     kernels reach of the GPU's peak and of its bandwidth through the caches, ``bandwidth_efficiency`` the share of the
     theoretical bandwidth of the processor's memory; ``block_us`` is what each block costs before its first tile (waking
     the threads, the barrier), ``model_us`` what each whole run costs; ``noise`` is the relative standard deviation

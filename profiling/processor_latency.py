@@ -44,6 +44,25 @@ def core_clusters(spec: DeviceSpec) -> tuple[tuple[Cluster, Core], ...]:
     return tuple(found)
 
 
+def core_speeds(spec: DeviceSpec, target: Target, threads: int) -> tuple[float, ...]:
+    """How fast the fastest ``threads`` cores multiply, the fastest one at 1: by the counted register tile where all
+    cores' models are known, otherwise by their peaks; none where nothing is known of the cores."""
+    from fusion.cycles.table import stored_counts
+    from fusion.emit.c.tiling import register_tiles
+    from fusion.emit.c.work import tile_loop
+
+    if all(cluster.core for cluster in spec.clusters):
+        loop = tile_loop(*register_tiles(target)[0])
+        found = [
+            cluster.clock_ghz / stored_counts(target.name, core.model)[loop].step
+            for cluster, core in core_clusters(spec)
+        ]
+    else:
+        found = list(spec.cores)
+    found.sort(reverse=True)
+    return tuple(speed / found[0] for speed in found[:threads])
+
+
 # Sessions, plans and searches ask for the same blocks again and again.
 @lru_cache(maxsize=1 << 18)
 def tile_seconds(block: Block, target: Target, cluster: Cluster, core: Core) -> float:

@@ -1,21 +1,20 @@
-"""An analytic phone: a roofline over clusters of unequal cores with dynamic tile scheduling.
+"""An analytic phone: counted cycles of the compiled code on clusters of unequal cores that take tiles as they can.
 
 It stands in for a phone that is not attached; every figure from it is marked ``simulated``. For each block the time is
 
-    block_us + max(makespan of its tiles over the cores,
-                   bytes from DRAM / bandwidth + activation bytes / rate between blocks)
+    block_us + max(makespan of its tiles over the cores + bytes from DRAM / bandwidth,
+                   activation bytes / rate between blocks)
 
-where the cores take equal tiles as they become free, as the compiled runtime does. A matrix product that stores its
-result as it is (only plans without fusion have such) keeps a share of its speed. The GPU's time is that of the block's
-kernels (``gpu_latency.py``). Narrow products take the share of the time that their instructions' rate says. The
-constants and their sources stand in ``data/devices/*.toml``.
+where a tile takes each core the cycles of its loops (``processor_latency.py``) over one fitted share, and cores take
+equal tiles as they become free, as the compiled runtime does. A matrix product that stores its result as it is (only
+plans without fusion have such) keeps a share of its speed. The GPU's time is that of the block's kernels
+(``gpu_latency.py``). The constants and their sources stand in ``data/devices/*.toml``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,19 +25,13 @@ from data.measurement import Provenance
 from data.progress import Progress, no_progress
 from profiling.device import DeviceDescription, DeviceState, RawSamples, Round, Visit
 from profiling.gpu_latency import gpu_block_ms
+from profiling.processor_latency import core_clusters, memory_bytes, tile_count, tile_seconds
 
 if TYPE_CHECKING:
     from fusion import Machine, Runner, Target
     from fusion.block import Block
 
-# Rows and columns of the register tile that the estimate assumes, and the multiply-adds below which a core idles.
-_TILE_ROWS, _TILE_COLUMNS = 8, 32
-# Anchors whose tiles are rows of one head.
-_BY_HEAD = frozenset({"attention", "scores", "context"})
 _MS_PER_S = 1e3
-# Multiply-adds of a narrow product's instruction for each of fp32's, by precision and the inner loop of int8: dot
-# products of A55, A76 and A77; smmla where it is as wide; pairs in 16 bits gain nothing.
-_RATES = MappingProxyType({("int8", "dot"): 4.0, ("int8", "mmla"): 8.0, ("fp16", ""): 2.0})
 
 
 class SimulatedDevice:
@@ -129,37 +122,24 @@ class SimulatedDevice:
 
     def block_ms(self, block: Block, threads: int) -> float:
         """Time of one block without noise, milliseconds."""
+        from fusion.emit.c.sharing import makespan
+
         if self.unit == "gpu":
             return gpu_block_ms(block, self._gpu, self._analytic)
-        tiles = tile_count(block)
         efficiency = self._analytic.cpu_efficiency * (self._analytic.raw_product if is_raw_product(block) else 1.0)
-        speeds = np.array(self.spec.cores[:threads]) * efficiency * 1e9
-        compute = makespan(fp32_flops(block, self.target) / tiles, tiles, speeds) * _MS_PER_S
-        return self._analytic.block_us / 1e3 + max(compute, self._memory_ms(block))
+        cores = core_clusters(self.spec)[:threads]
+        tile_s = [tile_seconds(block, self.target, cluster, core) / efficiency for cluster, core in cores]
+        computing = makespan(tile_s, tile_count(block, self.target))
+        dram_gbps = self._memory.dram_gbps * self._analytic.bandwidth_efficiency
+        reading = memory_bytes(block, self.target) / (dram_gbps * 1e9)
+        passing = activation_bytes(block) / (self._analytic.activation_gbps * 1e9)
+        return self._analytic.block_us / 1e3 + max(computing + reading, passing) * _MS_PER_S
 
     @property
     def _gpu(self) -> Gpu:
         if self.spec.gpu is None:
             raise DeviceError(f"device {self.spec.name} has no GPU")
         return self.spec.gpu
-
-    def _memory_ms(self, block: Block) -> float:
-        """Weights always come from DRAM, since a whole model's do not fit; activations also from there beyond the
-        caches."""
-        caches = (self._memory.l3_kib + self._memory.system_cache_kib) * 1024
-        activations = activation_bytes(block)
-        bytes_from_dram = block.cost.weight_bytes + max(0.0, activations - caches)
-        dram_s = bytes_from_dram / (self._memory.dram_gbps * self._analytic.bandwidth_efficiency * 1e9)
-        return (dram_s + activations / (self._analytic.activation_gbps * 1e9)) * _MS_PER_S
-
-
-def fp32_flops(block: Block, target: Target) -> float:
-    """Operations in fp32 that take a core as long as a block's own: those of narrow products are fewer by the rate of
-    their instructions."""
-    sizes = block.sizes
-    rate = _RATES.get((block.precision, target.int8 if block.precision == "int8" else ""), 1.0)
-    product = 2 * sizes["rows"] * sizes["inner"] * sizes["columns"] if block.anchor == "gemm" else 0
-    return block.cost.flops - product * (1 - 1 / rate)
 
 
 def is_raw_product(block: Block) -> bool:
@@ -172,22 +152,9 @@ def activation_bytes(block: Block) -> int:
     return block.cost.bytes_moved - block.cost.weight_bytes
 
 
-def tile_count(block: Block) -> int:
-    """Tiles that the cores can take independently."""
-    sizes = block.sizes
-    if block.anchor in _BY_HEAD:
-        return sizes["heads"] * -(-sizes["rows"] // _TILE_ROWS)
-    columns = sizes.get("columns", sizes.get("hidden", 1))
-    return -(-sizes["rows"] // _TILE_ROWS) * (-(-columns // _TILE_COLUMNS) if block.anchor == "gemm" else 1)
+def simulated_note() -> str:
+    """How far the counting of cycles errs where it can be checked: a clause that stands wherever latencies are
+    simulated."""
+    from fusion.cycles.table import method_error
 
-
-def makespan(tile_flops: float, tiles: int, speeds: np.ndarray) -> float:
-    """Seconds until the last of ``tiles`` equal tiles is done when free cores take the next one.
-
-    ``speeds`` (cores,) are flop/s. The k-th tile of core i ends at ``k * tile_flops / speeds[i]``; with greedy taking
-    the tiles done are the ``tiles`` earliest of these moments, but a slow core that has begun must still end its tile.
-    """
-    durations = tile_flops / np.asarray(speeds, dtype=float)
-    starts = np.arange(tiles)[:, None] * durations[None, :]  # (tiles, cores): when core i could begin its k-th tile
-    order = np.argsort(starts, axis=None, kind="stable")[:tiles]
-    return float((starts + durations[None, :]).ravel()[order].max())
+    return f"simulated processors are counted: {method_error()}"

@@ -288,16 +288,19 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
 
 def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str, str]]:
     from data.measurement import runs_on
+    from profiling.simulated import simulated_note
 
     predictor, errors, remainder = outcome.predictor, outcome.predictor.errors, outcome.predictor.remainder
     statistic, quality = predictor.statistic, outcome.quality
     marked = "" if predictor.provenance == "measured" else f" ({predictor.provenance})"
+    counted = (("simulated", simulated_note()),) if predictor.provenance == "simulated" else ()
     low, high = predictor.relative_interval(0.9)
     visits = (
         f"at least {quality.visits} to each model, in {quality.rounds} rounds" if quality.rounds else "stored earlier"
     )
     return (
         ("device", f"{device.describe().processor}, {runs_on(device.unit, threads)}{marked}"),
+        *counted,
         ("fingerprint", device.describe().fingerprint),
         ("distinct blocks measured", f"{predictor.measured_blocks}{marked}, inside of whole models"),
         ("visits", visits),

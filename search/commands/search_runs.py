@@ -111,12 +111,14 @@ def show(result: SearchResult, folder: Path, as_json: bool) -> None:
 
 def tell_pending(result: SearchResult, folder: Path) -> None:
     """The command that confirms a search whose device was not attached."""
+    from profiling.simulated import simulated_note
     from search.reports.devices import where_pending
     from search.reports.summary import pending_command
 
     pending = pending_command(result, folder)
     if pending:
         terminal, attached = console(), "all devices attached at once" if result.also else "the device attached"
-        told = f"confirmation pending: {where_pending(result)} simulated; with {attached}, complete it with"
+        simulated = f"{where_pending(result)} simulated ({simulated_note()})"
+        told = f"confirmation pending: {simulated}; with {attached}, complete it with"
         terminal.print(told, markup=False)
         terminal.print(f"  {pending}", soft_wrap=True, markup=False)

@@ -68,9 +68,12 @@ def _open_device(options: SearchOptions, stages: Stages, note: Callable[[str], N
     except DeviceError as error:
         if options.require_device:
             raise
+        from profiling.simulated import simulated_note
+
         device = stages.open_device(options, True)
         where = f" on {DeviceBudget(options.device, 0.0).name}" if options.also else ""
-        note(f"{error}: working from the bundled analytic model, so every latency{where} is simulated")
+        told = f"working from the bundled analytic model, so every latency{where} is simulated"
+        note(f"{error}: {told} ({simulated_note()})")
         return device
 
 

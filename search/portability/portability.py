@@ -138,9 +138,10 @@ def _open(device: StudyDevice, spec: DeviceSpec, progress: Progress) -> OpenedDe
     try:
         opened = open_device(spec, unit=device.unit, instructions=device.instructions)
     except DeviceError as error:
-        progress(
-            ProgressEvent(f"device {device.label}", 0, None, f"{error}: taking its analytic model, marked simulated")
-        )
+        from profiling.simulated import simulated_note
+
+        told = f"{error}: taking its analytic model, marked simulated ({simulated_note()})"
+        progress(ProgressEvent(f"device {device.label}", 0, None, told))
         opened = open_device(spec, simulated=True, unit=device.unit)
     return OpenedDevice(device.label, opened, threads.count, device.precision)
 

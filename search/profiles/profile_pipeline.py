@@ -17,6 +17,7 @@ from data.store import MeasurementStore
 from fusion.block import Block
 from profiling.device import Device
 from profiling.items import compiler_for
+from profiling.processor_latency import core_speeds
 from profiling.quality import SessionQuality, session_quality
 from profiling.sampling import SamplingRange, distinct_blocks, sample_architectures
 from profiling.session import CARE, Care, measure_until_steady
@@ -290,7 +291,9 @@ def _train(device: Device, plan: ProfilePlan, rows: Sequence[Measurement], seed:
     kept = {architecture.to_json() for architecture in plan.held_out}
     fitting = [row for row in rows if row.signature not in kept]
     judging = [row for row in rows if row.signature in kept]
-    return DevicePredictor.fit(fitting, judging, target=device.target, seed=seed, fuse=fuse)
+    threads = rows[0].threads
+    speeds = core_speeds(device.spec, device.target, threads) if device.unit == "cpu" and device.spec.clusters else ()
+    return DevicePredictor.fit(fitting, judging, target=device.target, seed=seed, fuse=fuse, speeds=speeds)
 
 
 def _told(fuse: bool) -> str:

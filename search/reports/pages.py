@@ -9,6 +9,8 @@ def render_page(template: str, **values: Any) -> str:
     """The page as text, from the template of that name in ``templates/``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from profiling.simulated import simulated_note
+
     environment = Environment(
         loader=PackageLoader("search.reports"),
         autoescape=True,
@@ -16,4 +18,4 @@ def render_page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(simulated_note=simulated_note(), **values)

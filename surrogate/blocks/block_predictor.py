@@ -73,7 +73,13 @@ class BlockPredictor:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the trees, which :class:`Residual` saves itself."""
-        return {"laws": self.laws, "target": self.setting.target.name, "threads": self.setting.threads}
+        setting = self.setting
+        return {
+            "laws": self.laws,
+            "target": setting.target.name,
+            "threads": setting.threads,
+            "speeds": setting.speeds,
+        }
 
     @classmethod
     def from_dict(cls, document: dict[str, Any], residual: Residual) -> BlockPredictor:
@@ -81,7 +87,10 @@ class BlockPredictor:
         laws = {str(kind): tuple(float(value) for value in law) for kind, law in document["laws"].items()}
         if any(len(law) != len(BASE_NAMES) for law in laws.values()) or _ALL_KINDS not in laws:
             raise ValueError("the laws of the blocks are not of this version")
-        return cls(laws, residual, Setting(target_named(document["target"]), int(document["threads"])))
+        speeds = tuple(float(speed) for speed in document["speeds"])
+        if not all(0 < speed <= 1 for speed in speeds):
+            raise ValueError("a core's speed is no share of the fastest one's")
+        return cls(laws, residual, Setting(target_named(document["target"]), int(document["threads"]), speeds))
 
 
 def fit_laws(blocks: Sequence[Block], times_ms: np.ndarray, setting: Setting) -> dict[str, tuple[float, ...]]:

@@ -42,7 +42,7 @@ _PLAIN = (
 )
 _FEWEST_HELD_OUT = 2
 # Of the features, and of what is saved beside them.
-_SCHEMA = f"{SCHEMA_HASH} with judged models"
+_SCHEMA = f"{SCHEMA_HASH} with judged models and speeds of cores"
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class DevicePredictor:
         target: Target,
         seed: int = 0,
         fuse: bool = True,
+        speeds: tuple[float, ...] = (),
     ) -> DevicePredictor:
         """Fit blocks to the steps of whole models, then the remainder, then judge on held-out whole models.
 
@@ -129,6 +130,7 @@ class DevicePredictor:
             target: what the blocks were compiled for.
             seed: seed of cross-validation and trees.
             fuse: whether the models were compiled with fusion.
+            speeds: how fast the cores are that ran them, the fastest one at 1, where they are not all alike.
 
         Raises:
             InputError: too few rows, or rows of different devices, or rows that do not tell their blocks.
@@ -138,7 +140,7 @@ class DevicePredictor:
         origin, statistic, architectures = origin_of(rows), choose_statistic(rows, seed), architectures_of(rows)
         steps, figures, medians = steps_ms(rows, statistic), figures_ms(rows, statistic), medians_ms(rows)
         fitting, judging = _split(models, held_out)
-        setting = Setting(target, origin.threads)
+        setting = Setting(target, origin.threads, speeds)
         judged = BlockPredictor.fit(*_targets(architectures, steps, fitting, fuse), setting, seed=seed)
         subjects = [*fitting, *judging]
         terms = remainder_terms(judged, [architectures[key] for key in subjects], fuse)

@@ -9,8 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from fusion.block import Block
+from fusion.block import PRECISION_BYTES, Block
 from fusion.emit.c.packed_matrix import packed_matrix
+from fusion.emit.c.sharing import makespan, tile_count
 from fusion.emit.c.tiling import product_cost
 from fusion.target import Target
 
@@ -47,24 +48,37 @@ FEATURE_NAMES: tuple[str, ...] = (
     *(f"anchor_{name}" for name in _ANCHORS),
     "int8",
 )
-# Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, passes over elements.
+# Non-negative terms of the physical base: a constant, the busiest thread's work, bytes moved, and that thread's passes
+# over elements.
 BASE_NAMES: tuple[str, ...] = (
     "constant",
     "busiest_cycles",
     "weight_bytes",
     "activation_bytes",
-    "elements",
-    "scores",
+    "busiest_elements",
+    "busiest_scores",
+    "busiest_bytes",
 )
 SCHEMA_HASH = hashlib.sha256("|".join((*FEATURE_NAMES, *BASE_NAMES)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What blocks run on: the compiler's target and the number of CPU threads."""
+    """What blocks run on: the compiler's target and the number of CPU threads; and how fast the cores are that run
+    them, the fastest one at 1, where they are not all alike."""
 
     target: Target
     threads: int
+    speeds: tuple[float, ...] = ()
+
+    @property
+    def power(self) -> float:
+        """How many of the fastest cores they are worth."""
+        return sum(self.speeds) or self.threads
+
+    def shared(self, tiles: int) -> float:
+        """How many tiles' time passes on the fastest core until all are done; a slow core may end the last."""
+        return _makespan(self.speeds, tiles) if self.speeds else -(-tiles // self.threads)
 
 
 @dataclass(frozen=True)
@@ -79,16 +93,19 @@ class Loops:
 
 @dataclass(frozen=True)
 class _Work:
-    """``cycles`` of one core by the emitter's own count; ``tiles`` that threads share; the register tile."""
+    """``cycles`` of one core by the emitter's own count; ``tiles`` that threads share; the register tile; and bytes of
+    operands that a tile of a product goes through."""
 
     cycles: float
     tiles: int
     tile_rows: int = 1
     tile_columns: int = 1
+    tile_bytes: float = 0.0
 
-    def busiest(self, threads: int) -> float:
-        """Cycles of the thread that gets most tiles."""
-        return self.cycles * -(-self.tiles // threads) / self.tiles
+
+@lru_cache(maxsize=_KEPT)
+def _makespan(speeds: tuple[float, ...], tiles: int) -> float:
+    return makespan([1 / speed for speed in speeds], tiles)
 
 
 def loops_of(block: Block) -> Loops:
@@ -129,20 +146,19 @@ def base_features(blocks: Sequence[Block], setting: Setting) -> np.ndarray:
 
 @lru_cache(maxsize=_KEPT)
 def _work(block: Block, target: Target) -> _Work:
-    loops = loops_of(block)
+    loops, tiles = loops_of(block), tile_count(block, target)
     if block.anchor == "attention":
         scores = loops.columns * product_cost(loops.inner, loops.rows, target)
         context = loops.inner * product_cost(loops.columns, loops.rows, target)
-        blocks = -(-loops.rows // max(target.lanes, 16))
-        return _Work(loops.heads * (scores + context), loops.heads * blocks, tile_columns=target.lanes)
+        return _Work(loops.heads * (scores + context), tiles, tile_columns=target.lanes)
     if block.anchor in ("scores", "context"):
-        return _Work(loops.heads * loops.inner * product_cost(loops.rows, loops.columns, target), loops.heads)
+        return _Work(loops.heads * loops.inner * product_cost(loops.rows, loops.columns, target), tiles)
     if block.anchor != "gemm":
-        return _Work(loops.rows * loops.columns * loops.inner / target.lanes, loops.rows)
+        return _Work(loops.rows * loops.columns * loops.inner / target.lanes, tiles)
     tiling = packed_matrix(block, target).tiling
-    panels = -(-loops.columns // tiling.panel(target))
     cycles = loops.inner * product_cost(loops.rows, loops.columns, target)
-    return _Work(cycles, panels * -(-loops.rows // tiling.row_block), tiling.rows, tiling.panel(target))
+    operands = (tiling.row_block + tiling.panel(target)) * loops.inner * PRECISION_BYTES[block.precision]
+    return _Work(cycles, tiles, tiling.rows, tiling.panel(target), operands)
 
 
 def _features(block: Block, setting: Setting) -> list[float]:
@@ -160,7 +176,7 @@ def _features(block: Block, setting: Setting) -> list[float]:
         np.log(work.cycles),
         work.cycles / max(ideal, 1.0),
         np.log(work.tiles),
-        1 - work.cycles / (work.busiest(setting.threads) * setting.threads),
+        1 - work.tiles / (setting.shared(work.tiles) * setting.power),
         work.tile_rows,
         work.tile_columns / target.lanes,
         _waste(loops.rows, work.tile_rows),
@@ -175,15 +191,16 @@ def _features(block: Block, setting: Setting) -> list[float]:
 
 
 def _base(block: Block, setting: Setting) -> list[float]:
-    loops, cost = loops_of(block), block.cost
-    busiest = _work(block, setting.target).busiest(setting.threads)
+    loops, cost, work = loops_of(block), block.cost, _work(block, setting.target)
+    share = setting.shared(work.tiles) / work.tiles
     return [
         1.0,
-        busiest / 1e6,
+        work.cycles * share / 1e6,
         cost.weight_bytes / 1e3,
         (cost.bytes_moved - cost.weight_bytes) / 1e3,
-        loops.heads * loops.rows * loops.columns / 1e3,
-        loops.heads * loops.rows * loops.inner / 1e3 if block.anchor == "attention" else 0.0,
+        share * loops.heads * loops.rows * loops.columns / 1e3,
+        share * loops.heads * loops.rows * loops.inner / 1e3 if block.anchor == "attention" else 0.0,
+        setting.shared(work.tiles) * work.tile_bytes / 1e3,
     ]
 
 

@@ -14,10 +14,11 @@ from data.architecture import Architecture, preset
 from data.device_spec import load_device
 from data.errors import InputError
 from fusion.block import Block, make_block
+from fusion.emit.c.sharing import makespan
 from fusion.planning.architecture_plan import architecture_plan
 from profiling import Round, Visit, open_device
 from profiling.sampling import SamplingRange, sample_architectures
-from profiling.simulated import SimulatedDevice, makespan
+from profiling.simulated import SimulatedDevice
 from tests.benchmarks.table2 import MODELS, PUBLISHED, all_rows_ms
 
 GEMM = make_block("gemm", {"rows": 128, "inner": 768, "columns": 3072}, ("bias", "gelu"))
@@ -68,7 +69,7 @@ def test_more_threads_are_never_slower() -> None:
 
 @given(st.floats(1e3, 1e9), st.integers(1, 300), st.lists(st.floats(1e9, 1e11), min_size=1, max_size=8).map(sorted))
 def test_makespan_lies_between_its_bounds(tile: float, tiles: int, speeds: list[float]) -> None:
-    time = makespan(tile, tiles, np.array(speeds))
+    time = makespan([tile / speed for speed in speeds], tiles)
     ideal = tile * tiles / sum(speeds)
     assert ideal * (1 - 1e-9) <= time <= ideal + tile / min(speeds) + 1e-12
 
@@ -99,7 +100,7 @@ def test_unknown_unit() -> None:
 
 
 def test_narrow_products_are_faster_by_less_than_their_instructions() -> None:
-    """Bolt publishes 2.13 for BERT-base in int8 on one A76, with slower code around the products; four is the rate."""
+    """Bolt publishes 2.13 for a small model in int8 on one A76, with code of its own; four is the rate."""
     device = SimulatedDevice(load_device("s10"))
     base = preset("bert-base")
 

@@ -13,13 +13,13 @@ from types import MappingProxyType
 
 from fusion.block import FLOAT_BYTES, NARROW_OPERAND, NARROW_RESULT, Block, epilogue_vectors, result_size
 from fusion.emit.arena import narrow_copy_bytes, result_type
-from fusion.emit.c import emit_block
 from fusion.emit.c.attention import Blocking, attention_blocking, parts_of
 from fusion.emit.c.attention_parts import QUERY_BLOCK
 from fusion.emit.c.half_packing import HALF_DEPTH
 from fusion.emit.c.narrow import narrow_operand
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.product import product_panel, product_pieces
+from fusion.emit.c.sharing import tile_count
 from fusion.emit.c.tiling import row_pieces
 from fusion.emit.c.unit import SHORT_STEPS
 from fusion.emit.layout import round_up
@@ -65,7 +65,7 @@ def work_of(block: Block, target: Target) -> Work:
     """What the code of a block for a target does."""
     loops, streams = _WORK.get(block.anchor, _moving)(block, target)
     more_loops, more_streams = _narrow_copy(block, target)
-    return Work(emit_block(block, target).tiles, _gathered([*loops, *more_loops]), (*streams, *more_streams))
+    return Work(tile_count(block, target), _gathered([*loops, *more_loops]), (*streams, *more_streams))
 
 
 def tile_loop(height: int, width: int, kind: str = "", precision: str = "fp32") -> str:

@@ -17,6 +17,7 @@ from fusion.cycles.in_order import in_order_cycles
 from fusion.cycles.mca import find_mca, mca_cycles
 from fusion.cycles.probes import fp32_probes, probes
 from fusion.cycles.table import fp32_target, method_error, stored_counts
+from fusion.emit.c import emit_block
 from fusion.emit.c.half_packing import HALF_DEPTH
 from fusion.emit.c.work import tile_loop, work_of
 from fusion.planning.architecture_plan import plan_architecture
@@ -128,7 +129,9 @@ def test_the_stored_counts_are_of_every_loop_that_blocks_run() -> None:
             for precision in ("fp32", "int8", *(["fp16"] if target.half else [])):
                 for fuse in (True, False):
                     for block in plan_architecture(replace(model, precision=precision), fuse):
-                        assert {loop.name for loop in work_of(block, target).loops} <= known, block.name
+                        work = work_of(block, target)
+                        assert {loop.name for loop in work.loops} <= known, block.name
+                        assert work.tiles == emit_block(block, target).tiles
 
 
 @pytest.mark.parametrize(("core", "least"), [("neoverse-n1", 0.85), ("cortex-a55", 0.73)])

@@ -20,12 +20,16 @@ from data.store import MeasurementStore
 from fusion import plan_architecture
 from fusion.target import TARGETS
 from profiling import open_device
+from profiling.processor_latency import core_speeds
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.session import measure_models
 from surrogate import DevicePredictor
+from surrogate.blocks.features import FEATURE_NAMES
 from surrogate.blocks.plans import count_blocks
+from surrogate.boosting import CHOICES, Residual, grow
 
 SPACE = SamplingRange()
+SPEEDS = core_speeds(load_device("s20"), TARGETS["aarch64-neon"], 8)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def timed(models: Sequence[Architecture], folder: Path, seed: int = 0) -> list[M
 
 @pytest.fixture(scope="module")
 def predictor(rows: list[Measurement]) -> DevicePredictor:
-    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"])
+    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"], speeds=SPEEDS)
 
 
 def test_predicts_models_it_has_not_seen(predictor: DevicePredictor) -> None:
@@ -103,9 +107,16 @@ def test_saved_and_loaded_is_the_same(predictor: DevicePredictor, tmp_path: Path
     assert {path.suffix for path in (tmp_path / "p").iterdir()} == {".json"}
 
 
+def with_trees(predictor: DevicePredictor) -> DevicePredictor:
+    """The predictor with trees, whether or not it chose to have some."""
+    random = np.random.default_rng(0)
+    trees = grow(CHOICES[0], random.random((40, len(FEATURE_NAMES))), random.random(40), 0)
+    return replace(predictor, blocks=replace(predictor.blocks, residual=Residual(trees, choice=CHOICES[0])))
+
+
 @pytest.mark.parametrize("damage", ["schema", "missing", "cut", "keys", "laws", "trees", "none"])
 def test_damaged_or_foreign_files_are_refused(predictor: DevicePredictor, tmp_path: Path, damage: str) -> None:
-    predictor.save(tmp_path)
+    with_trees(predictor).save(tmp_path)
     path = tmp_path / "predictor.json"
     document = json.loads(path.read_text())
     if damage == "missing":
@@ -139,12 +150,12 @@ def test_blocks_of_many_models_are_counted_as_planned() -> None:
 def test_rows_of_different_devices_are_not_mixed(rows: list[Measurement]) -> None:
     other = [replace(row, fingerprint="another") for row in rows]
     with pytest.raises(InputError, match="one device"):
-        DevicePredictor.fit(rows, other, target=TARGETS["aarch64-neon"])
+        DevicePredictor.fit(rows, other, target=TARGETS["aarch64-neon"], speeds=SPEEDS)
     first = [row for row in rows if row.subject_hash == rows[0].subject_hash]
     with pytest.raises(InputError, match="at least two held-out"):
-        DevicePredictor.fit(first, target=TARGETS["aarch64-neon"])
+        DevicePredictor.fit(first, target=TARGETS["aarch64-neon"], speeds=SPEEDS)
     with pytest.raises(InputError, match="block by block"):
-        DevicePredictor.fit([replace(row, steps_ms=()) for row in rows], target=TARGETS["aarch64-neon"])
+        DevicePredictor.fit([replace(row, steps_ms=()) for row in rows], target=TARGETS["aarch64-neon"], speeds=SPEEDS)
 
 
 def test_later_timings_teach_the_level_of_the_day(predictor: DevicePredictor, tmp_path: Path) -> None:
@@ -182,6 +193,6 @@ def test_what_a_session_adds_widens_the_interval(rows: list[Measurement]) -> Non
         )
         for row in rows
     ]
-    calm, wide = (DevicePredictor.fit(each, target=TARGETS["aarch64-neon"]) for each in (rows, restless))
+    calm, wide = (DevicePredictor.fit(each, target=TARGETS["aarch64-neon"], speeds=SPEEDS) for each in (rows, restless))
     assert wide.later > 2 * calm.later
     assert wide.relative_interval()[1] > calm.relative_interval()[1]

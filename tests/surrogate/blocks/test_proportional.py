@@ -17,6 +17,7 @@ from data.store import MeasurementStore
 from fusion import plan_architecture
 from fusion.target import TARGETS
 from profiling import open_device
+from profiling.processor_latency import core_speeds
 from profiling.sampling import SamplingRange, sample_architectures
 from profiling.session import Care, measure_until_steady
 from profiling.simulated import SimulatedDevice
@@ -28,6 +29,7 @@ from surrogate.blocks.proportional import ProportionalPredictor, flops
 TEACHER = Architecture(6, 384, 12, 1536)
 NEW = sample_architectures(SamplingRange(), 30, 77)
 CARE = Care(least_visits=4, most_visits=4)
+SPEEDS = core_speeds(load_device("s20"), TARGETS["aarch64-neon"], 8)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +54,14 @@ def timed(
 @pytest.fixture(scope="module")
 def fused(device: SimulatedDevice, store_path: Path) -> DevicePredictor:
     rows = timed(device, store_path, sample_architectures(SamplingRange(), 24, 0))
-    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"])
+    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"], speeds=SPEEDS)
 
 
 @pytest.fixture(scope="module")
 def unfused(device: SimulatedDevice, store_path: Path, fused: DevicePredictor) -> DevicePredictor:
     """In the store that holds the same models fused: the two are kept apart."""
     rows = timed(device, store_path, sample_architectures(SamplingRange(), 24, 0), fuse=False)
-    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"], fuse=False)
+    return DevicePredictor.fit(rows, target=TARGETS["aarch64-neon"], fuse=False, speeds=SPEEDS)
 
 
 def truth(device: SimulatedDevice, models: Sequence[Architecture], fuse: bool) -> np.ndarray:
