@@ -250,7 +250,8 @@ def test_the_command_takes_devices_in_any_order_and_prints_how_to_complete_it(se
     assert Path("pocketbert-host-docpairs-1ms-s10-9ms-s20-2ms/result.json").exists()
     table = done.stderr.split("on every device")[1]
     assert all(name in table for name in ("host", "s10", "s20", "simulated", "measured"))
-    assert "confirmation pending: latencies on s20 are simulated; with all devices attached at once" in table
+    assert "confirmation pending: latencies on s20 are simulated (" in table
+    assert "); with all devices attached at once" in table
     command = document["confirmation"]["command"]
     assert "--also s10:9ms --also s20:2ms" in command and command in done.stderr
     completed = search(world, "--also", "s20:2ms", "--also", "s10:9ms", *shlex.split(command)[-3:], "--json")
