@@ -190,16 +190,17 @@ def _replay(settings: Settings, data: Path, out: Path, as_json: bool) -> dict[st
     tasks, missing = load_tasks(settings, data)
     out.mkdir(parents=True, exist_ok=True)
     works = _works(settings, tasks, out)
-    records: list[Record] = []
     failed: dict[str, str] = {}
     times: Latencies | None = None
     try:
         with FileLock(out / "lock", timeout=0), ProgressPrinter() as progress:
             try:
-                _train_all(works, progress, records, failed)
-                if records and settings.rounds:
-                    times = latencies(records, tasks, settings, out, progress)
+                _train_all(works, progress, failed)
+                if (trained := _kept(works)) and settings.rounds:
+                    times = latencies(trained, tasks, settings, out, progress)
             finally:
+                # As they lie there: an interrupt may have come between a record's writing and whatever is next.
+                records = _kept(works)
                 missing += _not_there(works, records, failed)
                 command = shlex.join(["python", "-m", "tests.benchmarks.table1", *sys.argv[1:]])
                 others = count_others(out / "records", records)
@@ -242,7 +243,11 @@ def _works(settings: Settings, tasks: dict[str, Task], out: Path) -> list[Work]:
     return [Work(settings, task, row, seed, out) for seed in settings.seeds for task in tasks.values() for row in rows]
 
 
-def _train_all(works: Sequence[Work], progress: ProgressPrinter, records: list[Record], failed: dict[str, str]) -> None:
+def _kept(works: Sequence[Work]) -> list[Record]:
+    return [record for work in works if (record := work.finished) is not None]
+
+
+def _train_all(works: Sequence[Work], progress: ProgressPrinter, failed: dict[str, str]) -> None:
     kept = [work.finished for work in works]
     left = TimeLeft(guesses(works[0].settings))
     for work, record in zip(works, kept, strict=True):
@@ -260,7 +265,6 @@ def _train_all(works: Sequence[Work], progress: ProgressPrinter, records: list[R
                 continue
             _learn_pace(left, work, record)
             progress.note(f"{_title(work)}: {record.metric} {record.score:.4f}")
-        records.append(record)
 
 
 def _learn_pace(left: TimeLeft, work: Work, record: Record) -> None:
