@@ -201,6 +201,11 @@ def narrow_rows(block: Block) -> tuple[int, int]:
     return first, rows
 
 
+def product_precision(block: Block) -> str:
+    """What a product is multiplied in on a processor: its block's precision where it reads narrow rows, else fp32."""
+    return block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
+
+
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.
 _EPILOGUE_FLOPS = {
     "bias": 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusion.block import FLOAT_BYTES, NARROW_OPERAND, PRECISION_BYTES, Block
+from fusion.block import FLOAT_BYTES, PRECISION_BYTES, Block, product_precision
 from fusion.emit.c.half_packing import HALF_STEP
 from fusion.emit.c.narrow_tiling import choose_half_tiling, choose_int8_tiling
 from fusion.emit.c.tiling import Tiling, choose_tiling, packed_elements
@@ -35,7 +35,7 @@ class PackedMatrix:
 def packed_matrix(block: Block, target: Target) -> PackedMatrix:
     """The packed matrix of a product in its precision on a processor."""
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
-    precision = block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
+    precision = product_precision(block)
     if precision == "fp32":
         tiling = choose_tiling(rows, inner, columns, target)
         panel = tiling.panel(target) * inner

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fusion.block import FLOAT_BYTES, NARROW_OPERAND, NARROW_RESULT, Block, epilogue_vectors, result_size
+from fusion.block import FLOAT_BYTES, NARROW_RESULT, Block, epilogue_vectors, product_precision, result_size
 from fusion.emit.arena import narrow_copy_bytes, result_type
 from fusion.emit.c.attention import Blocking, attention_blocking, parts_of
 from fusion.emit.c.attention_parts import QUERY_BLOCK
@@ -103,7 +103,7 @@ def _gemm(block: Block, target: Target) -> _Found:
     # While it computes, a block fetches the weights of the next one, taken to be as many as its own: a line a step.
     weight_lines = matrix.matrix_elements * FLOAT_BYTES / _LINE_BYTES
     fetching = min(1.0, weight_lines / (matrix.groups * sum(number for _, _, number in pieces)))
-    precision, inner = _tile_precision(block), matrix.groups * matrix.group
+    precision, inner = product_precision(block), matrix.groups * matrix.group
     parts = -(-inner // (HALF_DEPTH if precision == "fp16" else matrix.tiling.depth_block))
     entries = parts if precision == "fp32" else 1
     loops = []
@@ -119,17 +119,12 @@ def _gemm(block: Block, target: Target) -> _Found:
     return loops, _gemm_streams(block, target, matrix)
 
 
-def _tile_precision(block: Block) -> str:
-    return block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
-
-
 def _gemm_streams(block: Block, target: Target, matrix: PackedMatrix) -> list[Stream]:
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
     tiling = matrix.tiling
     panel_bytes, panels = matrix.panel_elements * FLOAT_BYTES, -(-columns // tiling.panel(target))
     row_blocks, row_tiles = -(-rows // tiling.row_block), sum(number for _, number in row_pieces(rows, tiling.rows))
-    narrow = NARROW_OPERAND in dict(block.attributes)
-    row_bytes = narrow_operand(block).stride if narrow else inner * FLOAT_BYTES
+    row_bytes = inner * FLOAT_BYTES if product_precision(block) == "fp32" else narrow_operand(block).stride
     weights, operand, own_rows = matrix.elements * FLOAT_BYTES, rows * row_bytes, tiling.row_block * row_bytes
     again = panel_bytes + own_rows if tiling.panels_first else weights + own_rows
     other_rows = operand if tiling.panels_first else own_rows
