@@ -26,6 +26,7 @@ TEXTS = (
 CORPUS = tuple(text.replace("\t", " ") for text in TEXTS) + ("A dull, hollow film; a moving story of the end.",)
 ENTITIES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "ORG-NAME"}
 WORDS = 200
+_NORMALISER = normalizers.BertNormalizer()
 
 
 def save_model(
@@ -43,12 +44,24 @@ def save_model(
             if name.lower().endswith("norm.weight"):
                 weight.add_(1)
     if head == "tokens":
+        _find_entities_in_half(model, tokenizer)
         settings |= {"id2label": ENTITIES, "label2id": {name: index for index, name in ENTITIES.items()}}
     for name, value in settings.items():
         setattr(model.config, name, value)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _find_entities_in_half(model: Any, tokenizer: Any) -> None:
+    """Shift the first label's bias until about half of the tokens of the first text are entities, none by a hair."""
+    tokens = tokenizer(TEXTS[0], return_tensors="pt")
+    with torch.no_grad():
+        logits = model.eval()(**tokens).logits[0, 1:-1]
+        margins = (logits[:, 0] - logits[:, 1:].max(dim=1).values).sort().values
+        middle = margins[len(margins) // 4 : -(len(margins) // 4)]
+        widest = int((middle[1:] - middle[:-1]).argmax())
+        model.classifier.bias[0] -= (middle[widest] + middle[widest + 1]) / 2
 
 
 def save_embedding(folder: Path) -> Path:
@@ -66,11 +79,9 @@ def save_embedding(folder: Path) -> Path:
     return folder
 
 
-def _trained(model: Any, trainer: Any, pre_tokenizer: Any, normaliser: Any = None) -> dict[str, Any]:
+def _trained(model: Any, trainer: Any, pre_tokenizer: Any) -> dict[str, Any]:
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizer
-    if normaliser is not None:
-        tokenizer.normalizer = normaliser
     tokenizer.train_from_iterator(CORPUS, trainer)
     trained: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     return trained
@@ -80,10 +91,12 @@ def _word_pieces(**settings: Any) -> Any:
     from transformers import BertTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=WORDS, special_tokens=special, show_progress=False)
-    model = models.WordPiece(unk_token="[UNK]")
-    trained = _trained(model, trainer, pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer())
-    return BertTokenizerFast(vocab=trained["vocab"], **settings)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words = {word for text in CORPUS for word, _ in splitter.pre_tokenize_str(_NORMALISER.normalize_str(text))}
+    halves = {piece for word in words for piece in (word[: len(word) // 2], "##" + word[len(word) // 2 :]) if piece}
+    letters = {mark + letter for word in words for letter in word for mark in ("", "##")}
+    vocabulary = special + sorted(halves | letters)
+    return BertTokenizerFast(vocab={piece: index for index, piece in enumerate(vocabulary)}, **settings)
 
 
 def _byte_pairs(**settings: Any) -> Any:
@@ -104,7 +117,10 @@ def _unigrams(**settings: Any) -> Any:
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trainer = trainers.UnigramTrainer(vocab_size=WORDS, special_tokens=special, unk_token="<unk>", show_progress=False)
     trained = _trained(models.Unigram(), trainer, pre_tokenizers.Metaspace())
-    return XLMRobertaTokenizerFast(vocab=[tuple(entry) for entry in trained["vocab"]], **settings)
+    # Trained again, equally frequent pieces come in another order, by which their last digits are told apart.
+    scores = {piece: round(score, 3) for piece, score in trained["vocab"][len(special) :]}
+    pieces = [(piece, scores[piece] - 1e-4 * index) for index, piece in enumerate(sorted(scores))]
+    return XLMRobertaTokenizerFast(vocab=[*map(tuple, trained["vocab"][: len(special)]), *pieces], **settings)
 
 
 _TOKENIZERS = {"roberta": _byte_pairs, "electra": _unigrams}

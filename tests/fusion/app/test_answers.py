@@ -278,6 +278,7 @@ def test_the_examples_answer(exported: Exported, tmp_path: Path) -> None:
     asked = zip(TEXTS, expected_of(exported)[1], strict=True)
     usable = {text: len(answer.rows) for text, answer in asked if not answer.removed and "\t" not in text}
     text = max(usable, key=lambda text: usable[text])
+    assert usable[text]
     for compiler, source in (("gcc", "answer.c"), ("g++", "answer.c"), ("g++", "answer.cpp")):
         language = ["-x", "c++"] if compiler == "g++" else []
         words = [compiler, *WARNINGS, *language, source, "-x", "none", "model.so", *libraries, "-o", "answer"]
