@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -101,6 +102,14 @@ class Block:
         """Rows of each table that an embeddings block looks up, in the order of its inputs."""
         names = (f"entries{index}" for index in range(len(self.shape)))
         return tuple(self.sizes[name] for name in names if name in self.sizes)
+
+    @property
+    def constant_tables(self) -> int:
+        """How many of the constant rows that an embeddings block adds are int8, as its tables are: those added to what
+        it looks up (``add_rows`` before any other step), whose row ``r`` has a scale of its own."""
+        if self.anchor != "embeddings" or self.precision != "int8" or self.window_offsets:
+            return 0
+        return len(list(takewhile("add_rows".__eq__, self.epilogue)))
 
     @property
     def window_offsets(self) -> tuple[int, ...]:
@@ -222,14 +231,14 @@ _EPILOGUE_FLOPS = {
     "l2_norm": 3,
     "no_norm": 2,
 }
-# Vectors of constants, one element a column, that a step reads; ``add_rows`` reads one a row.
+# fp32 vectors of constants, one element a column, that a step reads; ``add_rows`` reads one a row.
 EPILOGUE_VECTORS = MappingProxyType({"bias": 1, "layer_norm": 2, "no_norm": 2})
 _SOFTMAX_FLOPS = 20
 
 
 def epilogue_vectors(block: Block) -> int:
-    """Vectors of constants, as long as a row, that a block's epilogue reads."""
-    rows = block.sizes["rows"] * block.epilogue.count("add_rows")
+    """fp32 vectors of constants, as long as a row, that a block's epilogue reads."""
+    rows = block.sizes["rows"] * (block.epilogue.count("add_rows") - block.constant_tables)
     return rows + sum(EPILOGUE_VECTORS.get(step, 0) for step in block.epilogue)
 
 
@@ -272,7 +281,7 @@ def _embeddings_cost(block: Block) -> Cost:
     constant_rows = block.epilogue.count("add_rows")
     narrow = block.precision == "int8"
     entry = hidden * PRECISION_BYTES["int8"] + FLOAT_BYTES if narrow else hidden * FLOAT_BYTES
-    gathered = rows * (tables - constant_rows) * entry
+    gathered = rows * (tables - constant_rows + block.constant_tables) * entry
     return Cost(
         flops=rows * hidden * (tables - constant_rows - 1) + flops,
         bytes_read=gathered + residual + vectors,

@@ -19,7 +19,8 @@ _FEWEST_COLUMNS = 16
 
 def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[str] = ()) -> Plan:
     """The plan with its matrix products in ``int8`` or ``fp16``; all else, and all tensors, stay fp32, but for tables
-    that are looked up: with products in ``int8`` they have rows of 8 bits, a scale each.
+    that are looked up, and rows of positions that are added to them: with products in ``int8`` they have rows of 8
+    bits, a scale each.
 
     A product stays fp32 where its operand is some columns of a wider tensor, or made by a block that leaves no narrow
     copy of its rows; where it has a few columns only; where ``fp32_modules`` name its module, as PyTorch does

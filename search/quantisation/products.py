@@ -115,12 +115,11 @@ def _int8_forward(module: Any, quantised: Any, rows: Any) -> Any:
 
 @contextmanager
 def tables_in_int8(model: Any) -> Iterator[None]:
-    """The rows that ``model`` looks up for ids are int8 with a scale each while the context is open, gradients straight
-    through; those of positions, which compiled code adds as they are, stay fp32."""
+    """The rows that ``model`` looks up, those of positions among them, are int8 with a scale each while the context is
+    open, gradients straight through."""
     from torch.nn import Embedding
 
-    named = ((name, module) for name, module in model.named_modules() if isinstance(module, Embedding))
-    tables: list[Any] = [module for name, module in named if not name.endswith("position_embeddings")]
+    tables: list[Any] = [module for module in model.modules() if isinstance(module, Embedding)]
     for table in tables:
         table.forward = partial(_int8_rows, table)
     try:

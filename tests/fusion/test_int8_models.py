@@ -17,6 +17,7 @@ from data.architecture import Architecture
 from data.errors import InputError
 from fusion import Processor, compile_model, plan_architecture
 from fusion.block import NARROW_OPERAND, NARROW_RESULT
+from fusion.emit.c.packing import packed_bytes
 from fusion.emit.memory import memory_bytes
 from fusion.emit.named import emitter_named
 from fusion.target import host_targets, target_named
@@ -25,6 +26,7 @@ from tests.fusion.models import export, random_inputs, reference
 
 HERE = [target.name for target in host_targets()]
 TABLE = np.random.default_rng(0).standard_normal((60, 200)).astype(np.float32)
+POSITIONS = np.random.default_rng(3).standard_normal((1, 20, 200)).astype(np.float32) * 3
 WEIGHTS = np.random.default_rng(1).standard_normal((200, 70)).astype(np.float32)
 
 
@@ -38,6 +40,20 @@ def looked_up_product(folder: Path) -> Path:
         [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(WEIGHTS, "w")],
     )
     path = folder / "product.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def looked_up_sum(folder: Path) -> Path:
+    """An ONNX file that adds a row for each position to the rows of a table."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["x"]), helper.make_node("Add", ["x", "positions"], ["y"])],
+        "sum",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, 20])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 20, 200])],
+        [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(POSITIONS, "positions")],
+    )
+    path = folder / "sum.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     return path
 
@@ -61,6 +77,24 @@ def test_a_product_is_what_numpy_makes_of_the_same_whole_numbers(name: str, tmp_
     tolerance = 0 if target_named(name).int8 != "pairs" else 0.02 * float(np.abs(expected).max())
     assert np.abs(found[0] - expected).max() <= tolerance
     assert model.precision == "int8" and [block.precision for block in model.blocks] == ["int8", "int8"]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_rows_of_positions_are_whole_numbers_with_scales_of_their_own(name: str, tmp_path: Path) -> None:
+    model = compile_model(looked_up_sum(tmp_path), seq_len=20, target=target_named(name), precision="int8")
+    ids = np.random.default_rng(2).integers(0, 60, (1, 20))
+    (found,) = model.run({"input_ids": ids})
+    parts = (quantised(TABLE[ids[0]]), quantised(POSITIONS[0]))
+    expected = sum(entries.astype(np.float32) * scales[:, None] for entries, scales in parts)
+    assert np.abs(found[0] - expected).max() <= 1e-6 * float(np.abs(expected).max())
+
+
+def test_a_large_models_weights_are_a_quarter_of_fp32s() -> None:
+    """BERT-base: 110.0 MB where instructions multiply signed numbers, whose sums need no correction."""
+    base = Architecture(12, 768, 12, 3072, precision="int8")
+    for name, most in (("aarch64-dotprod", 110.03e6), ("x86_64-avx512-vnni", 110.4e6)):
+        target = target_named(name)
+        assert sum(packed_bytes(block, target) for block in plan_architecture(base)) <= most
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mobilebert"])

@@ -63,9 +63,9 @@ def _pack_table(table: LookupTable, rows: np.ndarray, target: Target, out: np.nd
     """(entries, columns) as small whole numbers, rows padded to whole vectors, then the scales of the rows. Returns
     what is left of ``out``."""
     # Rows' scales are those of columns of weights; nothing limits pairs, which are not summed.
-    quantised, scales = quantise_weights(rows.T, None)
+    quantised, scales = quantise_weights(rows.reshape(-1, rows.shape[-1]).T, None)
     numbers = out.view(np.int8)[: table.entries * table.width].reshape(-1, table.width)
-    numbers[:, : rows.shape[1]] = quantised.T
+    numbers[:, : rows.shape[-1]] = quantised.T
     out = out[numbers.size // FLOAT_BYTES :]
     out[: table.entries] = scales
     return out[round_up(table.entries, target.lanes) :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fusion.block import FLOAT_BYTES, Block
 from fusion.emit.c.narrow import in_turn, narrow_result
@@ -16,14 +16,15 @@ _ROWS_A_TILE = 8
 def emit_embeddings(block: Block, target: Target) -> Unit:
     """``output[r] = epilogue(sum of table_i[ids_i[r]])``.
 
-    The weights hold the tables one after the other, int8 ones with their rows' scales behind, then the epilogue's
-    constants; rows are padded to whole vectors with zeros.
+    The weights hold the tables one after the other, int8 ones with their rows' scales behind (constant rows among them),
+    then the epilogue's constants; rows are padded to whole vectors with zeros.
     """
     if block.window_offsets:
         return _emit_window(block, target)
     rows, hidden = block.sizes["rows"], block.sizes["hidden"]
     tables, end = lookup_tables(block, target)
-    code = epilogue_code(block, hidden, target, end, first_operand=len(tables))
+    others = replace(block, epilogue=block.epilogue[block.constant_tables :])
+    code = epilogue_code(others, hidden, target, end, first_operand=len(block.table_entries))
     pointers = "".join(table.pointer(index) for index, table in enumerate(tables))
     value = " + ".join(table.value(index) for index, table in enumerate(tables))
     return _row_unit(block, rows, hidden, target, code, pointers, value)
@@ -32,16 +33,17 @@ def emit_embeddings(block: Block, target: Target) -> Unit:
 @dataclass(frozen=True)
 class LookupTable:
     """A table among a block's weights: where it begins, and where the scales of int8 rows do (fp32 numbers); how wide
-    its rows are."""
+    its rows are; whether ids say which of them is taken, or a position takes its own."""
 
     entries: int
     width: int
     first: int
     scales: int | None = None
+    by_ids: bool = True
 
     def pointer(self, index: int) -> str:
-        """C that finds the row that position ``r`` looks up in table ``index``."""
-        entry = f"(long)((const int *)o->inputs[{index}])[r]"
+        """C that finds the row that position ``r`` takes of table ``index``."""
+        entry = f"(long)((const int *)o->inputs[{index}])[r]" if self.by_ids else "(long)r"
         if self.scales is None:
             return f"    const float *t{index} = o->weights + {self.first}L + {entry} * {self.width};\n"
         return (
@@ -56,13 +58,15 @@ class LookupTable:
 
 
 def lookup_tables(block: Block, target: Target) -> tuple[tuple[LookupTable, ...], int]:
-    """The tables of an embeddings block, and where they end among its weights, in fp32 numbers."""
+    """The tables of an embeddings block, constant rows in int8 after those that ids look up, and where they end among
+    its weights, in fp32 numbers."""
     width = round_up(block.sizes["hidden"] // max(1, len(block.window_offsets)), target.lanes)
     tables, end = [], 0
-    for entries in block.table_entries:
+    constants = [block.sizes["rows"]] * block.constant_tables
+    for index, entries in enumerate([*block.table_entries, *constants]):
         if block.precision == "int8":
             scales = end + entries * width // FLOAT_BYTES
-            tables.append(LookupTable(entries, width, end, scales))
+            tables.append(LookupTable(entries, width, end, scales, by_ids=index < len(block.table_entries)))
             end = scales + round_up(entries, target.lanes)
         else:
             tables.append(LookupTable(entries, width, end))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fusion.block import FLOAT_BYTES, NARROW_RESULT, Block, epilogue_vectors, product_precision, result_size
@@ -257,10 +257,12 @@ def _softmax(block: Block, target: Target) -> _Found:
 
 def _embeddings(block: Block, target: Target) -> _Found:
     rows, columns = block.sizes["rows"], block.sizes["hidden"]
-    sums = max(1, len(block.table_entries) - 1) if not block.window_offsets else 1
+    tables = len(block.table_entries) + block.constant_tables
+    sums = max(1, tables - 1) if not block.window_offsets else 1
     name = "rows int8 table" if block.precision == "int8" else "rows sum"
     loops = [LoopRuns(name, rows * sums, rows * sums * _vectors(columns, target))]
-    loops += _epilogue(block, rows, columns, target)
+    others = replace(block, epilogue=block.epilogue[block.constant_tables :])
+    loops += _epilogue(others, rows, columns, target)
     return loops, [Stream(block.cost.weight_bytes, math.inf), *_results(block, rows, columns)]
 
 

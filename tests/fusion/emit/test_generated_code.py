@@ -74,8 +74,8 @@ NARROW_CASES = {
     ),
     "embeddings_int8": make_block(
         "embeddings",
-        {"rows": 20, "hidden": 24, "tables": 1, "entries0": 30},
-        ("layer_norm",),
+        {"rows": 20, "hidden": 24, "tables": 2, "entries0": 30},
+        ("add_rows", "bias", "layer_norm"),
         {"epsilon": 1e-5},
         "int8",
     ),
