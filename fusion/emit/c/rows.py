@@ -16,8 +16,8 @@ _ROWS_A_TILE = 8
 def emit_embeddings(block: Block, target: Target) -> Unit:
     """``output[r] = epilogue(sum of table_i[ids_i[r]])``.
 
-    The weights hold the tables one after the other, int8 ones with their rows' scales behind (constant rows among them),
-    then the epilogue's constants; rows are padded to whole vectors with zeros.
+    The weights hold the tables one after the other, int8 ones (constant rows among them) with their rows' scales
+    behind, then the epilogue's constants; rows are padded to whole vectors with zeros.
     """
     if block.window_offsets:
         return _emit_window(block, target)
