@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import EngineUnavailableError, UnknownNameError
+from fusion.compare.failures import engine_failures
 from fusion.compare.quantised import fastest_onnxruntime, quantised_openvino
 from fusion.torch_threads import torch_threads
 
@@ -190,12 +191,12 @@ def open_engine(name: str, files: ModelFiles, settings: EngineSettings) -> Call:
 
 @contextmanager
 def _failures_of(name: str) -> Iterator[None]:
-    """Whatever an engine raises means that it cannot take this model; their classes have no base in common."""
+    """What an engine raises means that it cannot take this model."""
     try:
         yield
     except EngineUnavailableError:
         raise
-    except Exception as error:
+    except engine_failures() as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = [line for line in lines if not line.startswith("Exception from")]  # OpenVINO's own source lines
         reason = next(iter(told or lines), type(error).__name__)

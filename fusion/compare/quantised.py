@@ -15,6 +15,7 @@ import numpy as np
 from data.errors import EngineUnavailableError
 from data.processor import shared_flags
 from fusion.compare.benchmark import time_in_turn
+from fusion.compare.failures import engine_failures
 
 # Bytes with these multiply without sums that may not fit 16 bits.
 _EXACT = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
@@ -46,7 +47,7 @@ def fastest_onnxruntime(onnx: Path, open_session: Session, inputs: Any) -> tuple
                 try:
                     path = _quantised(source, Path(folder) / f"{len(sessions)}.onnx", per_channel)
                     sessions[name] = open_session(path)
-                except Exception as error:  # noqa: BLE001 (its errors have no base in common; all are told)
+                except engine_failures() as error:
                     failures.append(f"{name}: {error}")
     calls = {name: (lambda session=session: session.run(None, inputs(session))) for name, session in sessions.items()}
     if not calls:
@@ -67,7 +68,7 @@ def _sources(onnx: Path, folder: Path, failures: list[str]) -> Iterator[tuple[Pa
 
         with quiet():
             optimize_model(str(onnx), model_type="bert", num_heads=0, hidden_size=0).save_model_to_file(str(path))
-    except Exception as error:  # noqa: BLE001 (as above)
+    except engine_failures() as error:
         failures.append(f"after its optimiser: {error}")
         return
     yield path, "after its optimiser"

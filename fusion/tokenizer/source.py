@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
-from data.errors import DataFileError, UnsupportedTokenizerError, first_line
+from data.errors import DataFileError, PocketBertError, UnsupportedTokenizerError, first_line
 from fusion.checkpoints.loading import quiet_transformers
 
+_RAISED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
 # Of which one at least lies where a tokenizer does; SentencePiece models have names of their own.
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
@@ -29,6 +31,23 @@ class TokenizerSource:
     def refuse(self, part: str) -> NoReturn:
         """``UnsupportedTokenizerError`` that names the part which the C tokenizer does not know."""
         raise UnsupportedTokenizerError(self.directory, part)
+
+
+@dataclass(frozen=True)
+class TokenizerErrors:
+    """A context in which what transformers and tokenizers raise of damaged files is raised as ``told`` tells it.
+
+    The Rust library raises bare ``Exception``, of which any ``except`` would catch every other error as well.
+    """
+
+    told: Callable[[Exception], PocketBertError]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, _RAISED) or (kind is Exception and isinstance(error, Exception)):
+            raise self.told(error) from error
 
 
 def has_tokenizer(directory: Path) -> bool:
@@ -63,9 +82,8 @@ def read_tokenizer(directory: Path) -> TokenizerSource:
 def _loaded(directory: Path) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    # What damaged files raise has no common class: the Rust library's errors are bare Exceptions.
-    except Exception as error:
-        raise DataFileError(directory, f"its tokenizer cannot be read ({first_line(error)})") from error
+    def told(error: Exception) -> DataFileError:
+        return DataFileError(directory, f"its tokenizer cannot be read ({first_line(error)})")
+
+    with TokenizerErrors(told), quiet_transformers():
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)

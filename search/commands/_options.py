@@ -230,7 +230,7 @@ def run_command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             kept = str(error) or "what was finished is kept; the same command goes on from there"
             _fail(f"interrupted: {kept}", INTERRUPTED_EXIT_CODE)
-        except Exception as error:
+        except _write_errors() as error:
             if not is_disk_full(error):
                 raise
             where = f" while writing {error.filename}" if isinstance(error, OSError) and error.filename else ""
@@ -247,6 +247,16 @@ def hold_libraries(environment: MutableMapping[str, str]) -> None:
     usable = usable_processors()
     if usable.count < usable.allowed:
         environment.setdefault("OMP_NUM_THREADS", str(usable.count))
+
+
+def _write_errors() -> tuple[type[Exception], ...]:
+    """What is raised where a file cannot be written, by Python, SQLite, torch and safetensors.
+
+    It is looked up when something was raised: ``--help`` needs no safetensors.
+    """
+    from safetensors import SafetensorError
+
+    return OSError, sqlite3.Error, RuntimeError, SafetensorError
 
 
 def is_disk_full(error: BaseException) -> bool:

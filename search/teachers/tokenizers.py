@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 
 from data.errors import InputError, first_line
 from fusion.checkpoints.files import count_of, is_there, read_config, read_object
+from fusion.tokenizer.source import TokenizerErrors
 
 Text = tuple[str, str | None]
 # What a tokenizer is made of, of which one at least must be there; SentencePiece models have names of their own.
@@ -121,20 +121,14 @@ def foreign_class(tokenizer: Any) -> str | None:
     return None if name in _GENERIC or name.removesuffix("Tokenizer") in _CLASSES["bert"] else name
 
 
-@contextmanager
-def tokenizer_errors(source: Path) -> Iterator[None]:
-    """Whatever transformers and tokenizers make of damaged files, as one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        ours = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
-        # The Rust library's errors have no class of their own.
-        if not isinstance(error, ours) and type(error) is not Exception:
-            raise
+def tokenizer_errors(source: Path) -> TokenizerErrors:
+    """A context in which what transformers and tokenizers make of damaged files is told in one line."""
+
+    def told(error: Exception) -> InputError:
         problem = "need what is not installed" if isinstance(error, ImportError) else "are damaged"
-        raise InputError(f"teacher {source}: its tokenizer's files {problem} ({first_line(error)})") from error
+        return InputError(f"teacher {source}: its tokenizer's files {problem} ({first_line(error)})")
+
+    return TokenizerErrors(told)
 
 
 def _declared_class(source: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from data.architecture import Architecture
 from data.errors import EngineUnavailableError, InputError, UnknownNameError
@@ -219,12 +220,9 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch, open_model: Callable[..., Any])
     return "onnxruntime"
 
 
-class OddError(Exception):
-    """As ONNX Runtime's own errors: no kin of any other."""
-
-
 def refuse(*_: object) -> Any:
-    raise OddError("Exception from somewhere.cpp:7\nno kernel for this\nmore")
+    """As ONNX Runtime does, by a class that is no kin of any other."""
+    raise Fail("Exception from somewhere.cpp:7\nno kernel for this\nmore")
 
 
 @pytest.mark.parametrize(
@@ -281,3 +279,14 @@ def test_a_file_that_one_runtime_refuses_is_still_compared(tmp_path: Path) -> No
     comparison = compare(compiled, ModelFiles(path, 7), ["onnxruntime"], EngineSettings(1), rounds=1)
     assert comparison.missing["onnxruntime"].startswith("onnxruntime: ")
     assert "\n" not in comparison.missing["onnxruntime"]
+
+
+def test_what_an_engine_raises_is_told_and_a_defect_keeps_its_traceback(
+    files: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(EngineUnavailableError, match=r"^onnxruntime: [^\n]*broken\.onnx"):
+        open_engine("onnxruntime", ModelFiles(tmp_path / "broken.onnx", 8), EngineSettings(1))
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *given, **named: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        open_engine("onnxruntime", files, EngineSettings(1))
