@@ -131,10 +131,15 @@ class Block:
         return own + masks + self.epilogue.count("residual")
 
     @property
+    def reads_narrow_rows(self) -> bool:
+        """Whether it is a product on a processor that is multiplied in the block's own precision, not in fp32."""
+        return NARROW_OPERAND in dict(self.attributes)
+
+    @property
     def name(self) -> str:
         """Readable name, such as ``gemm 128x192x768 bias+gelu``, and ``int8`` behind it of such a product."""
         sizes = "x".join(str(size) for _, size in self.shape)
-        is_narrow = self.precision == "int8" or NARROW_OPERAND in dict(self.attributes)
+        is_narrow = self.precision == "int8" or self.reads_narrow_rows
         precision = self.precision if is_narrow else ""
         return " ".join(filter(None, [self.anchor, sizes, "+".join(self.epilogue), precision]))
 
@@ -197,7 +202,7 @@ def number_bytes(block: Block | None) -> int:
 
 def tensor_number_bytes(block: Block, tensor: int | str) -> int:
     """Bytes of a number of an operand, by its place, or of ``RESULT``."""
-    if block.precision == "int8" or NARROW_OPERAND in dict(block.attributes):
+    if block.precision == "int8" or block.reads_narrow_rows:
         return FLOAT_BYTES
     single = str(dict(block.attributes).get(FP32_TENSORS, "")).split(",")
     return FLOAT_BYTES if str(tensor) in single else number_bytes(block)
@@ -212,7 +217,7 @@ def narrow_rows(block: Block) -> tuple[int, int]:
 
 def product_precision(block: Block) -> str:
     """What a product is multiplied in on a processor: its block's precision where it reads narrow rows, else fp32."""
-    return block.precision if NARROW_OPERAND in dict(block.attributes) else "fp32"
+    return block.precision if block.reads_narrow_rows else "fp32"
 
 
 # Floating-point operations per element of an epilogue step, counted as arithmetic operations of the vector code.
@@ -252,7 +257,7 @@ def _epilogue_cost(block: Block, rows: int, columns: int) -> tuple[int, int, int
 def _gemm_cost(block: Block) -> Cost:
     rows, inner, columns = block.sizes["rows"], block.sizes["inner"], block.sizes["columns"]
     flops, residual, vectors = _epilogue_cost(block, rows, columns)
-    numbers = PRECISION_BYTES[block.precision] if NARROW_OPERAND in dict(block.attributes) else FLOAT_BYTES
+    numbers = PRECISION_BYTES[product_precision(block)]
     scales = FLOAT_BYTES if block.precision == "int8" else 0
     weights = inner * columns * numbers + vectors + columns * scales
     return Cost(

@@ -109,11 +109,15 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-def check_half(target: Target) -> None:
-    """Raises ``InputError`` where a target does not calculate in half precision."""
+def check_half(target: Target, remedy: str | None = None) -> None:
+    """Raises ``InputError`` where a target does not calculate in half precision.
+
+    ``remedy`` is what its message offers; without it, the targets that do.
+    """
     if not target.half:
         names = ", ".join(other.name for other in TARGETS.values() if other.half)
-        raise InputError(f"code for {target.name} has no products in fp16: code for {names} has, and for a GPU")
+        remedy = remedy or f"code for {names} has products in fp16, and for a GPU"
+        raise InputError(f"code for {target.name} does not calculate in half: {remedy}")
 
 
 def target_named(name: str) -> Target:

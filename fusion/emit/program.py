@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 from data.errors import ModelError
 from fusion.block import (
     FLOAT_BYTES,
-    NARROW_OPERAND,
     NARROW_RESULT,
     RESULT,
     Block,
@@ -141,7 +140,7 @@ def _narrow_copies(plan: Plan) -> dict[str, str]:
     copies: dict[str, str] = {}
     for fused in plan.blocks:
         attributes = dict(fused.block.attributes)
-        if NARROW_OPERAND in attributes:
+        if fused.block.reads_narrow_rows:
             copies[plan.viewed(fused.inputs[0])] = fused.block.precision
         if NARROW_RESULT in attributes:
             copies[fused.output] = str(attributes[NARROW_RESULT])

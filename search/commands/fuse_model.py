@@ -190,17 +190,13 @@ def _check(spec: DeviceSpec, unit: str, precision: str, measured: bool, compares
 
 def _check_half(spec: DeviceSpec) -> None:
     """Refuse half precision of a processor that does not calculate in it, as far as the device's file says."""
-    from data.errors import InputError
-    from fusion.target import target_named
+    from fusion.target import check_half, target_named
 
-    target = _target(spec)
-    if target.half:
-        return
-    remedy = "take --unit gpu, or the --device of a phone that does, such as s20"
+    remedy = "--precision fp16 needs --unit gpu, or the --device of a phone that does, such as s20"
     if spec.kind != "host":
         needs = ", ".join(target_named("aarch64-dotprod").needs)
         remedy = f"take int8, or let features of {spec.name}'s file name {needs}, if its processor has them"
-    raise InputError(f"--precision fp16: code for {target.name} does not calculate in half: {remedy}")
+    check_half(_target(spec), remedy)
 
 
 def _check_gpu(spec: DeviceSpec) -> None:

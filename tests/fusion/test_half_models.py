@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from data.architecture import Architecture
 from data.errors import InputError
 from fusion import compile_model, plan_architecture
-from fusion.block import NARROW_OPERAND, NARROW_RESULT
+from fusion.block import NARROW_RESULT
 from fusion.compiled import CompiledModel
 from fusion.target import target_named
 from tests.fusion.families import Export, export_family, ragged_inputs
@@ -89,7 +89,7 @@ def test_a_bare_architecture_has_the_imported_models_blocks(tmp_path: Path) -> N
     path = export(replace(architecture, precision="fp32"), tmp_path)
     model = compile_model(path, seq_len=40, target=TARGET, precision="fp16")
     assert plan_architecture(architecture) == model.blocks
-    assert sum(NARROW_OPERAND in dict(block.attributes) for block in model.blocks) == 10
+    assert sum(block.reads_narrow_rows for block in model.blocks) == 10
     assert sum(NARROW_RESULT in dict(block.attributes) for block in model.blocks) == 9
     single = compile_model(path, seq_len=40, target=TARGET)
     assert model.summary.weight_bytes < single.summary.weight_bytes
@@ -102,5 +102,5 @@ def test_a_bare_architecture_has_the_imported_models_blocks(tmp_path: Path) -> N
 def test_processors_without_half_refuse_it(tmp_path: Path) -> None:
     path = export(Architecture(1, 64, 2, 128, vocab_size=300, seq_len=8), tmp_path)
     for name in ("x86_64-avx512-vnni", "aarch64-neon"):
-        with pytest.raises(InputError, match=f"code for {name} has no products in fp16: code for aarch64-i8mm, aarch"):
+        with pytest.raises(InputError, match=f"code for {name} does not calculate in half: code for aarch64-i8mm"):
             compile_model(path, seq_len=8, target=target_named(name), precision="fp16")

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from data.architecture import Architecture
 from data.errors import InputError
 from fusion import Processor, compile_model, plan_architecture
-from fusion.block import NARROW_OPERAND, NARROW_RESULT
+from fusion.block import NARROW_RESULT
 from fusion.emit.c.packing import packed_bytes
 from fusion.emit.memory import memory_bytes
 from fusion.emit.named import emitter_named
@@ -139,7 +139,7 @@ def test_a_bare_architecture_has_the_imported_models_blocks_and_memory(tmp_path:
 
 def test_whoever_makes_a_narrow_products_rows_leaves_them() -> None:
     blocks = plan_architecture(Architecture(2, 64, 2, 128, precision="int8"))
-    narrow = [block for block in blocks if NARROW_OPERAND in dict(block.attributes)]
+    narrow = [block for block in blocks if block.reads_narrow_rows]
     assert len(narrow) == 10 and all("int8" in block.name for block in narrow)
     assert sum(NARROW_RESULT in dict(block.attributes) for block in blocks) == 9
     assert blocks[-1].precision == "fp32", "the classifier has two columns"

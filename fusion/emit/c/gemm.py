@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fusion.block import NARROW_OPERAND, Block
+from fusion.block import Block
 from fusion.emit.c.narrow import in_turn, leaves_narrow_copy, narrow_pointers, narrow_result, narrow_tile
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.tiling import Tiling, row_pieces
@@ -110,7 +110,7 @@ def _first_row(loops: _Loops, block: str) -> str:
 def _panel_function(loops: _Loops, width: int) -> str:
     """A function that multiplies rows first .. last-1 with one panel of ``width`` vectors from ``column`` on."""
     tiling, inner, block = loops.tiling, loops.inner, loops.block
-    narrow = NARROW_OPERAND in dict(block.attributes)
+    narrow = block.reads_narrow_rows
     text = (
         f"static void panel_{width}(const pb_operands *o, const float *b, const long column, const int first, "
         f"const int last) {{\n"

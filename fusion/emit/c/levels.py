@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fusion.block import NARROW_OPERAND
+from fusion.block import product_precision
 from fusion.emit.c.unit import Unit
 from fusion.emit.c_text import c_string
 from fusion.target import Target
@@ -30,7 +30,7 @@ def signed_rows(unit: Unit) -> str:
 def in_levels(units: Iterable[Unit], better: Target) -> Levels:
     """The units, those of int8 products twice: the level's own kernels run where the processor has what it needs."""
     units = tuple(units)
-    twice = [unit for unit in units if unit.block.precision == "int8" and NARROW_OPERAND in dict(unit.block.attributes)]
+    twice = [unit for unit in units if product_precision(unit.block) == "int8"]
     plain = [_named(unit, "plain") if unit in twice else signed_rows(unit) for unit in units]
     if twice:
         plain.append(_choice([unit.kernel for unit in twice], better))

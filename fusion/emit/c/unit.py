@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import takewhile
 
-from fusion.block import NARROW_OPERAND, NARROW_RESULT, Block
+from fusion.block import NARROW_RESULT, Block, product_precision
 from fusion.emit.layout import round_up, row_stride
 from fusion.target import Target, check_half
 
@@ -52,8 +52,7 @@ def wrap(block: Block, target: Target, helpers: str, body: str) -> str:
 def _headers(block: Block, target: Target) -> str:
     """What most blocks do without, so that their code stays the same."""
     text = '#include "rows.h"\n' if _ROW_FUNCTIONS & {block.anchor, *block.epilogue} else ""
-    attributes = dict(block.attributes)
-    narrow = {attributes.get(NARROW_RESULT), block.precision if NARROW_OPERAND in attributes else None} - {None}
+    narrow = {dict(block.attributes).get(NARROW_RESULT, "fp32"), product_precision(block)} - {"fp32"}
     if "fp16" in narrow:
         check_half(target)
     text += '#include "int8_tables.h"\n' if block.anchor == "embeddings" and block.precision == "int8" else ""

@@ -283,7 +283,7 @@ def test_functions_that_a_library_hands_out_itself_are_found(
     ("options", "problem"),
     [
         ({"unit": "tpu"}, "unit and precision must be one of cpu with fp32, cpu with int8, cpu with fp16, gpu"),
-        ({"precision": "fp16", "target": target_named("x86_64-avx2")}, "avx2 has no products in fp16"),
+        ({"precision": "fp16", "target": target_named("x86_64-avx2")}, "avx2 does not calculate in half"),
         ({"unit": "gpu", "precision": "int8"}, "not 'gpu' and 'int8'"),
         ({"unit": "gpu", "target": host_target()}, "unit 'gpu' takes none"),
     ],
