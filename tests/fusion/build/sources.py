@@ -74,9 +74,14 @@ class Library:
     def run(self, source: Source) -> list[float]:
         """All outputs, one after the other."""
         handle = self.opened(source)
+        made = self.outputs(handle)
+        self.close(handle)
+        return made
+
+    def outputs(self, handle: Any) -> list[float]:
+        """Those of an open model, one after the other."""
         ids, outputs = self._arrays()
         assert self.native.pb_run(handle, _pointers(ids), _pointers(outputs)) == 0
-        self.close(handle)
         return [float(value) for output in outputs for value in output.ravel()]
 
     def time_ms(self, handle: Any, runs: int) -> np.ndarray:

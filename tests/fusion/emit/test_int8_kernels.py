@@ -101,6 +101,7 @@ def test_every_end_of_a_row_compiles_with_a_narrow_copy(tmp_path: Path) -> None:
         sources.append(tmp_path / f"{step}.c")
         sources[-1].write_text(emit_block(block, host_target()).source)
     compile_units(host_target(), sources)
+    assert all(source.with_suffix(".o").stat().st_size for source in sources)
 
 
 def test_weights_are_quantised_by_column_to_the_nearest_whole_number() -> None:

@@ -61,8 +61,15 @@ def test_an_interrupt_that_a_library_swallows_is_raised_at_the_next_event() -> N
 
 
 def test_beside_the_main_thread_it_listens_to_no_signal() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def show() -> object:
+        with ProgressPrinter(enabled=False) as printer:
+            printer(ProgressEvent("teacher", 0, 2))
+            return signal.getsignal(signal.SIGINT)
+
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: ProgressPrinter(enabled=False).__enter__()(ProgressEvent("teacher", 0, 2))).result()
+        assert pool.submit(show).result() is before
 
 
 def test_on_a_terminal_lines_are_live() -> None:

@@ -166,7 +166,9 @@ def test_the_encoder_is_taken_whatever_lies_about_it(name: str, original: Path, 
 def test_texts_of_one_part_need_one_token_type(source: Path) -> None:
     one_token_type(source)
     singles = tuple(replace(example, second=None) for example in PAIRS)
-    check_teacher(replace(TASK, train=singles, dev=singles), str(source), 16)
+    assert check_teacher(replace(TASK, train=singles, dev=singles), str(source), 16) == ()
+    with pytest.raises(InputError, match="token types"):
+        check_teacher(TASK, str(source), 16)
 
 
 @pytest.mark.parametrize(

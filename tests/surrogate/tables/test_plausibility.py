@@ -165,7 +165,10 @@ def test_a_row_of_another_unit_among_a_few_is_named(rows: int) -> None:
 def test_an_accelerator_that_waits_for_its_kernels_is_believed() -> None:
     frame = BOARDS[0].rows
     launches, work = frame.layers * 14 * 0.01, gflops(frame) / 20
-    units_of(frame.assign(latency_ms=np.maximum(launches, work)))
+    waiting = frame.assign(latency_ms=np.maximum(launches, work))
+    units_of(waiting)
+    with pytest.raises(InputError, match="seconds"):
+        units_of(waiting.assign(latency_ms=waiting.latency_ms / 1e3))
 
 
 @pytest.mark.parametrize("cell", [10**400, Decimal("sNaN"), np.array([5]), {1: 2}, 1j, pd.NA, 1e200])
