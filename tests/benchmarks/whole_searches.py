@@ -8,13 +8,15 @@ candidate, the largest that is admitted near the budget and the largest uniforml
 the trials of the others take. Every task has one teacher, that of seed 0, so that what differs between seeds is the
 searches' and students'. ``--precision auto`` has the search choose between fp32 and int8 too. The budget is a share of
 the teacher's latency in fp32, on the simulated S20 unless another device is named. A finished arm is a row of
-OUT/whole_searches.jsonl, and a killed call goes on. Dev is read once for each arm.
+OUT/whole_searches.jsonl, and a killed call goes on. Dev is read once for each arm. Several calls may share OUT, each
+with arms of its own: the second to need a task's teacher waits until it is timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,8 +25,10 @@ from statistics import mean, stdev
 from typing import Any, Literal, get_args
 
 import numpy as np
+from filelock import FileLock
 
 from data.architecture import Architecture
+from data.errors import InputError
 from data.progress import Progress, no_progress
 from data.tasks import Task
 from search.commands.search import DEFAULT_TRIALS
@@ -240,10 +244,11 @@ def _with_error(values: Sequence[float], divisor: float) -> str:
 
 
 def teacher_ms(device: str, out: Path, data: Path, task: str, stages: Stages, threads: int | None = None) -> float:
-    """What the teacher takes on the device in fp32; timed once for a task, so that a call that goes on has the same
-    budget."""
+    """What the teacher takes on the device in fp32; timed once for a task, so that calls that go on, or share ``out``,
+    have the same budget."""
     options = SearchOptions(device=device, threads=threads, budget_ms=1e6, task=task, data_dir=str(data.absolute()))
     with (
+        FileLock(out / f"{task}-teacher.lock"),
         open_study(out / f"{task}-teacher", options, resume=True) as study,
         find_devices(study, stages, lambda note: None) as places,
     ):
@@ -285,7 +290,10 @@ def main() -> None:
                     continue
                 whole_ms = teacher_ms(given.device, given.out, given.data, task, stages, given.threads)
                 budget_ms = given.share * whole_ms
-                rows.append(make(run, given.data, given.out, budget_ms, stages))
+                try:
+                    rows.append(make(run, given.data, given.out, budget_ms, stages))
+                except InputError as error:
+                    sys.exit(f"error: {error}")
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
                 print(json.dumps(rows[-1]), flush=True)

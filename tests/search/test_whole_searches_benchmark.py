@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +11,8 @@ import pytest
 from data.architecture import Architecture
 from data.progress import no_progress
 from search.distillation.distilled import DistilledModel
-from tests.benchmarks.whole_searches import Arm, Run, make, table, teacher_ms
+from search.study import open_study
+from tests.benchmarks.whole_searches import Arm, Run, main, make, table, teacher_ms
 from tests.search.doubles import OPTIONS, World
 
 
@@ -74,3 +76,22 @@ def test_random_candidates_differ_by_seed_and_a_killed_arm_draws_the_same(tmp_pa
 
 def test_the_budget_is_a_share_of_what_the_teacher_takes(tmp_path: Path, world: World) -> None:
     assert teacher_ms("host", tmp_path, Path("."), "pairs", world.stages()) == pytest.approx(1.62, rel=0.02)
+
+
+def test_two_calls_at_once_time_the_teacher_once(tmp_path: Path) -> None:
+    world = World(tmp_path / "log.txt", pause_s=1.0)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(teacher_ms, "host", tmp_path, Path("."), "pairs", world.stages()) for _ in range(2)]
+    assert len({call.result() for call in calls}) == 1
+    assert sum(line.startswith("time ") for line in world.log_lines()) == 1
+
+
+def test_an_arm_that_another_call_makes_is_one_line(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.benchmarks.whole_searches.real_stages", world.stages)
+    given = ["--data", str(tmp_path), "--out", str(tmp_path), "--tasks", "pairs", "--seeds", "0", "--arms", "search"]
+    monkeypatch.setattr("sys.argv", ["whole_searches", *given, "--share", "0.6", "--device", "host"])
+    with open_study(tmp_path / "pairs-0-search", OPTIONS, resume=True), pytest.raises(SystemExit) as ended:
+        main()
+    assert str(ended.value).startswith("error: another search is running in ") and "\n" not in str(ended.value)
