@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -244,6 +245,13 @@ def _read(path: Path, kind: type[Record]) -> Record:
 
 
 def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    hashable: Any = kind  # as mypy does not know of classes
+    return _made_adapter(hashable)
+
+
+@cache
+def _made_adapter(kind: Any) -> TypeAdapter[Any]:
+    """Once a class: making it takes longer than writing a record."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
