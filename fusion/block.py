@@ -32,6 +32,8 @@ ANCHORS: tuple[str, ...] = get_args(Anchor)
 FLOAT_BYTES = 4
 # Of a number of activations and matrices, by precision; residual sums, constants of epilogues and sums are fp32 always.
 PRECISION_BYTES = MappingProxyType({"fp32": FLOAT_BYTES, "fp16": 2, "int8": 1})
+# Numbers of the inner dimension of an int8 product whose sums fit 32 bits, whatever the bytes: 255 * 128 each.
+MOST_INT8_INNER = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from data.errors import InputError
-from fusion.block import NARROW_OPERAND, NARROW_RESULT, Block
+from fusion.block import MOST_INT8_INNER, NARROW_OPERAND, NARROW_RESULT, Block
 from fusion.planning.fused_block import FusedBlock, View
 from fusion.planning.plan import Plan
 
@@ -25,7 +25,7 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
     A product stays fp32 where its operand is some columns of a wider tensor, or made by a block that leaves no narrow
     copy of its rows; where it has a few columns only; where ``fp32_modules`` name its module, as PyTorch does
     (``bert.encoder.layer.0.output.dense``), in a file that PyTorch exported; and, with ``int8``, where a quantised file
-    left it in fp32 (:func:`left_in_fp32`).
+    left it in fp32 (:func:`left_in_fp32`), or where its sums might overflow.
 
     Raises:
         InputError: a module has no product that would be narrow.
@@ -33,7 +33,8 @@ def with_narrow_products(plan: Plan, precision: str, fp32_modules: Collection[st
     makers = {fused.output: fused for fused in plan.blocks}
     narrow = [fused for fused in plan.blocks if _may_be_narrow(plan, fused, makers)]
     if precision == "int8":
-        narrow = [fused for fused in narrow if not left_in_fp32(plan, fused)]
+        fitting = [fused for fused in narrow if fused.block.sizes["inner"] <= MOST_INT8_INNER]
+        narrow = [fused for fused in fitting if not left_in_fp32(plan, fused)]
     kept = {
         scope: {fused.output for fused in narrow if _is_in(plan, fused, scope)} for scope in map(_scope, fp32_modules)
     }

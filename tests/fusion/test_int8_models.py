@@ -30,14 +30,14 @@ POSITIONS = np.random.default_rng(3).standard_normal((1, 20, 200)).astype(np.flo
 WEIGHTS = np.random.default_rng(1).standard_normal((200, 70)).astype(np.float32)
 
 
-def looked_up_product(folder: Path) -> Path:
+def looked_up_product(folder: Path, table: np.ndarray = TABLE, weights: np.ndarray = WEIGHTS) -> Path:
     """An ONNX file that multiplies the rows of a table with a matrix."""
     graph = helper.make_graph(
         [helper.make_node("Gather", ["table", "input_ids"], ["x"]), helper.make_node("MatMul", ["x", "w"], ["y"])],
         "product",
         [helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, 20])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 20, 70])],
-        [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(WEIGHTS, "w")],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 20, weights.shape[1]])],
+        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(weights, "w")],
     )
     path = folder / "product.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
@@ -87,6 +87,16 @@ def test_rows_of_positions_are_whole_numbers_with_scales_of_their_own(name: str,
     parts = (quantised(TABLE[ids[0]]), quantised(POSITIONS[0]))
     expected = sum(entries.astype(np.float32) * scales[:, None] for entries, scales in parts)
     assert np.abs(found[0] - expected).max() <= 1e-6 * float(np.abs(expected).max())
+
+
+def test_a_product_whose_sums_might_overflow_stays_fp32(tmp_path: Path) -> None:
+    inner = 140_000
+    weights = (1 - 1e-3 * np.random.default_rng(4).random((inner, 16))).astype(np.float32)
+    path = looked_up_product(tmp_path, np.ones((3, inner), np.float32), weights)
+    model = compile_model(path, seq_len=20, precision="int8")
+    found = model.run({"input_ids": np.full((1, 20), 2)})[0]
+    assert np.allclose(found, weights.sum(axis=0), rtol=1e-3)
+    assert [block.precision for block in model.blocks] == ["int8", "fp32"]
 
 
 def test_a_large_models_weights_are_a_quarter_of_fp32s() -> None:

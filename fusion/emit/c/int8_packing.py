@@ -6,8 +6,6 @@ import numpy as np
 
 from fusion.emit.layout import round_up
 
-# Numbers of the inner dimension whose sums fit 32 bits, whatever the bytes: 255 * 128 each.
-MOST_INNER = 1 << 16
 _MOST = 127
 # How much larger than the least possible a column's scale may be, where pairs are limited.
 _WIDENINGS = tuple(1 + step / 32 for step in range(33))
