@@ -9,8 +9,11 @@ from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from data.errors import DataFileError, InputError
 from data.home import home
+from fusion.checkpoints.files import count_of
 from fusion.checkpoints.model import files_read
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.frontend.canonical import canonicalize
@@ -85,10 +88,20 @@ class Source:
 
     def _read(self) -> Graph:
         if not self.path.is_dir():
-            return simplify(canonicalize(import_onnx(self.path, self.seq_len, self.rename)))
+            graph = simplify(canonicalize(import_onnx(self.path, self.seq_len, self.rename)))
+            self._check_weights(graph)
+            return graph
         with tempfile.TemporaryDirectory() as folder:
             path = checkpoint_to_onnx(self.path, Path(folder) / "model.onnx", self.seq_len)
             return simplify(canonicalize(import_onnx(path, self.seq_len)))
+
+    def _check_weights(self, graph: Graph) -> None:
+        """Every weight is a finite number: what comes of others, activations and integer products would hide."""
+        bad = [
+            name for name, value in graph.constants.items() if value.dtype.kind == "f" and not np.isfinite(value).all()
+        ]
+        if bad:
+            raise DataFileError(self.path, f"NaN or infinite numbers in {count_of(bad)}")
 
     def _files(self) -> list[Path]:
         """All that importing reads."""

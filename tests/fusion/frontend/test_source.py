@@ -68,6 +68,21 @@ def test_a_copy_elsewhere_is_the_same_source_and_other_weights_are_not(model: Pa
     assert Source(tmp_path / "changed.onnx", 8).key != key
 
 
+@pytest.mark.parametrize("ending", ["word_embeddings.weight", "LayerNorm.bias", "output.dense.bias"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_finite_numbers_are_refused(
+    number: float, ending: str, model: Path, tmp_path: Path
+) -> None:
+    changed = onnx.load(str(model))
+    tensor = next(one for one in changed.graph.initializer if one.name.endswith(ending))
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[3] = number
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(changed, str(tmp_path / "changed.onnx"))
+    with pytest.raises(DataFileError, match=r"changed\.onnx: NaN or infinite numbers in 1 tensor \("):
+        compile_model(tmp_path / "changed.onnx", seq_len=8)
+
+
 def test_external_weights_belong_to_the_content(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "split.onnx"
     onnx.save(onnx.load(str(model)), str(path), save_as_external_data=True, location="split.bin", size_threshold=16)
