@@ -37,6 +37,8 @@ _MOST_RUNS = 1_000_000
 # Units and precisions that code is generated for, and which of them have products that may stay fp32.
 _NARROW_PRODUCTS = (("cpu", "int8"), ("cpu", "fp16"))
 PRECISIONS = (("cpu", "fp32"), ("cpu", "int8"), ("cpu", "fp16"), ("gpu", "fp32"), ("gpu", "fp16"))
+# Of a file's quantised activations: what was given more of them lost too much with fewer.
+_MOST_BITS = 8
 # Names that a note lists.
 _NAMED = 3
 # What becomes of a file's quantised activations, by the precision that a model is compiled in.
@@ -44,7 +46,8 @@ _QUANTISED_NOTES: Mapping[str, str] = MappingProxyType(
     {
         "fp32": "the file quantises its activations, which are fp32 here; its weights keep the values it gives them",
         "fp16": "the file quantises its activations, which are fp16 here, as are its weights",
-        "int8": "the file quantises its activations; here each token has its own scale, found while the model runs",
+        "int8": "the file quantises its activations; here each token has its own scale, found while the model runs, "
+        "and weights that are no whole numbers from -128 to 127 by a scale a column are rounded to such",
     }
 )
 
@@ -138,7 +141,7 @@ class CompiledModel:
 
     def _notes(self) -> Iterator[str]:
         """What is computed otherwise than in the source, and what the source keeps from being so."""
-        if self._graph.quantised:
+        if self._graph.quantised_bits:
             yield _QUANTISED_NOTES[self.precision]
         left = [fused.operators[0].name for fused in self.plan.blocks if left_in_fp32(self.plan, fused)]
         if left and self.precision == "int8":
@@ -291,12 +294,12 @@ def compile_model(
 
 def own_precision(source: Path | str, seq_len: int, unit: str, rename: Mapping[str, str] | None = None) -> str:
     """In which precision a model is compiled where nobody says: ``int8`` on a processor where its file quantises its
-    activations, ``fp32`` otherwise; errors as :func:`compile_model` for the model."""
+    activations to 8 bits at most, ``fp32`` otherwise; errors as :func:`compile_model` for the model."""
     return _own_precision(Source(_path(source), seq_len, rename), unit)
 
 
 def _own_precision(source: Source, unit: str) -> str:
-    return "int8" if unit == "cpu" and source.graph().quantised else "fp32"
+    return "int8" if unit == "cpu" and 0 < source.graph().quantised_bits <= _MOST_BITS else "fp32"
 
 
 def _gpu_for(plan: Plan, tune: bool) -> Machine:

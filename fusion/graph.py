@@ -68,8 +68,9 @@ class Graph:
     model's, where they are known: two of its outputs may be one tensor in two shapes, and whole numbers are fp32 here.
     ``renamed_inputs`` are (the source's name, ours) of inputs that it calls otherwise, ``unread_inputs`` those of its
     inputs that nothing reads and that are none of ours. ``labels`` are the names of its logits, where it has any.
-    ``quantised``: the source quantises its activations, which the graph does not; ``fp32_products`` are then the names
-    of the products with weights whose weights it left in fp32."""
+    ``quantised_bits``: to how many bits at most the source quantises its activations, which the graph does not, 0 where
+    it does not either; ``fp32_products`` are the names of the products with weights whose weights such a source left in
+    fp32."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -83,7 +84,7 @@ class Graph:
     output_names: tuple[str, ...] = ()
     output_dtypes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    quantised: bool = False
+    quantised_bits: int = 0
     fp32_products: tuple[str, ...] = ()
 
     @cached_property

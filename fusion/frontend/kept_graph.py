@@ -28,7 +28,7 @@ def write_graph(graph: Graph, file: Path) -> None:
         "renamed_inputs": graph.renamed_inputs,
         "unread_inputs": graph.unread_inputs,
         "labels": graph.labels,
-        "quantised": graph.quantised,
+        "quantised_bits": graph.quantised_bits,
         "fp32_products": graph.fp32_products,
     }
     with replacing(file) as partial:
@@ -57,8 +57,8 @@ def read_graph(file: Path) -> Graph | None:
         renamed = tuple((name, ours) for name, ours in document["renamed_inputs"])
         unread, count = tuple(document["unread_inputs"]), int(document["source_operators"])
         names, dtypes = tuple(document["output_names"]), tuple(document["output_dtypes"])
-        labels, quantised = tuple(document["labels"]), bool(document["quantised"])
-        given = (shapes, renamed, unread, names, dtypes, labels, quantised, tuple(document["fp32_products"]))
+        labels, bits = tuple(document["labels"]), int(document["quantised_bits"])
+        given = (shapes, renamed, unread, names, dtypes, labels, bits, tuple(document["fp32_products"]))
         graph = Graph(inputs, outputs, operators, types, constants, count, *given)
         return check(graph, canonical=True)
     except (ValueError, TypeError, KeyError, AttributeError, ModelError):

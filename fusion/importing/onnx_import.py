@@ -61,7 +61,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
 
     Inputs are int64 in the graph, whatever the file says; the mask has become ``key_bias`` and ``key_keep``
     operators, functions of the ids ``position_ids``. Of a file with quantised activations the graph is in fp32, with
-    the file's weights, and says so (``quantised``), and which of its products the file left in fp32.
+    the file's weights, and says so (``quantised_bits``), and which of its products the file left in fp32.
 
     Raises:
         DataFileError: the file cannot be read as ONNX, or its metadata do not name its labels as they should.
@@ -74,7 +74,7 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
         model = load_onnx(Path(path))
         names = name_inputs(model, rename)
         source_operators = sum(node.op_type != "Constant" for node in model.graph.node)
-        quantised = without_quantisation(model)
+        quantised_bits = without_quantisation(model)
         importer = _Importer(model, seq_len)
         for node in model.graph.node:
             importer.add(node)
@@ -98,8 +98,8 @@ def import_onnx(path: Path | str, seq_len: int, rename: Mapping[str, str] = Mapp
         renamed_inputs=names.renamed,
         unread_inputs=names.unread,
         labels=labels,
-        quantised=quantised,
-        fp32_products=tuple(name for name, whole in importer.products.items() if quantised and not whole),
+        quantised_bits=quantised_bits,
+        fp32_products=tuple(name for name, whole in importer.products.items() if quantised_bits and not whole),
     )
 
 

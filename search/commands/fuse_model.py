@@ -54,7 +54,7 @@ Examples:
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     help="Of matrices and of what they multiply: int8 on a CPU, fp16 on a GPU or an Armv8.2 CPU; all else stays fp32.  "
-    "[default: int8 of an ONNX file with quantised activations on a CPU, fp32 of others]",
+    "[default: int8 of an ONNX file with activations of 8 bits on a CPU, fp32 of others]",
 )
 @click.option("--tune", is_flag=True, help="Time up to 12 tiles a product, with --unit gpu; kept for the next time.")
 @click.option("--seq-len", type=click.IntRange(min=1), default=128, show_default=True, help="Sequence length, tokens.")

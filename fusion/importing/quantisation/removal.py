@@ -30,8 +30,9 @@ _PAIR = ("QuantizeLinear", "DequantizeLinear")
 _WITHIN = "DynamicQuantizeMatMul"
 
 
-def without_quantisation(model: onnx.ModelProto) -> bool:
-    """Takes the quantisation of activations out of a model, in place; whether it had any.
+def without_quantisation(model: onnx.ModelProto) -> int:
+    """Takes the quantisation of activations out of a model, in place; to how many bits it was at most, 0 where there
+    was none.
 
     Raises:
         ModelError: scales or zero points are not what they should be, or an operand is missing.
@@ -39,7 +40,7 @@ def without_quantisation(model: onnx.ModelProto) -> bool:
     """
     kinds = {node.op_type for node in model.graph.node if node.domain in _DOMAINS}
     if kinds.isdisjoint((*INTEGER, *QUANTISED)):
-        return False
+        return 0
     opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
     removal = _Removal(model.graph)
     for node in model.graph.node:
@@ -50,7 +51,7 @@ def without_quantisation(model: onnx.ModelProto) -> bool:
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
     model.graph.node.extend(copies)
-    return removal.numbers.taken_out or _WITHIN in kinds
+    return max(removal.numbers.bits, 8 * (_WITHIN in kinds))
 
 
 class _Removal:

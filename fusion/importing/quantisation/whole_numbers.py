@@ -29,24 +29,26 @@ _NARROW = ("int8", "uint8", "int16", "uint16")
 
 @dataclass(frozen=True)
 class Root:
-    """Where whole numbers come from: the fp32 tensor that was quantised, and by which scale and zero point."""
+    """Where whole numbers come from: the fp32 tensor that was quantised, by which scale and zero point, and to how many
+    bits."""
 
     real: str
     scale: str
     zero: str
+    bits: int = 8
 
 
 @dataclass
 class WholeNumbers:
     """The nodes of a file as they are gone through, and what its whole numbers stand for.
 
-    Nodes that are replaced stay, and are read by nothing in the end. ``taken_out``: whether a quantised activation has
-    become its fp32 tensor.
+    Nodes that are replaced stay, and are read by nothing in the end. ``bits``: the most that a quantised activation had
+    which has become its fp32 tensor, 0 where none has.
     """
 
     graph: onnx.GraphProto
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    taken_out: bool = False
+    bits: int = 0
 
     def __post_init__(self) -> None:
         self.known = KnownTensors(self.graph)
@@ -79,7 +81,9 @@ class WholeNumbers:
         """
         problem = self.check_single(scale, zero)
         if not problem:
-            self.add_root(node.output[0], Root(self._above_zero(node, name, scale, zero), scale, zero))
+            point = self._zero_point(node, zero)
+            real = self._above_zero(node, name, scale, point)
+            self.add_root(node.output[0], Root(real, scale, zero, 8 * point.itemsize))
         return problem
 
     def add_root(self, name: str, root: Root) -> None:
@@ -149,17 +153,21 @@ class WholeNumbers:
             return False
         return np.array_equal(first.ravel(), second.ravel())
 
-    def _above_zero(self, node: onnx.NodeProto, name: str, scale: str, zero: str) -> str:
+    def _zero_point(self, node: onnx.NodeProto, zero: str) -> np.ndarray:
+        """The number that stands for zero, of the type of the whole numbers."""
+        point = self.known.value(zero) if zero else None
+        if point is not None:
+            return point
+        given = next((entry.i for entry in node.attribute if entry.name == "output_dtype"), 0)
+        return np.zeros((), number_type(given))
+
+    def _above_zero(self, node: onnx.NodeProto, name: str, scale: str, point: np.ndarray) -> str:
         """What is quantised, without its negative numbers where the range has none: tools take a ReLU out there.
 
         Numbers that would be rounded to zero are no such.
         """
         step = self.known.value(scale)
         assert step is not None
-        point = self.known.value(zero) if zero else None
-        if point is None:
-            given = next((entry.i for entry in node.attribute if entry.name == "output_dtype"), 0)
-            point = np.zeros((), number_type(given))
         least = -float(step.reshape(())) / 2
         if int(point.reshape(())) > np.iinfo(point.dtype).min or self.known.bounds(name)[0] >= least:
             return name
@@ -183,7 +191,7 @@ class WholeNumbers:
         if root is not None:
             if not (self.same(root.scale, scale) and self.same(root.zero, zero)):
                 return "", "its scale and zero point are not those by which the numbers were made"
-            self.taken_out |= not self.known.is_constant(root.real)
+            self.bits = self.bits if self.known.is_constant(root.real) else max(self.bits, root.bits)
             return root.real, ""
         if self.known.is_constant(name):
             return self._real_constant(node, name, scale, zero)

@@ -78,7 +78,7 @@ def check(source: Path, quantised: Path, tool: Path | None = None) -> Graph:
     Against the file before: a weight is moved by half of one of 127 steps, or of 63 with the range reduced.
     """
     graph = read(quantised)
-    assert graph.quantised
+    assert graph.quantised_bits == 8
     ours = [evaluate(graph, inputs)[0] for inputs in INPUTS]
     before = [outputs(source, inputs) for inputs in INPUTS]
     largest = max(float(np.abs(one).max()) for one in before)
@@ -149,7 +149,7 @@ def test_quantised_attention_and_embeddings_of_onnx_runtime_compile(
     ours = [evaluate(graph, inputs)[0] for inputs in INPUTS]
     theirs, before = ([outputs(file, inputs) for inputs in INPUTS] for file in (path, bert))
     largest = max(float(np.abs(one).max()) for one in before)
-    assert graph.quantised and anchors(graph) == anchors(read(source)) and graph.fp32_products == ()
+    assert graph.quantised_bits == 8 and anchors(graph) == anchors(read(source)) and graph.fp32_products == ()
     assert difference(ours, theirs) < roundings(path) / 510 * largest
     assert difference(ours, before) < 12 / 126 * largest
 
@@ -193,6 +193,35 @@ def test_a_compiled_file_says_that_its_activations_were_quantised(bert: Path, tm
     theirs = [outputs(path, inputs) for inputs in INPUTS]
     largest = max(float(np.abs(one).max()) for one in theirs)
     assert difference([narrow.run(inputs)[0] for inputs in INPUTS], theirs) < 2 * roundings(path) / 510 * largest
+
+
+@pytest.mark.parametrize("form", ["with zero points", "without zero points"])
+def test_activations_of_sixteen_bits_do_not_become_eight_unasked(form: str, bert: Path, tmp_path: Path) -> None:
+    options = {"UseQDQContribOps": True, "ActivationSymmetric": True}
+    path = static(bert, tmp_path / "static.onnx", "QDQ", "QInt16", extra_options=options)
+    if form == "without zero points":
+        path = with_output_types(path, tmp_path / "typed.onnx")
+    for _ in range(2):  # imported, and as it was kept
+        model = compile_model(path, seq_len=SEQ_LEN, threads=1)
+        assert model.precision == "fp32" and "which are fp32 here" in model.summary.notes[0]
+    assert read(path).quantised_bits == 16
+    assert compile_model(path, seq_len=SEQ_LEN, threads=1, precision="int8").precision == "int8"
+
+
+def with_output_types(source: Path, path: Path) -> Path:
+    """The file, whose whole numbers of 16 bits have their type from an attribute instead of a zero point."""
+    model = onnx.load(str(source))
+    zeros = {one.name for one in model.graph.initializer if one.data_type == TensorProto.INT16 and not one.dims}
+    for node in model.graph.node:
+        node.domain = "" if node.domain == "com.microsoft" else node.domain
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[-1] in zeros:
+            del node.input[2]
+            if node.op_type == "QuantizeLinear":
+                node.attribute.append(helper.make_attribute("output_dtype", TensorProto.INT16))
+    for entry in model.opset_import:
+        entry.version = 21 if entry.domain == "" else entry.version
+    onnx.save(model, str(path))
+    return path
 
 
 def in_precision(model: CompiledModel, precision: str) -> list[str]:
@@ -251,7 +280,7 @@ def test_products_without_names_are_told_apart(bert: Path, tmp_path: Path) -> No
 
 def test_weights_alone_do_not_make_a_file_quantised(bert: Path, tmp_path: Path) -> None:
     graph = read(dynamic(bert, tmp_path / "tables.onnx", op_types_to_quantize=["Gather"]))
-    assert not graph.quantised
+    assert graph.quantised_bits == 0
 
 
 def test_inputs_with_other_names_are_known_by_quantised_tables(bert: Path, tmp_path: Path) -> None:
