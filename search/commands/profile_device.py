@@ -149,7 +149,7 @@ def main(
             )
     finally:
         opened.close()
-    show(opened, threads, outcome, as_json)
+    show(opened, threads, outcome, precisions, as_json)
     ignored = [name for name in given_options() if name in _OF_MEASURING] if outcome.reused else []
     if ignored:
         told = f"warning: an earlier profile was reused, without {', '.join(ignored)}; --again measures anew with them"
@@ -236,14 +236,14 @@ def open_or_advise(
         raise DeviceError(f"{error} (or take its analytic model: --simulated)") from error
 
 
-def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
+def show(device: Device, threads: int, outcome: Profile, precisions: Sequence[str], as_json: bool) -> None:
     """The outcome as a table for people, and as JSON where that is asked for."""
     from rich.table import Table
 
     predictor, quality, description = outcome.predictor, outcome.quality, device.describe()
     statistic = predictor.statistic
     table = Table(title=f"Latency predictor of {device.spec.title}", show_header=False)
-    for name, value in _rows(device, threads, outcome):
+    for name, value in _rows(device, threads, outcome, precisions):
         table.add_row(name, value)
     console().print(table)
     if outcome.page.exists():
@@ -258,6 +258,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
                 "processor": description.processor,
                 "unit": device.unit,
                 "threads": threads,
+                "precisions": list(precisions),
                 "provenance": predictor.provenance,
                 "compiler": predictor.origin.compiler,
                 "measured_blocks": predictor.measured_blocks,
@@ -286,7 +287,7 @@ def show(device: Device, threads: int, outcome: Profile, as_json: bool) -> None:
         )
 
 
-def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str, str]]:
+def _rows(device: Device, threads: int, outcome: Profile, precisions: Sequence[str]) -> Sequence[tuple[str, str]]:
     from data.measurement import runs_on
     from profiling.simulated import simulated_note
 
@@ -301,6 +302,7 @@ def _rows(device: Device, threads: int, outcome: Profile) -> Sequence[tuple[str,
     return (
         ("device", f"{device.describe().processor}, {runs_on(device.unit, threads)}{marked}"),
         *counted,
+        ("products in", " and ".join(precisions)),
         ("fingerprint", device.describe().fingerprint),
         ("distinct blocks measured", f"{predictor.measured_blocks}{marked}, inside of whole models"),
         ("visits", visits),

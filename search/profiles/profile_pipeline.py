@@ -173,7 +173,7 @@ def profile(
         _save(predictor, directory)
         limited = device.spec.temperature_limit_c is not None and device.provenance == "measured"
         quality = session_quality(rows, limited)
-        write_profile_page(directory, device, predictor, rows, quality)
+        write_profile_page(directory, device, predictor, rows, quality, precisions)
     report(ProgressEvent("train predictor", 1, 1, str(predictor.errors)))
     if quality.notice:
         report(ProgressEvent("train predictor", 1, 1, f"warning: {quality.notice}"))

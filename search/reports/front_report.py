@@ -105,6 +105,7 @@ def render_front(outcomes: Sequence[BudgetOutcome], document: dict[str, Any]) ->
         "findings": findings(document),
         "also": on_each(results[0].options.also),
         "pending": where_pending(*results),
+        "precisions": " or ".join(dict.fromkeys(entry["result"]["winner"]["precision"] for entry in found)),
         "provenances": [_provenance(results, place) for place in range(len(results[0].devices))],
     }
     first = found[0]["result"]

@@ -82,7 +82,7 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
         (
             "latency",
             f"{timing['median_ms']:.2f} ms median of {timing['n']} runs, 90th percentile {timing['p90_ms']:.2f} ms "
-            f"(**{timing['provenance']}**; batch 1, {result.options.seq_len} tokens, fp32); "
+            f"(**{timing['provenance']}**; batch 1, {result.options.seq_len} tokens, {winner['precision']}); "
             f"predicted{source_mark(result)} {winner['latency']['predicted_ms']:.2f} ms, 90% interval {low:.2f} to "
             f"{high:.2f}",
         ),
@@ -94,7 +94,7 @@ def _facts(result: SearchResult, winner: dict[str, Any], timing: dict[str, Any])
             "data",
             f"{task.train_examples} training, {task.held_out_examples} held-out, {task.dev_examples} dev examples",
         ),
-        ("size", f"{winner['weight_bytes'] / 1e6:.1f} MB of fp32 weights"),
+        ("size", f"{winner['weight_bytes'] / 1e6:.1f} MB of weights, those of products in {winner['precision']}"),
     ]
     if winner["dev"]:
         dev = winner["dev"]

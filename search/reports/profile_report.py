@@ -14,6 +14,7 @@ from search.reports.pages import render_page
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from data.architecture import Precision
     from data.measurement import Measurement
     from profiling import Device
     from profiling.quality import SessionQuality
@@ -29,8 +30,9 @@ def write_profile_page(
     predictor: DevicePredictor,
     rows: Sequence[Measurement],
     quality: SessionQuality,
+    precisions: Sequence[Precision],
 ) -> Path:
-    """Write ``report.html`` beside the predictor and return its path.
+    """Write ``report.html`` beside the predictor and return its path; ``precisions`` are those of the models' products.
 
     Raises:
         StoreError: the page cannot be written.
@@ -38,7 +40,7 @@ def write_profile_page(
     path = folder / PAGE
     partial = path.with_name(f"{PAGE}.partial")
     try:
-        partial.write_text(render_profile(device, predictor, rows, quality), encoding="utf-8")
+        partial.write_text(render_profile(device, predictor, rows, quality, precisions), encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"the report cannot be written to {path}: {error.strerror}") from error
@@ -46,7 +48,11 @@ def write_profile_page(
 
 
 def render_profile(
-    device: Device, predictor: DevicePredictor, rows: Sequence[Measurement], quality: SessionQuality
+    device: Device,
+    predictor: DevicePredictor,
+    rows: Sequence[Measurement],
+    quality: SessionQuality,
+    precisions: Sequence[Precision],
 ) -> str:
     """The page as text; everything that was not measured is marked with where it comes from."""
     held_out = [
@@ -58,6 +64,7 @@ def render_profile(
         device=device.spec,
         description=device.describe(),
         runs_on=runs_on(device.unit, predictor.origin.threads),
+        precisions=" and ".join(precisions),
         predictor=predictor,
         statistic=predictor.statistic,
         interval=predictor.relative_interval(),

@@ -19,7 +19,8 @@
     dev                             of teacher and finalists: score, scores and standard_error on dev, which was read
                                     once, when the winner was chosen
     teacher                         name, architecture, scores as above, compiles (whether it is a candidate itself),
-                                    fits (size and budget), timing (as below, before any training; null)
+                                    fits (size and budget), timing (as below, before any training; null) and the
+                                    precision of its products there
     predictor                       source (fused, unfused, flops); provenance; n, mape, within_10, spearman (of 1) on
                                     held-out whole models, held_out[]: name, latency_ms, predicted_ms; sources: of each
     space                           candidates, feasible (worth timing), fastest (as predicted, of all candidates),
@@ -43,9 +44,10 @@
     finalists[]                     trial (null: the teacher itself), name, latency (as above), scores as above, dev,
                                     max_logit_difference, meets_budget, blocks, screening (before any training) and
                                     timing: {median_ms, min_ms, p90_ms, n, samples_ms, visits_ms, provenance, ...}
-    winner                          the finalist that won, with its weight_bytes (fp32), memory_bytes (held while it
-                                    runs: packed weights, activations, scratch), share_of_budget (fraction of 1, the
-                                    largest of all devices'), and
+    winner                          the finalist that won, with its precision (of products with weights), weight_bytes
+                                    (of these in it, of others in fp32), memory_bytes (held while it runs: packed
+                                    weights, activations, scratch), share_of_budget (fraction of 1, the largest of all
+                                    devices'), and
                                     faster_equals: trials of faster finalists within a standard error of its score
     confirmation                    status (confirmed | pending), command that completes it where it is pending
     files                           what was written, relative to --out
@@ -87,6 +89,7 @@ def result_document(result: SearchResult, out: Path) -> dict[str, Any]:
     """The content of ``result.json`` of the search in ``out``."""
     finalists = {finalist.trial: _finalist(result, finalist) for finalist in result.finalists}
     winner = finalists[result.winner] | {
+        "precision": result.winning_candidate.architecture.precision,
         "weight_bytes": model_bytes(result.winning_candidate.architecture),
         "memory_bytes": held_bytes(result.winning_candidate, result.device),
         "share_of_budget": result.share_of_budget,
@@ -190,6 +193,7 @@ def _teacher(result: SearchResult) -> dict[str, Any]:
         "provenance": "measured",
         "compiles": admission is not None,
         "fits": admission is not None and admission.admitted,
+        "precision": admission.candidate.architecture.precision if admission else None,
         "timing": timing_document(admission.timing) if admission else None,
     }
 
@@ -311,4 +315,5 @@ def _cells(admission: Admission, scores: tuple[str, str], timing: Timing) -> tup
 
 
 def _sizes(architecture: Any) -> str:
-    return f"{architecture.layers} × {architecture.hidden}, {architecture.heads}, {architecture.intermediate}"
+    sizes = f"{architecture.layers} × {architecture.hidden}, {architecture.heads}, {architecture.intermediate}"
+    return sizes if architecture.precision == "fp32" else f"{sizes}, {architecture.precision}"

@@ -74,7 +74,7 @@ def profile_page(rename: Rename) -> str:
     description = SimpleNamespace(processor=rename("Exynos 990"), fingerprint=rename("0123456789abcdef"))
     device: Any = SimpleNamespace(spec=spec, unit="cpu", describe=lambda: description)
     quality = SessionQuality(predictor.statistic, 8, 6, 20.0, 0.2, {rename("clock fell"): 0.3})
-    return render_profile(device, predictor, [], quality)
+    return render_profile(device, predictor, [], quality, ("fp32", "int8"))
 
 
 def study_page(rename: Rename) -> str:

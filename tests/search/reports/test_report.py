@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from search.reports.front_report import front_document, render_front
 from search.reports.model_card import model_card
 from search.reports.report import pareto_front, render_report
 from search.reports.summary import final_table, result_document, resume_command
-from search.result import SearchResult
+from search.result import BudgetOutcome, SearchResult
 from tests.search.doubles import World, search_in
 
 
@@ -150,6 +151,22 @@ def test_the_table_shows_winner_teacher_and_majority(result: SearchResult) -> No
     text = shown(result)
     for part in ("winner", "scaled teacher", "teacher", "majority", "0.900", "0.500", "yes", "% of the budget"):
         assert part in text
+
+
+def test_what_int8_models_reach_is_never_said_to_be_fp32s(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = search_in(out, World(tmp_path / "log.txt"), precision="int8")
+    document = result_document(result, out)
+    assert document["winner"]["precision"] == document["teacher"]["precision"] == "int8"
+    outcome = BudgetOutcome(result.options.budget_ms, "out", result)
+    front = render_front([outcome], front_document([outcome], tmp_path))
+    for page in (render_report(result, document), front):
+        told = " ".join(html.unescape(page).split())
+        assert f"sequence length {result.options.seq_len}, int8" in told and "fp32, " not in told
+    card = (out / "best" / "README.md").read_text()
+    assert f"{result.options.seq_len} tokens, int8" in card and "fp32" not in card
+    rows = [line for line in shown(result).splitlines() if " × " in line and "heads" not in line]
+    assert rows and all(", int8" in row for row in rows)
 
 
 @pytest.mark.parametrize("width", [80, 120])
