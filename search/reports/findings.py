@@ -25,9 +25,12 @@ def findings(document: Document) -> list[str]:
 def _teacher_told(first: Document) -> str:
     teacher, measure = first["teacher"], first["task"]["measures"][1]
     sizes, timing = teacher["architecture"], teacher["timing"]
+    narrow = timing and teacher["precision"] != "fp32"
     takes = f"takes {_latencies_told(first, [timing])}" if timing else "is not compiled"
+    takes += f" in {teacher['precision']}" if narrow else ""
+    reaches = f"{'in fp32 ' if narrow else ''}reaches {_score_told(teacher['dev'])}"
     return (
-        f"The teacher, {sizes['layers']}x{sizes['hidden']}, {takes} and reaches {_score_told(teacher['dev'])} on dev "
+        f"The teacher, {sizes['layers']}x{sizes['hidden']}, {takes} and {reaches} on dev "
         f"({measure}, ± one standard error)."
     )
 

@@ -163,6 +163,8 @@ def test_what_int8_models_reach_is_never_said_to_be_fp32s(tmp_path: Path) -> Non
     for page in (render_report(result, document), front):
         told = " ".join(html.unescape(page).split())
         assert f"sequence length {result.options.seq_len}, int8" in told and "fp32, " not in told
+    # The teacher is timed as its students are, and scored on dev as it is.
+    assert re.search(r"The teacher, \S+, takes [0-9.]+ ms measured in int8 and in fp32 reaches", html.unescape(front))
     card = (out / "best" / "README.md").read_text()
     assert f"{result.options.seq_len} tokens, int8" in card and "fp32" not in card
     rows = [line for line in shown(result).splitlines() if " × " in line and "heads" not in line]
