@@ -11,7 +11,21 @@ ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 COMMANDS = ("profile-device", "search", "portability-study", "fuse-model")
 
+# The folder of what the C compiler makes in this run of the tests; conftest.py sets it.
+COMPILED_VARIABLE = "POCKETBERT_TESTS_COMPILED"
+
 Completed = subprocess.CompletedProcess[str]
+
+
+def new_home(folder: Path) -> Path:
+    """A state home, empty but for what this run of the tests compiled: the same code is compiled once for all tests.
+
+    Tests of the compiler's cache itself have homes of their own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "compiled").is_symlink():
+        (folder / "compiled").symlink_to(os.environ[COMPILED_VARIABLE], target_is_directory=True)
+    return folder
 
 
 def command_line(name: str) -> list[str]:

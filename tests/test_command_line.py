@@ -121,7 +121,6 @@ def test_a_missing_data_folder_is_named(run_command: RunCommand) -> None:
     "command", [("profile-device", "--device", "host"), ("search", "--device", "host", "--budget", "8ms")]
 )
 def test_a_damaged_store_is_named(command: tuple[str, ...], home: Path, run_command: RunCommand) -> None:
-    home.mkdir()
     (home / "measurements.sqlite").write_bytes(b"This is no database. " * 500)
     assert_one_error_line(run_command(*command), 1, "measurements.sqlite")
 

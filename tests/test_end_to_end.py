@@ -20,7 +20,7 @@ import pytest
 
 from data.store import MeasurementStore
 from tests.small_world import write_reviews, write_teacher
-from tests.support import Completed, assert_one_error_line, command_line, environment, run_in
+from tests.support import Completed, assert_one_error_line, command_line, environment, new_home, run_in
 
 # Generous limits: on a busy machine all of this takes several times as long as alone.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
@@ -102,6 +102,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     write_reviews(folder / "glue")
     write_teacher(folder / "teacher")
+    new_home(folder / "home")
     return World(folder)
 
 

@@ -12,12 +12,13 @@ from tests.profiling.adb_double import descriptions
 from tests.profiling.adb_double.descriptions import Description
 from tests.profiling.adb_double.phone import PhoneDouble
 from tests.profiling.adb_double.server import ADB, QEMU, AdbServer
+from tests.support import new_home
 
 
 @pytest.fixture
 def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of all state, empty, for this process and the commands that it starts."""
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    """The folder of all state, for this process and the commands that it starts."""
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path / "home")))
     return tmp_path / "home"
 
 
@@ -42,7 +43,7 @@ def adb(shared_adb: AdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """The server, with no phone attached; this process and the commands it starts use it, and a home of their own."""
     for name, value in shared_adb.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path / "home")))
     yield shared_adb
     shared_adb.forget_all()
 

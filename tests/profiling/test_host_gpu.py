@@ -18,6 +18,7 @@ from profiling.device import Device
 from profiling.items import compiler_for
 from profiling.session import measure_models
 from tests.fusion.build.drivers import make_stand_in
+from tests.support import new_home
 
 MODELS = tuple(Architecture(layers, 32, 2, 48, vocab_size=40, seq_len=8) for layers in (1, 2))
 
@@ -30,7 +31,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def gpu(stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
     monkeypatch.setenv("POCKETBERT_OPENCL", str(stand_in))
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path / "home")))
     monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
     return open_device(load_device("host"), unit="gpu")
 

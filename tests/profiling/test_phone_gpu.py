@@ -24,7 +24,7 @@ from tests.fusion.build.android import make_driver, make_sysroot
 from tests.profiling.adb_double.phone import PhoneDouble
 from tests.profiling.test_phones import Attach
 from tests.profiling.test_profiling_a_phone import small_command
-from tests.support import environment, run_in
+from tests.support import environment, new_home, run_in
 
 MODELS = [Architecture(layers, 64, 2, 96, vocab_size=50, seq_len=8) for layers in (1, 2)]
 
@@ -40,7 +40,7 @@ def android(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state home for all tests of the file, so that runners are compiled once."""
-    return tmp_path_factory.mktemp("home")
+    return new_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from data.measurement import Measurement
 from data.store import MeasurementStore
 from profiling.session import CARE
 from tests.profiling.test_phones import Attach
-from tests.support import Completed, environment, run_in
+from tests.support import Completed, environment, new_home, run_in
 
 # The command itself, on a small part of the search space and a small reference block: qemu is slow.
 SMALL_COMMAND = """
@@ -45,12 +45,12 @@ def small_command(*words: str) -> list[str]:
 
 
 def run_small(folder: Path, *words: str) -> Completed:
-    return run_in(folder, small_command(*words), environment(folder / "home"), timeout=240)
+    return run_in(folder, small_command(*words), environment(new_home(folder / "home")), timeout=240)
 
 
 def test_killed_resumed_by_two_phones_and_reused(attach: Attach, qemu: str, tmp_path: Path) -> None:
     phone = attach()
-    killed = subprocess.Popen(small_command(*FIRST), cwd=tmp_path, env=environment(tmp_path / "home"))
+    killed = subprocess.Popen(small_command(*FIRST), cwd=tmp_path, env=environment(new_home(tmp_path / "home")))
     path = tmp_path / "home" / "measurements.sqlite"
     deadline = monotonic() + 200
     while not path.exists() or len(rows_of(path)) < 6:

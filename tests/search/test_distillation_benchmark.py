@@ -12,7 +12,7 @@ import pytest
 
 from data.tasks import Example
 from tests.search.small_tasks import SEQ_LEN, make_task, write_source
-from tests.support import ROOT, environment
+from tests.support import ROOT, environment, new_home
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.benchmarks.distillation", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(new_home(home)), capture_output=True, text=True, timeout=300
+    )
 
 
 def rows(folder: Path) -> dict[str, dict[str, object]]:

@@ -27,6 +27,7 @@ from search.teachers.fine_tuning import FineTuning
 from search.teachers.teacher import prepare_teacher
 from tests.search.doubles import FakePredictor
 from tests.search.small_tasks import ANIMALS, COLOURS, SEQ_LEN, TAGS, make_task, small_architecture, write_source
+from tests.support import new_home
 
 pytestmark = pytest.mark.end_to_end
 HIDDEN = 96
@@ -48,7 +49,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state home in which blocks that tasks have in common are compiled once."""
-    return tmp_path_factory.mktemp("home")
+    return new_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.benchmarks.table1_published import PUBLISHED
 from tests.benchmarks.table1_records import ROWS
 from tests.benchmarks.table1_replays import Batch, Replay, bottleneck, half_depth, kept_layers
 from tests.search.small_tasks import SEQ_LEN, make_task, write_source
-from tests.support import ROOT, environment
+from tests.support import ROOT, environment, new_home
 
 pytestmark = pytest.mark.end_to_end
 DEEP = "28x24-h4-f32"
@@ -92,7 +92,7 @@ def scores(document: dict[str, Any]) -> list[Any]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all, so that blocks are compiled once."""
-    return tmp_path_factory.mktemp("home")
+    return new_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

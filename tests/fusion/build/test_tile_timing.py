@@ -15,6 +15,7 @@ from fusion.build.machine import host_gpu
 from fusion.build.tile_timing import MOST_TILES, timed_tiles
 from fusion.emit.opencl.family import FAMILIES, Tile
 from fusion.emit.opencl.product import tiles_of
+from tests.support import new_home
 
 PRODUCT = make_block("gemm", {"rows": 16, "inner": 8, "columns": 32}, ("bias",))
 ROWS = make_block("rowwise", {"rows": 16, "columns": 32}, ("gelu",))
@@ -23,7 +24,7 @@ ROWS = make_block("rowwise", {"rows": 16, "columns": 32}, ("gelu",))
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state home for all tests, so that the runner is compiled once; choices are made anew in each."""
-    return tmp_path_factory.mktemp("home")
+    return new_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from fusion.compare.litert import PYTHON_VARIABLE, litert_file
 from fusion.torch_threads import torch_threads
 from tests.fusion.families import Export, export_family
 from tests.fusion.models import export, tiny_checkpoint
+from tests.support import new_home
 
 SMALL = Architecture(2, 96, 3, 256, vocab_size=300, seq_len=40)
 
@@ -35,7 +36,7 @@ SMALL = Architecture(2, 96, 3, 256, vocab_size=300, seq_len=40)
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelFiles]:
     folder = tmp_path_factory.mktemp("small")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POCKETBERT_HOME", str(folder / "home"))
+        patch.setenv("POCKETBERT_HOME", str(new_home(folder / "home")))
         yield ModelFiles(export(SMALL, folder), SMALL.seq_len, folder / "checkpoint")
 
 

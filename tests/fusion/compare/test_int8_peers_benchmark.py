@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from fusion.target import host_target
-from tests.support import ROOT, Completed, assert_one_error_line, environment, run_in
+from tests.support import ROOT, Completed, assert_one_error_line, environment, new_home, run_in
 
 
 def run_benchmark(folder: Path, *options: str) -> Completed:
     argv = [sys.executable, "-m", "tests.benchmarks.int8_peers", "--out", str(folder / "out"), "--seq-len", "16"]
-    return run_in(ROOT, [*argv, *options], environment(folder / "home"), timeout=240)
+    return run_in(ROOT, [*argv, *options], environment(new_home(folder / "home")), timeout=240)
 
 
 def test_the_benchmark_times_all_kinds_and_keeps_its_figures(tmp_path: Path) -> None:

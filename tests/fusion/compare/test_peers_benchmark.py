@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.tables import conclusions
-from tests.support import ROOT, Completed, assert_one_error_line, environment, run_in
+from tests.support import ROOT, Completed, assert_one_error_line, environment, new_home, run_in
 
 
 def run_benchmark(folder: Path, *options: str) -> Completed:
     argv = [sys.executable, "-m", "tests.benchmarks.peers", "--out", str(folder / "out"), "--seq-len", "16", *options]
-    return run_in(ROOT, argv, environment(folder / "home"), timeout=240)
+    return run_in(ROOT, argv, environment(new_home(folder / "home")), timeout=240)
 
 
 def test_the_benchmark_prints_keeps_and_reuses_its_figures(tmp_path: Path) -> None:

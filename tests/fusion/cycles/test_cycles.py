@@ -24,6 +24,7 @@ from fusion.planning.architecture_plan import plan_architecture
 from fusion.target import target_named
 from profiling.processor_latency import block_seconds
 from profiling.sampling import SamplingRange, sample_architectures
+from tests.support import new_home
 
 NEEDS_MCA = pytest.mark.skipif(find_mca() is None, reason="llvm-mca 19 is not installed")
 # Multiply-adds a cycle, vectors: two on an A76, one on an A55, in fp32, half and sums of four bytes alike.
@@ -181,7 +182,7 @@ def test_trips_are_those_of_the_product(name: str, sizes: tuple[int, int, int]) 
 @NEEDS_MCA
 @pytest.mark.parametrize("name", COUNTED)
 def test_the_stored_counts_are_what_is_counted_now(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path)))
     wanted = r"^tile (8x3|6x2)$|^rows (gelu|int8)$|^int8 (3x3|10x2|8x3)$|^half 8x4 more$"
     loops = counted_loops(target_named(name), wanted)
     for core in COUNTED[name]:

@@ -27,6 +27,7 @@ from fusion.rewriting.rewrite import simplify
 from fusion.target import host_target, target_named
 from profiling.sampling import SamplingRange, sample_architectures
 from tests.fusion.interpreter import evaluate
+from tests.support import new_home
 
 ROWS, WIDTH = 6, 8
 UNARY = ("gelu", "relu", "tanh", "bias", "no_norm", "layer_norm", "matmul", "add_rows")
@@ -176,7 +177,7 @@ def test_the_interpreter_agrees_with_compiled_code(tmp_path: Path) -> None:
 
 
 def test_a_measured_cost_times_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path))
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path)))
     cost = MeasuredCost(threads=1)
     plan = plan_graph(simplify(architecture_graph(Architecture(1, 32, 2, 64, vocab_size=50, seq_len=16))), cost=cost)
     timed = {block.anchor for block in cost.known_ms}

@@ -23,6 +23,7 @@ from search.students.student import cut_student, save_untrained
 from search.teachers.families import with_head
 from search.teachers.source import load_teacher
 from tests.search.teachers.pretrained import FAMILIES, PAIRS, save_pretrained
+from tests.support import new_home
 
 EXAMPLES = tuple(Example(first, second, 0.0) for first, second in PAIRS for _ in range(30))
 
@@ -87,7 +88,7 @@ def test_a_student_is_an_ordinary_bert_with_the_teachers_tokenizer(name: str, tm
 def test_an_untrained_student_compiles_as_its_bare_architecture(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("POCKETBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("POCKETBERT_HOME", str(new_home(tmp_path / "home")))
     settings = {"intermediate_size": 128} if name != "distilbert" else {"hidden_dim": 128}
     width = {"dim": 64} if name == "distilbert" else {"hidden_size": 64}
     save_pretrained(name, tmp_path / "source", **settings, **width)
