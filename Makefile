@@ -13,8 +13,8 @@ MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The host keeps two processes busy without starving the small compiled kernels under test.
-TEST_PROCESSES ?= 2
+# One more than two processors: tests wait for disks, clusters and simulated phones a good part of their time.
+TEST_PROCESSES ?= 3
 BUDGET ?= 8ms,0.5ms
 DATA ?=
 TABLE1_OPTIONS ?=

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test.sh BIN PROCESSES   runs the tests: first, alone, those that measure time, then those that may share the machine,
-# files of whole searches, which take longest, before all others.
+# files that take longest before all others (tests/conftest.py).
 # Both parts always run; the status is that of the first part that failed.
 set -euo pipefail
 
@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 # Many tests start processes; where bytecode is not kept, most of their time goes into compiling PyTorch's source.
 unset PYTHONDONTWRITEBYTECODE
 status=0
-"$bin/python" -m pytest -q -m timing || status=$?
-# As many processes as processors: were each to use all of them, their threads would spin for one another.
+# Only the files that have any: to load all others takes longer than these tests.
+mapfile -t timed < <(grep -rl --include='test_*.py' 'pytest\.mark\.timing' tests)
+"$bin/python" -m pytest -q -m timing "${timed[@]}" || status=$?
+# One thread a process: were each to use all processors, their threads would spin for one another.
 OMP_NUM_THREADS=1 "$bin/python" -m pytest -q -m 'not timing' -n "$processes" --dist loadfile --no-loadscope-reorder || status=$?
 exit "$status"

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -204,24 +204,40 @@ def test_closing_leaves_nothing(exported: Exported, lines: Path, names: Path, tm
     assert "All heap blocks were freed" in done.stderr and "ERROR SUMMARY: 0 errors" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of compiled classes of an app whose NativeModel.java is given; once for all models, if it is one."""
+
+    @cache
+    def compiled(native_model: str) -> Path:
+        folder = tmp_path_factory.mktemp("java")
+        main = (NATIVE / "Main.java").read_text(encoding="utf-8").replace("NAME", NAME)
+        sources = {"NativeModel.java": native_model, "Main.java": main}
+        for name, text in sources.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        words = [
+            "javac",
+            "-Xlint:all",
+            "-Werror",
+            "-d",
+            str(folder / "classes"),
+            *(str(folder / name) for name in sources),
+        ]
+        subprocess.run(words, check=True, timeout=120)
+        return folder / "classes"
+
+    return compiled
+
+
 @needs_java
 @needs_gcc
 def test_a_java_machine_is_answered_as_by_transformers(
-    exported: Exported, lines: Path, names: Path, tmp_path: Path
+    exported: Exported, lines: Path, names: Path, classes: Callable[[str], Path]
 ) -> None:
-    package = tmp_path / "java" / "pocketbert" / NAME
-    package.mkdir(parents=True)
-    shutil.copy(exported.app / "java" / "pocketbert" / NAME / "NativeModel.java", package)
-    main = (NATIVE / "Main.java").read_text(encoding="utf-8").replace("NAME", NAME)
-    (package / "Main.java").write_text(main, encoding="utf-8")
-    classes = tmp_path / "classes"
-    subprocess.run(
-        ["javac", "-Xlint:all", "-Werror", "-d", str(classes), *map(str, sorted(package.iterdir()))],
-        check=True,
-        timeout=120,
-    )
+    native_model = exported.app / "java" / "pocketbert" / NAME / "NativeModel.java"
+    found = classes(native_model.read_text(encoding="utf-8"))
     library = exported.app / "jniLibs" / "x86_64"
-    command = ["java", "-Xcheck:jni", f"-Djava.library.path={library}", "-cp", str(classes), f"pocketbert.{NAME}.Main"]
+    command = ["java", "-Xcheck:jni", f"-Djava.library.path={library}", "-cp", str(found), f"pocketbert.{NAME}.Main"]
     command += [*exported.assets, str(lines), str(THREADS), str(exported.times)]
     assert_same(run(command, LD_LIBRARY_PATH=str(names)), exported)
 
