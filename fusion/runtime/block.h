@@ -11,11 +11,13 @@
 /* What becomes of a vector of sums at row r and column n before it is stored. */
 typedef pb_vec (*pb_finish)(const pb_operands *o, pb_vec x, long r, long n);
 
-/* Where the sums of a tile go on: the operands, and the tile's first row and column. Without a function they stay. */
+/* Where the sums of a tile go on: the operands, and the tile's first row and column. Without a function they stay.
+   `most`, where somebody asks for it, holds the largest magnitudes so far of each of the tile's rows, lane by lane. */
 typedef struct {
   pb_finish function;
   const pb_operands *operands;
   long row, column;
+  pb_ivec *most;
 } pb_end;
 
 /* c[rows x vectors*PB_LANES] (+)= a[rows x depth] * b[depth x vectors*PB_LANES], where a(r, k) lies at r * a_stride +

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ from tests.benchmarks.provenance import provenance, result_key
 PEERS = ("onnxruntime", "openvino", "litert")
 WITHOUT = "without quantising"
 _INCLUDE = '#include "int8.h"\n'
-_NOTHING = "#define pb_quantise_row(...) ((void)0)\n"
+_NOTHING = (
+    "#define pb_quantise_row(...) ((void)0)\n#define pb_round_rows(...) ((void)0)\n#define pb_most(most, x) (most)\n"
+)
+_MAGNITUDES = ", most + (r - first)}"
 
 
 @click.command(cls=Command, help=__doc__)
@@ -109,8 +113,8 @@ class WithoutQuantising(Processor):
             InputError: no block quantises rows.
         """
         made = super().sources(programs)
-        changed = [text.replace(_INCLUDE, _INCLUDE + _NOTHING) for text in made]
-        if not any("pb_quantise_row(" in text and _INCLUDE in text for text in made):
+        changed = [text.replace(_INCLUDE, _INCLUDE + _NOTHING).replace(_MAGNITUDES, "}") for text in made]
+        if not any(_INCLUDE in text and re.search("pb_(quantise_row|round_rows)[(]", text) for text in made):
             raise InputError("the model has no rows that are quantised")
         return changed
 

@@ -17,6 +17,7 @@ from data.architecture import Architecture
 from data.errors import InputError
 from fusion import Processor, compile_model, plan_architecture
 from fusion.block import NARROW_RESULT
+from fusion.emit.c import packed_matrix
 from fusion.emit.c.packing import packed_bytes
 from fusion.emit.memory import memory_bytes
 from fusion.emit.named import emitter_named
@@ -62,6 +63,24 @@ def quantised(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers and scales, row by row, by the definition."""
     most = np.abs(rows).max(axis=1).astype(np.float32)
     return np.rint(rows * (np.float32(127) / most)[:, None]).astype(np.int64), most / np.float32(127)
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("rows", [128, 131])
+def test_rows_that_one_tile_makes_are_rounded_as_others_are(
+    name: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = Architecture(2, 96, 2, 384, vocab_size=60, seq_len=rows, labels=2)
+    path, inputs, found = export(architecture, tmp_path), random_inputs(architecture, rows - 5), []
+    for rounded in (packed_matrix._are_rounded, lambda block, target: False):
+        monkeypatch.setattr(packed_matrix, "_are_rounded", rounded)
+        model = compile_model(path, seq_len=rows, threads=2, target=target_named(name), precision="int8")
+        whole = any("pb_round_rows(" in unit.source for unit in model.program.units)
+        assert whole == (not found and name != "x86_64-sse")
+        found.append(model.run(inputs))
+        model.close()
+    for together, others in zip(*found, strict=True):
+        assert np.array_equal(together, others)
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import indent
 
 from fusion.block import Block
-from fusion.emit.c.narrow import in_turn, leaves_narrow_copy, narrow_pointers, narrow_result, narrow_tile
+from fusion.emit.c.narrow import (
+    in_turn,
+    leaves_narrow_copy,
+    narrow_pointers,
+    narrow_result,
+    narrow_tile,
+    rounded_rows,
+)
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.tiling import Tiling, row_pieces
 from fusion.emit.c.unit import (
@@ -25,12 +33,14 @@ from fusion.target import Target
 
 @dataclass(frozen=True)
 class _Loops:
-    """A product, its packed matrix, and whether steps are done in registers."""
+    """A product, its packed matrix, and whether steps are done in registers; ``magnitudes``, whether tiles that are
+    whole rows know their largest magnitudes there already."""
 
     block: Block
     matrix: PackedMatrix
     target: Target
     finish: bool
+    magnitudes: bool
 
     @property
     def tiling(self) -> Tiling:
@@ -52,8 +62,9 @@ class _Loops:
 def emit_gemm(block: Block, target: Target) -> Unit:
     """``output[rows x columns] = epilogue(input[rows x inner] * weights[inner x columns])``.
 
-    A tile is one panel of columns for one block of rows. Tiles are ordered by row block, so that the thread which
-    finishes the last panel of a row block can normalise its rows while they are in cache.
+    A tile is one panel of columns for one block of rows, or all panels of a few rows, which it makes int8. Tiles are
+    ordered by row block, so that the thread which finishes the last panel of a row block can normalise its rows while
+    they are in cache.
     """
     rows, columns = block.sizes["rows"], block.sizes["columns"]
     matrix = packed_matrix(block, target)
@@ -61,8 +72,11 @@ def emit_gemm(block: Block, target: Target) -> Unit:
     panels = -(-columns // tiling.panel(target))
     row_blocks = -(-rows // tiling.row_block)
     code = epilogue_code(block, columns, target, matrix.elements)
-    loops = _Loops(block, matrix, target, bool(code.short))
+    magnitudes = tiling.whole_rows and code.short == len(code.statements)
+    loops = _Loops(block, matrix, target, bool(code.short), magnitudes)
     helpers = _finish(code) + "".join(_panel_function(loops, width) for width in _widths(columns, tiling, target))
+    if tiling.whole_rows:
+        return Unit(block, wrap(block, target, helpers, _whole_rows_body(loops, panels, code)), tiles=row_blocks)
     return Unit(
         block,
         wrap(block, target, helpers, _body(loops, panels, code)),
@@ -113,10 +127,10 @@ def _panel_function(loops: _Loops, width: int) -> str:
     narrow = block.reads_narrow_rows
     text = (
         f"static void panel_{width}(const pb_operands *o, const float *b, const long column, const int first, "
-        f"const int last) {{\n"
+        f"const int last{', pb_ivec *most' if loops.magnitudes else ''}) {{\n"
         f"{narrow_pointers(block, loops.matrix) if narrow else '  const float *a = o->inputs[0];' + chr(10)}"
         f"  float *c = o->output + column;\n"
-        f"  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
+        f"{_ahead(loops)}"
     )
     if narrow:
         return (
@@ -132,6 +146,16 @@ def _panel_function(loops: _Loops, width: int) -> str:
         text += _depth_loops(loops, width, "k", tiling.depth_block, add=True, end=False, fetch=False)
     last = str(whole * tiling.depth_block)
     return text + _depth_loops(loops, width, last, rest + 1, add=True, end=True, fetch=False) + "}\n\n"
+
+
+def _ahead(loops: _Loops) -> str:
+    """C of the cache lines that a panel's tiles fetch: a tile's, or where it is all panels, what those before leave."""
+    if not loops.tiling.whole_rows:
+        return "  const char *ahead = o->ahead;\n  long lines = o->ahead_lines;\n"
+    return (
+        f"  const long before = column / {loops.tiling.panel(loops.target)} * {loops.matrix.groups};\n"
+        f"  const char *ahead = o->ahead + 64 * before;\n  long lines = o->ahead_lines - before;\n"
+    )
 
 
 def _narrow_call(loops: _Loops, width: int) -> Callable[[int], str]:
@@ -158,6 +182,8 @@ def _rows_loops(loops: _Loops, call: Callable[[int], str], steps: int, *, end: b
     """Loops over the rows with the call of a register tile, by its height; each takes ``steps`` steps, and the first
     ones fetch a cache line ahead in each."""
     finish = "{finish, o, r, column}" if end and loops.finish else "{0}"
+    if loops.magnitudes:
+        finish = f"{{{'finish' if loops.finish else '0'}, o, r, column, most + (r - first)}}"
     text = "  {\n    int r = first;\n"
     for height, stop in _segments(loops):
         rows = f"r < last && r < {stop}" if stop < loops.rows else "r < last"
@@ -171,23 +197,45 @@ def _rows_loops(loops: _Loops, call: Callable[[int], str], steps: int, *, end: b
 
 
 def _body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
-    rows, columns, tiling, target = loops.rows, loops.columns, loops.tiling, loops.target
-    panel, stride = tiling.panel(target), row_stride(columns)
-    row_blocks = -(-rows // tiling.row_block)
-    widths = _widths(columns, tiling, target)
-    text = (
-        f"{_tile_order(loops, panels, row_blocks)}"
-        f"  const int first = {_first_row(loops, 'block')};\n"
-        f"  const int last = block < {row_blocks - 1} ? {_first_row(loops, '(block + 1)')} : {rows};\n"
-        f"  const float *b = o->weights + (long)panel * {loops.matrix.panel_elements};\n"
+    row_blocks = -(-loops.rows // loops.tiling.row_block)
+    order, one_panel = _tile_order(loops, panels, row_blocks), _one_panel(loops, panels, code)
+    return order + _row_range(loops, "block") + one_panel + _whole_rows(loops.block, panels, code)
+
+
+def _whole_rows_body(loops: _Loops, panels: int, code: EpilogueCode) -> str:
+    """As :func:`_body`, of a tile that makes whole rows and finds their largest magnitudes on the way."""
+    most_rows = loops.tiling.row_block
+    return (
+        f"{_row_range(loops, 'tile')}"
+        f"  pb_ivec most[{most_rows}] = {{{{0}}}};\n"
+        f"  for (int panel = 0; panel < {panels}; panel++) {{\n"
+        f"{indent(_one_panel(loops, panels, code), '  ')}"
+        f"  }}\n"
+        f"  {rounded_rows(loops.block, most_rows)}\n"
     )
-    calls = [f"panel_{width}(o, b, panel * {panel}, first, last);" for width in widths]
+
+
+def _row_range(loops: _Loops, block: str) -> str:
+    """C of the first row of a block of rows, and of the one behind its last."""
+    row_blocks = -(-loops.rows // loops.tiling.row_block)
+    return (
+        f"  const int first = {_first_row(loops, block)};\n"
+        f"  const int last = {block} < {row_blocks - 1} ? {_first_row(loops, f'({block} + 1)')} : {loops.rows};\n"
+    )
+
+
+def _one_panel(loops: _Loops, panels: int, code: EpilogueCode) -> str:
+    """C that makes one panel of rows ``first`` .. ``last - 1``, but for what takes whole rows."""
+    columns, tiling, target = loops.columns, loops.tiling, loops.target
+    panel = tiling.panel(target)
+    text = f"  const float *b = o->weights + (long)panel * {loops.matrix.panel_elements};\n"
+    most = ", most" if loops.magnitudes else ""
+    calls = [f"panel_{width}(o, b, panel * {panel}, first, last{most});" for width in _widths(columns, tiling, target)]
     if len(calls) == 2:
         text += f"  if (panel < {panels - 1}) {calls[0]}\n  else {calls[1]}\n"
     else:
         text += f"  {calls[0]}\n"
-    text += _elementwise(columns, panel, stride, target, code)
-    return text + _whole_rows(loops.block, panels, code)
+    return text + _elementwise(loops, code)
 
 
 def _whole_rows(block: Block, panels: int, code: EpilogueCode) -> str:
@@ -210,16 +258,19 @@ def _tile_order(loops: _Loops, panels: int, row_blocks: int) -> str:
     return f"  const int block = tile / {panels}, panel = tile % {panels};\n"
 
 
-def _elementwise(columns: int, panel: int, stride: int, target: Target, code: EpilogueCode) -> str:
+def _elementwise(loops: _Loops, code: EpilogueCode) -> str:
     """The loop over the tile that applies the longer element-wise steps; nothing when there are none."""
     statements = code.statements[code.short :]
     if not statements:
         return ""
-    width = round_up(columns, target.lanes)
+    panel, lanes = loops.tiling.panel(loops.target), loops.target.lanes
+    stride, width = row_stride(loops.columns), round_up(loops.columns, lanes)
+    if loops.tiling.whole_rows:
+        statements = (*statements, "most[r - first] = pb_most(most[r - first], x);")
     return (
         f"  const int left = panel * {panel}, right = left + {panel} < {width} ? left + {panel} : {width};\n"
         f"  for (int r = first; r < last; r++)\n"
-        f"    for (int n = left; n < right; n += {target.lanes}) {{\n"
+        f"    for (int n = left; n < right; n += {lanes}) {{\n"
         f"      float *p = o->output + (long)r * {stride} + n;\n"
         f"      pb_vec x = pb_load(p);\n      " + "\n      ".join(statements) + "\n      pb_store(p, x);\n    }\n"
     )

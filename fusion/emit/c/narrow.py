@@ -36,6 +36,14 @@ class NarrowCopy:
     def scales(self) -> int:
         return self.offset + self.rows * self.stride
 
+    def row(self, index: str) -> str:
+        """C of where a row of the copy of ``o->output`` begins."""
+        return f"(char *)o->output + {self.offset} + (long){index} * {self.stride}"
+
+    def scale(self, index: str) -> str:
+        """C of where a row's scale is."""
+        return f"(float *)((char *)o->output + {self.scales}) + {index}"
+
 
 def narrow_operand(block: Block) -> NarrowCopy:
     """The copy that a narrow product reads."""
@@ -50,17 +58,30 @@ def leaves_narrow_copy(block: Block) -> bool:
 def narrow_result(block: Block, row: str) -> str:
     """A C statement that leaves the narrow copy of row ``r`` of ``o->output``, which lies complete at ``row``; empty
     where nobody reads one."""
-    precision = dict(block.attributes).get(NARROW_RESULT)
-    if precision is None:
+    if not leaves_narrow_copy(block):
         return ""
-    type_ = result_type(block)
-    copy = NarrowCopy(type_.rows, type_.columns, str(precision))
-    start = f"(char *)o->output + {copy.offset} + (long)r * {copy.stride}"
-    if precision == "fp16":
-        return f"pb_halve_row({row}, {copy.columns}, {start});"
-    scale = f"(float *)((char *)o->output + {copy.scales}) + r"
+    copy = _left_copy(block)
+    if copy.precision == "fp16":
+        return f"pb_halve_row({row}, {copy.columns}, {copy.row('r')});"
     padded = round_up(copy.columns, ALIGNMENT)
-    return f"pb_quantise_row({row}, {copy.columns}, {padded}, {start}, {scale});"
+    return f"pb_quantise_row({row}, {copy.columns}, {padded}, {copy.row('r')}, {copy.scale('r')});"
+
+
+def rounded_rows(block: Block, most_rows: int) -> str:
+    """A C statement that leaves the int8 copy of rows ``first`` .. ``last - 1``, ``most_rows`` at most, whose largest
+    magnitudes, lane by lane, are ``most``'s."""
+    copy = _left_copy(block)
+    count = str(most_rows) if copy.rows % most_rows == 0 else "last - first"
+    stride, padded = row_stride(copy.columns), round_up(copy.columns, ALIGNMENT)
+    return (
+        f"pb_round_rows({most_rows}, {count}, most, o->output + (long)first * {stride}, {stride}, {copy.columns}, "
+        f"{padded}, {copy.row('first')}, {copy.stride}, {copy.scale('first')});"
+    )
+
+
+def _left_copy(block: Block) -> NarrowCopy:
+    type_ = result_type(block)
+    return NarrowCopy(type_.rows, type_.columns, str(dict(block.attributes)[NARROW_RESULT]))
 
 
 def in_turn(statements: Sequence[str], columns: int) -> str:

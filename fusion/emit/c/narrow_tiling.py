@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fusion.block import PRECISION_BYTES
@@ -54,14 +54,23 @@ _MIN_TILES = 16
 # Rows a tile, by the weights' share of a core's L2 cache. Where they are more than half of it, a panel stays in it
 # while all blocks of rows pass, so that larger blocks than these would read nothing less often.
 _ROW_BLOCKS = ((0.5, 32), (math.inf, 64))
+# Weights, as a share of L2, that may pass the L1 cache again for each register tile's rows: more gain nothing.
+_FEW_WEIGHTS = 1 / 8
 
 
-def choose_int8_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:
+def choose_int8_tiling(rows: int, inner: int, columns: int, target: Target, *, rounded: bool = False) -> Tiling:
     """The register tile that wastes least, and row blocks as :func:`choose_tiling` makes them, of weights of a byte.
 
     The whole inner dimension is one step: its sums stay in registers, and a panel's weights are a quarter of fp32's.
+    Rows that are ``rounded`` are made whole by one tile, a register tile's at a time, where the weights are few and
+    that leaves enough tiles: their largest magnitudes, a vector's lanes at most, are then found on the way.
     """
-    return _tiling(_int8_loop(target), rows, inner, columns, round_up(inner, target.int8_group) * columns, target)
+    weight_bytes = round_up(inner, target.int8_group) * columns
+    tiling = _tiling(_int8_loop(target), rows, inner, columns, weight_bytes, target)
+    enough = tiling.rows <= target.lanes and -(-rows // tiling.rows) >= _MIN_TILES
+    if rounded and enough and weight_bytes <= _FEW_WEIGHTS * target.l2_bytes:
+        return replace(tiling, row_block=tiling.rows, whole_rows=True)
+    return tiling
 
 
 def choose_half_tiling(rows: int, inner: int, columns: int, target: Target) -> Tiling:

@@ -35,7 +35,8 @@ def makespan(tile_times: Sequence[float], tiles: int) -> float:
 
 def _product(block: Block, target: Target) -> int:
     tiling = packed_matrix(block, target).tiling
-    return -(-block.sizes["columns"] // tiling.panel(target)) * -(-block.sizes["rows"] // tiling.row_block)
+    panels = 1 if tiling.whole_rows else -(-block.sizes["columns"] // tiling.panel(target))
+    return panels * -(-block.sizes["rows"] // tiling.row_block)
 
 
 def _attention(block: Block, target: Target) -> int:

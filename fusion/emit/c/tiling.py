@@ -23,13 +23,15 @@ _ROW_BLOCKS = ((0.5, 32), (4.0, 64), (math.inf, 128))
 @dataclass(frozen=True)
 class Tiling:
     """``rows`` x ``vectors`` accumulators in registers; ``row_block`` rows and one panel a tile; ``depth_block``
-    elements of the inner dimension at a time; ``panels_first`` goes through all row blocks before the next panel."""
+    elements of the inner dimension at a time; ``panels_first`` goes through all row blocks before the next panel.
+    With ``whole_rows`` a tile is all panels of a block of rows."""
 
     rows: int
     vectors: int
     row_block: int
     depth_block: int
     panels_first: bool = False
+    whole_rows: bool = False
 
     def panel(self, target: Target) -> int:
         """Columns of a panel."""

@@ -13,6 +13,8 @@ from fusion.target import Target, check_half
 # Steps of an epilogue that take a load and an operation or two: done while the sums are still in registers.
 SHORT_STEPS = frozenset({"bias", "add_rows", "no_norm", "residual", "relu"})
 _ROW_FUNCTIONS = frozenset({"row_softmax", "row_log_softmax", "l2_norm", "top", "pool", "mask_rows"})
+# Steps of an epilogue that take a whole row.
+ROW_STEPS = _ROW_FUNCTIONS | {"layer_norm"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 #include "int8.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PRODUCT(R, V)                                                                                                \
   static void product_##R##_##V(const char *a, long stride, const char *b, const int *corrections,                    \
@@ -43,8 +44,45 @@ static void product(FILE *in, FILE *out) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
+/* Multiples of a row, made int8 together, are what each is by itself; else the program ends. */
+#define MOST_COLUMNS 768
+#define TOGETHER(ROWS)                                                                                               \
+  static void together_##ROWS(const float *row, const int columns, const int padded) {                               \
+    float rows[ROWS * MOST_COLUMNS], scales[ROWS], scale;                                                            \
+    char bytes[ROWS * MOST_COLUMNS], own[MOST_COLUMNS];                                                              \
+    pb_ivec most[ROWS] = {{0}};                                                                                      \
+    for (int r = 0; r < ROWS; r++)                                                                                   \
+      for (int n = 0; n < columns; n++) rows[r * columns + n] = row[n] * (1.5f - r);                                 \
+    for (int r = 0; r < ROWS; r++)                                                                                   \
+      for (int n = 0; n < columns; n += PB_LANES) most[r] = pb_most(most[r], pb_load(rows + r * columns + n));        \
+    pb_round_rows(ROWS, ROWS, most, rows, columns, columns, padded, bytes, padded, scales);                          \
+    for (int r = 0; r < ROWS; r++) {                                                                                 \
+      pb_quantise_row(rows + r * columns, columns, padded, own, &scale);                                             \
+      if (memcmp(&scale, scales + r, sizeof scale) || memcmp(own, bytes + r * padded, padded)) exit(4);              \
+    }                                                                                                                \
+  }
+TOGETHER(1)
+TOGETHER(3)
+TOGETHER(4)
+#if PB_LANES >= 8
+TOGETHER(8)
+#else
+#define together_8 together_4
+#endif
+#if PB_LANES >= 16
+TOGETHER(13)
+#else
+#define together_13 together_8
+#endif
+
 #define QUANTISE(COLUMNS, PADDED)                                                                                    \
-  if (columns == COLUMNS && padded == PADDED) pb_quantise_row(row, COLUMNS, PADDED, bytes, &scale);
+  if (columns == COLUMNS && padded == PADDED) {                                                                      \
+    pb_quantise_row(row, COLUMNS, PADDED, bytes, &scale);                                                            \
+    if (COLUMNS % PB_LANES == 0) {                                                                                   \
+      together_1(row, COLUMNS, PADDED), together_3(row, COLUMNS, PADDED), together_4(row, COLUMNS, PADDED);          \
+      together_8(row, COLUMNS, PADDED), together_13(row, COLUMNS, PADDED);                                           \
+    }                                                                                                                \
+  }
 static void row(FILE *in, FILE *out) {
   int *head = next(in, 2 * sizeof(int)), columns = head[0], padded = head[1];
   float *row = next(in, (size_t)(columns + 15) / 16 * 64), scale = -1;

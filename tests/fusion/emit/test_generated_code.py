@@ -72,6 +72,13 @@ NARROW_CASES = {
         {"epsilon": 1e-5, "narrow_operand": "0,20", "narrow_result": "int8"},
         "int8",
     ),
+    "gemm_rounded": make_block(
+        "gemm",
+        {"rows": 130, "inner": 40, "columns": 96},
+        ("bias", "relu"),
+        {"narrow_operand": "0,130", "narrow_result": "int8"},
+        "int8",
+    ),
     "embeddings_int8": make_block(
         "embeddings",
         {"rows": 20, "hidden": 24, "tables": 2, "entries0": 30},
