@@ -58,7 +58,7 @@ def packed_matrix(block: Block, target: Target) -> PackedMatrix:
 
 def _are_rounded(block: Block, target: Target) -> bool:
     """Whether rows are made int8 as the product leaves them, so that their magnitudes are known with their sums: no
-    step that takes a whole row changes them, and the last vector has no lanes beyond them. On x86, where it is measured
-    to be faster; in ARM's cores, which have narrower vectors, a step more in registers takes as long as a load."""
+    step that takes a whole row changes them, and the last vector has no lanes beyond them. On x86 only, where it
+    is measured to be faster."""
     narrow = dict(block.attributes).get(NARROW_RESULT) == "int8" and not ROW_STEPS & set(block.epilogue)
     return narrow and target.machine == "x86_64" and block.sizes["columns"] % target.lanes == 0
