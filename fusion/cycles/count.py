@@ -93,7 +93,17 @@ def counted(probe: Probe, loop: Loop, core: Core) -> Count:
         for times in (1, 2)
     )
     step = (twice - once) / steps
-    return Count(step, max(0.0, once - steps * step))
+    beside = float(_steps_beside(probe, loop, core.machine))
+    return Count(step, max(0.0, once - (steps + beside) * step))
+
+
+def _steps_beside(probe: Probe, loop: Loop, machine: str) -> Fraction:
+    """Steps that stand apart from the inner loop: a pipelined loop ends with one that loads nothing for a next."""
+    marker, *others = probe.markers
+    if others or not marker.pipelined:
+        return Fraction(0)
+    own = (part for part in loop.body if isinstance(part, str))
+    return Fraction(sum(mark_count(instruction, marker.kind, machine) for instruction in own), marker.each)
 
 
 def _steps(probe: Probe, loop: Loop, marker: Marker, machine: str) -> Fraction:

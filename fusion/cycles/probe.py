@@ -17,10 +17,13 @@ STRIDE, COLUMNS = 784, 768
 
 @dataclass(frozen=True)
 class Marker:
-    """What is counted to tell how many steps one pass through a compiled loop makes: ``each`` of them a step."""
+    """What is counted to tell how many steps one pass through a compiled loop makes: ``each`` of them a step.
+
+    ``pipelined``: the loop's last step may stand behind it."""
 
     kind: str
     each: int = 1
+    pipelined: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def fp32_probes(target: Target) -> tuple[Probe, ...]:
 def _tiles(target: Target) -> list[Probe]:
     found = []
     for height, width in all_sizes((SINGLE_ROW_TILE, *register_tiles(target))):
-        columns, marker = width * target.lanes, (Marker("multiply-add", height * width),)
+        columns, marker = width * target.lanes, (Marker("multiply-add", height * width, pipelined=True),)
         rows = f"  for (int r = 0; r < last; r += {height})\n    "
         call = f"pb_tile_to({height}, {width}, 0, a + (long)r * {STRIDE}, {STRIDE}, 1, b, {columns}, "
         call += f"c + (long)r * {STRIDE}, {STRIDE}, {COLUMNS}, "
@@ -58,7 +58,7 @@ def _ends(target: Target) -> list[Probe]:
         f"    pb_tile_to({height}, {width}, 0, a + (long)r * {STRIDE}, {STRIDE}, 1, b, {columns}, "
         f"c + (long)r * {STRIDE}, {STRIDE}, {COLUMNS}, 0, 0, (pb_end){{{FINISH}, o, r, 0}});\n"
     )
-    marker = (Marker("multiply-add", height * width),)
+    marker = (Marker("multiply-add", height * width, pipelined=True),)
     return [
         Probe(f"end {name}", body, marker, (), tile_loop(height, width), height * width, finish)
         for name, finish in steps.items()

@@ -2,11 +2,9 @@
 #ifndef POCKETBERT_BLOCK_H
 #define POCKETBERT_BLOCK_H
 #include "program.h"
-#include "vector.h"
+#include "sums.h"
 
 #define PB_VECTORS(columns) (((columns) + PB_LANES - 1) / PB_LANES)
-#define PB_MAX_ROWS 16
-#define PB_MAX_VECTORS 8
 
 /* What becomes of a vector of sums at row r and column n before it is stored. */
 typedef pb_vec (*pb_finish)(const pb_operands *o, pb_vec x, long r, long n);
@@ -31,15 +29,18 @@ PB_INLINE void pb_tile_to(const int rows, const int vectors, const int add, cons
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++)
       sums[r][v] = add ? pb_load(c + r * c_stride + v * PB_LANES) : pb_splat(0.0f);
-  for (long k = 0; k < depth; k++) {
-    pb_vec line[PB_MAX_VECTORS];
-    if (fetch) __builtin_prefetch(ahead + 64 * k, 0, 2);
-    PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
-    PB_UNROLL for (int r = 0; r < rows; r++) {
-      const float x = a[r * a_stride + k * a_step];
-      PB_UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += line[v] * x;
+  if (PB_PIPELINED(rows, vectors))
+    pb_pipelined_sums(rows, vectors, a, a_stride, a_step, b, b_stride, depth, fetch, ahead, sums);
+  else
+    for (long k = 0; k < depth; k++) {
+      pb_vec line[PB_MAX_VECTORS];
+      if (fetch) __builtin_prefetch(ahead + 64 * k, 0, 2);
+      PB_UNROLL for (int v = 0; v < vectors; v++) line[v] = pb_load(b + k * b_stride + v * PB_LANES);
+      PB_UNROLL for (int r = 0; r < rows; r++) {
+        const float x = a[r * a_stride + k * a_step];
+        PB_UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += line[v] * x;
+      }
     }
-  }
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++) {
       pb_vec x = sums[r][v];

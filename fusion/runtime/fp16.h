@@ -21,6 +21,18 @@ typedef _Float16 pb_half4_unaligned __attribute__((vector_size(8), aligned(2), m
 PB_INLINE pb_half4 pb_load_half4(const void *p) { return *(const pb_half4_unaligned *)p; }
 PB_INLINE pb_half pb_load_half(const void *p) { return *(const pb_half_unaligned *)p; }
 
+/* Four numbers in the lower half of a vector, whose upper half is not used. */
+PB_INLINE pb_half pb_load_low_half(const void *p) {
+  const pb_half4 x = pb_load_half4(p);
+  return __builtin_shufflevector(x, x, 0, 1, 2, 3, -1, -1, -1, -1);
+}
+
+/* As PB_IN_ORDER, for a number of rows: multiply-adds of half by an element read it from v0 to v15. */
+#define PB_HALF_IN_ORDER(x, y) __asm__ volatile("" : "+w"(x), "+x"(y) : : "memory")
+
+/* Tiles whose order is better than the compiler's. */
+#define PB_HALF_PIPELINED(rows, vectors) ((rows) >= 5 && (vectors) == 4)
+
 /* sums[rows x vectors/2, rounded up] += four steps along the inner dimension from k on. The numbers of rows are loaded
    four at a time: Cortex-A55 multiplies while it loads 64 bits, and waits while it loads 128. */
 PB_INLINE void pb_half_four(const int rows, const int vectors, const char *restrict a, const long a_stride,
@@ -40,11 +52,65 @@ PB_INLINE void pb_half_four(const int rows, const int vectors, const char *restr
   }
 }
 
+/* `pb_half_four` of steps whose first numbers of rows are in `row`, and whose first vectors of b in `line`; both are
+   left as the steps at `next_a` and `next_b` need them. Vectors of b are loaded four multiply-adds before their use,
+   between the loads of rows. */
+PB_INLINE void pb_half_pipelined_four(const int rows, const int vectors, const char *next_a, const long a_stride,
+                                      const char *b, const char *next_b, const int fetch, const char *ahead,
+                                      pb_half *row, pb_half *line, pb_half sums[PB_MAX_ROWS][PB_HALF_VECTORS]) {
+  const int width = vectors / 2;
+  PB_UNROLL for (int i = 0; i < 4; i++) {
+    pb_half next[PB_HALF_VECTORS];
+    const char *to = i < 3 ? b + 2 * (i + 1) * vectors * PB_LANES : next_b;
+    PB_UNROLL for (int r = 0; r < rows; r++)
+      PB_UNROLL for (int v = 0; v < width; v++) {
+        sums[r][v] += line[v] * row[r][i];
+        PB_HALF_IN_ORDER(sums[r][v], row[v + 1 < width ? r : (r + 1) % rows]);
+        PB_UNROLL for (int w = 0; w < width; w++)
+          if (r * width + v == rows * width - 2 * (width - w) - 2) next[w] = pb_load_half(to + 16 * w);
+        if (i == 3 && v + 1 == width) row[r] = pb_load_low_half(next_a + r * a_stride);
+        if (fetch && r == 1 && v == 0) __builtin_prefetch(ahead + 64 * i, 0, 2);
+      }
+    PB_UNROLL for (int v = 0; v < width; v++) line[v] = next[v];
+  }
+}
+
+/* sums[rows x vectors/2] = a[rows x depth] * b[depth x vectors*PB_LANES] in half, vectors even, with operands loaded
+   beside earlier multiply-adds; the last four steps load what they have once more. Zeros of 64 bits clear all 128, and
+   Cortex-A55 makes two of them in a cycle. */
+PB_INLINE void pb_half_pipelined_sums(const int rows, const int vectors, const char *a, const long a_stride,
+                                      const char *b, const long depth, const int fetch, const char *ahead,
+                                      pb_half sums[PB_MAX_ROWS][PB_HALF_VECTORS]) {
+  pb_half row[PB_MAX_ROWS], line[PB_HALF_VECTORS];
+  const int four = 8 * vectors * PB_LANES;
+  PB_UNROLL for (int v = 0; v < vectors / 2; v++) line[v] = pb_load_half(b + 16 * v);
+  PB_IN_ORDER(line[0], line[vectors / 2 - 1]);
+  PB_UNROLL for (int r = 0; r < rows; r++) {
+    row[r] = pb_load_low_half(a + r * a_stride);
+    PB_UNROLL for (int v = 0; v < vectors / 2; v++)
+      __asm__ volatile("movi %d0, #0" : "=w"(sums[r][v]) : : "memory");
+  }
+  _Pragma("clang loop unroll(disable)") for (long left = depth; left > 0;) {
+    pb_half_pipelined_four(rows, vectors, a + 8, a_stride, b, b + four, fetch, ahead, row, line, sums);
+    left -= PB_HALF_STEP;
+    const long step = left > 0 ? 16 : 8;
+    const char *next_b = b + vectors * PB_LANES * step;
+    a += step;
+    pb_half_pipelined_four(rows, vectors, a, a_stride, b + four, next_b, fetch, ahead + 256, row, line, sums);
+    b = next_b;
+    ahead += 64 * PB_HALF_STEP;
+  }
+}
+
 /* sums[rows x vectors/2, rounded up] = a[rows x depth] * b[depth x vectors*PB_LANES] in half; depth is a multiple of
    PB_HALF_STEP. */
 PB_INLINE void pb_half_sums(const int rows, const int vectors, const char *restrict a, const long a_stride,
                             const char *restrict b, const long depth, const int fetch, const char *ahead,
                             pb_half sums[PB_MAX_ROWS][PB_HALF_VECTORS]) {
+  if (PB_HALF_PIPELINED(rows, vectors)) {
+    pb_half_pipelined_sums(rows, vectors, a, a_stride, b, depth, fetch, ahead, sums);
+    return;
+  }
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < (vectors + 1) / 2; v++) sums[r][v] = (pb_half){0};
   _Pragma("clang loop unroll(disable)") for (long k = 0; k < depth; k += PB_HALF_STEP)
@@ -59,10 +125,34 @@ PB_INLINE pb_vec pb_widened(const pb_half *sums, const int v) {
                : __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3), pb_vec);
 }
 
+/* c += sums; what comes next is widened and loaded before each addition, and stored after the one that follows. */
+PB_INLINE void pb_half_add(const int rows, const int vectors, pb_half sums[PB_MAX_ROWS][PB_HALF_VECTORS], float *c,
+                           const long c_stride) {
+  pb_vec before[PB_MAX_ROWS * PB_MAX_VECTORS], x[PB_MAX_ROWS * PB_MAX_VECTORS];
+  PB_UNROLL for (int n = -2; n < rows * vectors; n++) {
+    const int next = n + 2, last = n - 1;
+    if (next < rows * vectors) {
+      x[next] = pb_widened(sums[next / vectors], next % vectors);
+      __asm__ volatile("" : "+w"(x[next]) : : "memory");
+      before[next] = pb_load(c + next / vectors * c_stride + next % vectors * PB_LANES);
+    }
+    if (n >= 0) {
+      x[n] += before[n];
+      __asm__ volatile("" : "+w"(x[n]) : : "memory");
+    }
+    if (last >= 0) pb_store(c + last / vectors * c_stride + last % vectors * PB_LANES, x[last]);
+  }
+  pb_store(c + (rows - 1) * c_stride + (vectors - 1) * PB_LANES, x[rows * vectors - 1]);
+}
+
 /* Sums in half to fp32: c = sums, with `add` c += sums; with `scales` they are whole, are multiplied by them, and go on
    to `end`. */
 PB_INLINE void pb_half_to(const int rows, const int vectors, pb_half sums[PB_MAX_ROWS][PB_HALF_VECTORS], const int add,
                           const float *scales, float *restrict c, const long c_stride, const pb_end end) {
+  if (add && !scales && PB_HALF_PIPELINED(rows, vectors)) {
+    pb_half_add(rows, vectors, sums, c, c_stride);
+    return;
+  }
   PB_UNROLL for (int r = 0; r < rows; r++)
     PB_UNROLL for (int v = 0; v < vectors; v++) {
       float *to = c + r * c_stride + v * PB_LANES;

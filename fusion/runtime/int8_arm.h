@@ -77,17 +77,12 @@ PB_INLINE int8x16_t pb_next_line(const signed char **w) {
   return line;
 }
 
-/* Two groups at a time: a row's are a load of eight bytes, which issues beside a multiplication in Cortex-A55, while one
-   of 16 holds up all else for two cycles. */
-PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restrict a, const long a_stride,
-                            const void *restrict b, const long groups, const int fetch, const char *ahead,
-                            pb_ivec sums[PB_MAX_ROWS][PB_MAX_VECTORS]) {
-  const signed char *x = a, *w = b;
-  int32x4_t found[PB_MAX_ROWS][PB_MAX_VECTORS];
-  PB_UNROLL for (int r = 0; r < rows; r++)
-    PB_UNROLL for (int v = 0; v < vectors; v++) found[r][v] = vdupq_n_s32(0);
-  long g = 0;
-  PB_ROLLED for (; g + 2 <= groups; g += 2) {
+/* found[rows x vectors] += the products of an even number of groups, two at a time: a row's are a load of eight bytes,
+   which issues beside a multiplication in Cortex-A55, while one of 16 holds up all else for two cycles. */
+PB_INLINE void pb_plain_dots(const int rows, const int vectors, const signed char *x, const long a_stride,
+                             const signed char *w, const long groups, const int fetch, const char *ahead,
+                             int32x4_t found[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+  PB_ROLLED for (long g = 0; g + 2 <= groups; g += 2) {
     int8x8_t row[PB_MAX_ROWS];
     pb_fetch(fetch, ahead, g, 2);
     PB_UNROLL for (int r = 0; r < rows; r++) row[r] = vld1_s8(x + r * a_stride + g * PB_INT8_GROUP);
@@ -100,7 +95,60 @@ PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restr
       PB_UNROLL for (int r = 0; r < rows; r++) found[r][v] = vdotq_lane_s32(found[r][v], line, row[r], 1);
     }
   }
-  PB_ROLLED for (; g < groups; g++) {
+}
+
+/* Two groups: `row` holds eight bytes of each row and `line` the first vector of weights; they are left as the step at
+   `next_row` and `next_w` needs them. A vector is loaded five multiplications before its use: a load of 16 bytes takes
+   four cycles. */
+PB_INLINE void pb_pipelined_dot(const int rows, const int vectors, const signed char *next_row, const long a_stride,
+                                const signed char *w, const signed char *next_w, const int fetch, const char *ahead,
+                                int8x8_t *row, int8x16_t *line, int32x4_t found[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+  PB_UNROLL for (int i = 0; i < 2 * vectors; i++) {
+    const int v = i % vectors, last = i + 1 == 2 * vectors;
+    int8x16_t next;
+    PB_UNROLL for (int r = 0; r < rows; r++) {
+      found[r][v] = i < vectors ? vdotq_lane_s32(found[r][v], *line, row[r], 0)
+                                : vdotq_lane_s32(found[r][v], *line, row[r], 1);
+      PB_IN_ORDER(found[r][v], row[(r + 1) % rows]);
+      if (last) row[r] = vld1_s8(next_row + r * a_stride);
+      if (r == (rows > 5 ? rows - 5 : 0)) next = vld1q_s8(last ? next_w : w + 16 * (i + 1));
+      if (fetch && r + 1 == rows && v == 0) __builtin_prefetch(ahead + 64 * (i / vectors), 0, 2);
+    }
+    *line = next;
+  }
+}
+
+/* `pb_plain_dots` with the operands of a multiplication loaded beside earlier ones; groups are two at least. The last
+   two load what they have once more. */
+PB_INLINE void pb_pipelined_dots(const int rows, const int vectors, const signed char *x, const long a_stride,
+                                 const signed char *w, const long groups, const int fetch, const char *ahead,
+                                 int32x4_t found[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+  int8x8_t row[PB_MAX_ROWS];
+  int8x16_t line = vld1q_s8(w);
+  PB_UNROLL for (int r = 0; r < rows; r++) row[r] = vld1_s8(x + r * a_stride);
+  PB_ROLLED for (long left = groups; left >= 2;) {
+    left -= 2;
+    const long step = left >= 2 ? 2 * PB_INT8_GROUP : 0;
+    const signed char *next_w = w + 4 * vectors * step;
+    x += step;
+    pb_pipelined_dot(rows, vectors, x, a_stride, w, next_w, fetch, ahead, row, &line, found);
+    w = next_w;
+    ahead += 128;
+  }
+}
+
+PB_INLINE void pb_int8_sums(const int rows, const int vectors, const void *restrict a, const long a_stride,
+                            const void *restrict b, const long groups, const int fetch, const char *ahead,
+                            pb_ivec sums[PB_MAX_ROWS][PB_MAX_VECTORS]) {
+  const signed char *x = a, *w = b;
+  int32x4_t found[PB_MAX_ROWS][PB_MAX_VECTORS];
+  PB_UNROLL for (int r = 0; r < rows; r++)
+    PB_UNROLL for (int v = 0; v < vectors; v++) found[r][v] = vdupq_n_s32(0);
+  const int pipelined = PB_PIPELINED(rows, vectors) && groups >= 2;
+  (pipelined ? pb_pipelined_dots : pb_plain_dots)(rows, vectors, x, a_stride, w, groups, fetch, ahead, found);
+  if (groups % 2) {
+    const long g = groups - 1;
+    w += 16 * vectors * g;
     pb_fetch(fetch, ahead, g, 1);
     PB_UNROLL for (int v = 0; v < vectors; v++, w += 16) {
       const int8x16_t line = vld1q_s8(w);
