@@ -19,6 +19,7 @@ from data.errors import InputError
 from fusion import compile_model, plan_architecture
 from fusion.block import NARROW_RESULT
 from fusion.compiled import CompiledModel
+from fusion.emit.c.sharing import tile_count
 from fusion.target import target_named
 from tests.fusion.families import Export, export_family, ragged_inputs
 from tests.fusion.models import export, random_inputs, reference
@@ -64,6 +65,14 @@ def test_512_tokens_of_which_most_are_masked(tmp_path: Path) -> None:
     for used in (200, 512):
         inputs = random_inputs(architecture, used)
         assert_near(emulated(model, inputs), reference(path, inputs)[0])
+
+
+def test_few_heads_whose_queries_come_in_short_blocks(tmp_path: Path) -> None:
+    architecture = Architecture(2, 64, 4, 96, vocab_size=300, seq_len=128, labels=3)
+    path, inputs = export(architecture, tmp_path), random_inputs(architecture, 128)
+    model = compile_model(path, seq_len=128, target=TARGET, precision="fp16")
+    assert 16 in {tile_count(block, TARGET) for block in model.blocks if block.anchor == "attention"}
+    assert_near(emulated(model, inputs), reference(path, inputs)[0])
 
 
 @pytest.mark.parametrize(("size", "clamped"), [(6e4, False), (1e6, True)])

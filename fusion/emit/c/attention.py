@@ -14,6 +14,9 @@ from fusion.target import Target
 
 _QUERY_BLOCKS = (16, 32, 48, 64)
 _KEY_BLOCK = 128
+# A phone's eight cores. Where each takes one tile or two, the fast ones wait for a slow one that has taken its first:
+# blocks of queries are then short. With fewer tiles the fast ones have them all.
+_PHONE_CORES, _SHORT_QUERIES = 8, 32
 # What a tile does besides its products, as rows of scores: transposing queries, copying values.
 _OVERHEAD_ROWS = 3
 
@@ -54,8 +57,9 @@ def emit_attention(block: Block, target: Target) -> Unit:
 
 
 def attention_blocking(block: Block, target: Target) -> Blocking:
-    """The query block whose register tiles waste least, and keys in equal blocks."""
-    rows, keys, size = block.sizes["rows"], block.sizes["keys"], block.sizes["head_size"]
+    """The query block whose register tiles waste least, and keys in equal blocks; on phones, a short one where few
+    heads would make few tiles."""
+    rows, keys, size, heads = (block.sizes[name] for name in ("rows", "keys", "head_size", "heads"))
     parts = -(-keys // _KEY_BLOCK)
     key_block = -(-keys // parts)
 
@@ -66,7 +70,10 @@ def attention_blocking(block: Block, target: Target) -> Blocking:
             total += _OVERHEAD_ROWS * key_block * size / target.lanes
         return total
 
-    queries = min((min(size, rows) for size in _QUERY_BLOCKS), key=cost)
+    sizes = [min(longest, rows) for longest in _QUERY_BLOCKS]
+    queries = min(sizes, key=cost)
+    if target.machine == "aarch64" and _PHONE_CORES <= heads * -(-rows // queries) < 2 * _PHONE_CORES:
+        queries = min((short for short in sizes if short <= _SHORT_QUERIES), key=cost)
     return Blocking(queries, round_up(queries, target.lanes), key_block)
 
 

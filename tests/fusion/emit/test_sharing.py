@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fusion.block import make_block
 from fusion.emit.c import emit_block
 from fusion.emit.c.sharing import makespan, tile_count
 from fusion.target import Target, target_named
@@ -29,3 +30,12 @@ def test_tiles_are_counted_as_they_are_emitted(name: str, target: Target) -> Non
 def test_a_slow_core_may_end_the_last_tile() -> None:
     assert makespan([1.0, 1.0], 5) == 3.0
     assert makespan([1.0, 5.0], 4) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("heads", "rows", "tiles"), [(2, 128, 4), (4, 128, 16), (12, 128, 24), (4, 64, 4), (3, 256, 24)]
+)
+def test_phones_cores_share_the_attention_of_few_heads_in_short_blocks(heads: int, rows: int, tiles: int) -> None:
+    sizes = {"rows": rows, "keys": rows, "heads": heads, "head_size": 64}
+    block = make_block("attention", sizes, (), {"scale": 0.125})
+    assert tile_count(block, target_named("aarch64-dotprod")) == tiles
