@@ -130,7 +130,7 @@ def test_it_agrees_with_the_profile_in_the_teacher_and_goes_by_its_measure_elsew
     smaller = blind.predict(NEW) < blind.anchor_ms / 4
     ratio = blind.predict(NEW)[smaller] / truth(device, NEW, fuse=True)[smaller]
     assert (ratio < 1).mean() > 0.9 if measure == "flops" else (ratio > 1).mean() > 0.9
-    assert blind.errors.n == fused.errors.n and blind.errors.mape > 3 * fused.errors.mape
+    assert blind.errors.n == fused.errors.n and blind.errors.mape > 2 * fused.errors.mape
     assert [name for name, _, _ in blind.held_out] == [model.name for model in fused.judged]
 
 
