@@ -29,6 +29,8 @@ _IMPORTERS = ("numpy", "onnx", "torch", "transformers")
 # Stands before the place of each external file, whatever wrote the model: the field's tag, the length, the key.
 _EXTERNAL_MARK = b"\x0a\x08location"
 _BLOCK_BYTES = 1 << 20
+# Operators whose constants, behind rows and mask, are tables by the number of tokens.
+_MASK_READERS = frozenset({"pool", "mask_rows"})
 
 
 class Source:
@@ -96,9 +98,17 @@ class Source:
             return simplify(canonicalize(import_onnx(path, self.seq_len)))
 
     def _check_weights(self, graph: Graph) -> None:
-        """Every weight is a finite number: what comes of others, activations and integer products would hide."""
+        """Every weight is a finite number: what comes of others, activations and integer products would hide.
+
+        What a mask scales rows by is no weight: the mean of no tokens is NaN.
+        """
+        tables = {
+            name for operator in graph.operators if operator.kind in _MASK_READERS for name in operator.inputs[2:]
+        }
         bad = [
-            name for name, value in graph.constants.items() if value.dtype.kind == "f" and not np.isfinite(value).all()
+            name
+            for name, value in graph.constants.items()
+            if value.dtype.kind == "f" and name not in tables and not np.isfinite(value).all()
         ]
         if bad:
             raise DataFileError(self.path, f"NaN or infinite numbers in {count_of(bad)}")
