@@ -23,8 +23,7 @@ def emit_embeddings(block: Block, target: Target) -> Unit:
         return _emit_window(block, target)
     rows, hidden = block.sizes["rows"], block.sizes["hidden"]
     tables, end = lookup_tables(block, target)
-    others = replace(block, epilogue=block.epilogue[block.constant_tables :])
-    code = epilogue_code(others, hidden, target, end, first_operand=len(block.table_entries))
+    code = epilogue_code(beside_tables(block), hidden, target, end, first_operand=len(block.table_entries))
     pointers = "".join(table.pointer(index) for index, table in enumerate(tables))
     value = " + ".join(table.value(index) for index, table in enumerate(tables))
     return _row_unit(block, rows, hidden, target, code, pointers, value)
@@ -72,6 +71,11 @@ def lookup_tables(block: Block, target: Target) -> tuple[tuple[LookupTable, ...]
             tables.append(LookupTable(entries, width, end))
             end += entries * width
     return tuple(tables), end
+
+
+def beside_tables(block: Block) -> Block:
+    """An embeddings block with the steps of its epilogue that its tables do not do."""
+    return replace(block, epilogue=block.epilogue[block.constant_tables :])
 
 
 def _emit_window(block: Block, target: Target) -> Unit:

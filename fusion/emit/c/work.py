@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from fusion.block import FLOAT_BYTES, NARROW_RESULT, Block, epilogue_vectors, product_precision, result_size
@@ -19,6 +19,7 @@ from fusion.emit.c.half_packing import HALF_DEPTH
 from fusion.emit.c.narrow import narrow_operand
 from fusion.emit.c.packed_matrix import PackedMatrix, packed_matrix
 from fusion.emit.c.product import product_panel, product_pieces
+from fusion.emit.c.rows import beside_tables
 from fusion.emit.c.sharing import tile_count
 from fusion.emit.c.tiling import row_pieces
 from fusion.emit.c.unit import SHORT_STEPS
@@ -261,8 +262,7 @@ def _embeddings(block: Block, target: Target) -> _Found:
     sums = max(1, tables - 1) if not block.window_offsets else 1
     name = "rows int8 table" if block.precision == "int8" else "rows sum"
     loops = [LoopRuns(name, rows * sums, rows * sums * _vectors(columns, target))]
-    others = replace(block, epilogue=block.epilogue[block.constant_tables :])
-    loops += _epilogue(others, rows, columns, target)
+    loops += _epilogue(beside_tables(block), rows, columns, target)
     return loops, [Stream(block.cost.weight_bytes, math.inf), *_results(block, rows, columns)]
 
 
