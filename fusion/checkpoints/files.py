@@ -136,6 +136,12 @@ def count_of(names: Sequence[str], kind: str = "tensor") -> str:
     return f"{len(names)} {kind}{'s' * (len(names) != 1)} ({', '.join(first)}{', ...' * (len(names) > len(first))})"
 
 
+def check_finite(path: Path, bad: Sequence[str]) -> None:
+    """Raises ``DataFileError`` where there are ``bad`` tensors, by their names: with numbers that are not finite."""
+    if bad:
+        raise DataFileError(path, f"NaN or infinite numbers in {count_of(bad)}")
+
+
 def is_there(path: Path) -> bool:
     """Whether the directory has the entry, be it a link that leads nowhere."""
     return path.exists() or path.is_symlink()

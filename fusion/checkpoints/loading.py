@@ -13,7 +13,7 @@ from typing import Any
 
 from data.errors import DataFileError, ModelError, first_line
 from fusion.checkpoints.configuration import load_config
-from fusion.checkpoints.files import BUFFERS, TensorHeader, check_floating_point, count_of, tensor_headers
+from fusion.checkpoints.files import BUFFERS, TensorHeader, check_finite, check_floating_point, count_of, tensor_headers
 from fusion.checkpoints.heads import encoder_class, head_classes, is_encoder
 
 # Patterns of tensors' names, from the start of a name: what a model may lack, or a checkpoint hold in excess.
@@ -273,5 +273,4 @@ def _check_values(model: Any, directory: Path) -> None:
     """Every weight is a finite number, also in fp32."""
     weights = model.state_dict().items()
     bad = [name for name, weight in weights if weight.is_floating_point() and not weight.isfinite().all()]
-    if bad:
-        raise DataFileError(directory, f"NaN or infinite numbers in {count_of(bad)}")
+    check_finite(directory, bad)

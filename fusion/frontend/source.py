@@ -13,7 +13,7 @@ import numpy as np
 
 from data.errors import DataFileError, InputError
 from data.home import home
-from fusion.checkpoints.files import count_of
+from fusion.checkpoints.files import check_finite
 from fusion.checkpoints.model import files_read
 from fusion.checkpoints.onnx_export import checkpoint_to_onnx
 from fusion.frontend.canonical import canonicalize
@@ -110,8 +110,7 @@ class Source:
             for name, value in graph.constants.items()
             if value.dtype.kind == "f" and name not in tables and not np.isfinite(value).all()
         ]
-        if bad:
-            raise DataFileError(self.path, f"NaN or infinite numbers in {count_of(bad)}")
+        check_finite(self.path, bad)
 
     def _files(self) -> list[Path]:
         """All that importing reads."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import DataFileError
-from fusion.checkpoints.files import TensorHeader, count_of, tensor_headers
+from fusion.checkpoints.files import TensorHeader, check_finite, count_of, tensor_headers
 from fusion.checkpoints.loading import HEAD_TENSORS, POOLER_TENSORS
 
 if TYPE_CHECKING:
@@ -77,6 +76,5 @@ def _tensor(header: TensorHeader, name: str) -> Tensor:
 
     with safe_open(header.file, "pt") as file:
         values: Tensor = file.get_tensor(name).float()
-    if not values.isfinite().all():
-        raise DataFileError(header.file, f"NaN or infinite numbers in 1 tensor ({name})")
+    check_finite(header.file, [] if values.isfinite().all() else [name])
     return values
